@@ -1,0 +1,68 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tool(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: ["Plumbing", "Tool"] + dependencies,
+        swiftSettings: strict)
+}
+
+func tests(_ library: String, _ others: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(library)Tests",
+        dependencies: [.init(stringLiteral: library), "Plumbing"] + others,
+        swiftSettings: strict)
+}
+
+// The rooms and who may know whom; `make check` holds the sources against it.
+let package = Package(
+    name: "escapepod",
+    products: [
+        "ep-snap", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store", "ep-fetch",
+    ].map { .executable(name: $0, targets: [$0]) },
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    ],
+    targets: [
+        .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CBlkid", pkgConfig: "blkid", providers: [.apt(["libblkid-dev"])]),
+        .systemLibrary(
+            name: "CBtrfsUtil", pkgConfig: "libbtrfsutil",
+            providers: [.apt(["libbtrfsutil-dev"])]),
+
+        library("Plumbing", ["CLinux"]),
+        library("JSON", ["Plumbing"]),
+        library("OpenSSL", ["Plumbing", "COpenSSL"]),
+        library("Envelope", ["Plumbing"]),
+        library("SendStream", ["Plumbing", "JSON"]),
+        library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
+        library("Catalog", ["Plumbing", "JSON", "OpenSSL"]),
+        library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid"]),
+        library("Snapshots", ["Plumbing", "JSON", "CBtrfsUtil"]),
+        library(
+            "Tool",
+            ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+
+        tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
+        tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
+        tool("ep-unseal", ["Sealing"]),
+        tool("ep-key", ["Sealing"]),
+        tool("ep-meta", ["Catalog", "JSON"]),
+        tool("ep-plan", ["Catalog", "JSON"]),
+        tool("ep-store", ["Storage", "JSON"]),
+        tool("ep-fetch", ["Storage", "JSON"]),
+    ]
+)

@@ -1,0 +1,27 @@
+/* What Linux has and Swift's Glibc module does not show, because it is built without _GNU_SOURCE.
+ * Each function is its system call: -1 and errno on failure. */
+#include <linux/fs.h>
+#include <linux/sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const int linux_O_DIRECT = 040000;
+static const int linux_F_SETPIPE_SZ = 1031;
+
+/* sync_file_range(2): the flags of "start the write-back" and of "wait until it is done". */
+static const unsigned linux_SYNC_WRITE = 2;
+static const unsigned linux_SYNC_WAIT = 1 | 2 | 4;
+
+static inline int linux_sync_file_range(int fd, off_t offset, off_t length, unsigned flags) {
+    return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
+}
+
+/* renameat2(2) with RENAME_NOREPLACE: EEXIST where the new name is taken. */
+static inline int linux_rename_new(int from, const char *old_name, int to, const char *new_name) {
+    return (int)syscall(SYS_renameat2, from, old_name, to, new_name, RENAME_NOREPLACE);
+}
+
+/* unshare(2) with CLONE_NEWNS: mounts made from here on are seen by this process and its children alone. */
+static inline int linux_unshare_mounts(void) {
+    return (int)syscall(SYS_unshare, CLONE_NEWNS);
+}

@@ -1,0 +1,117 @@
+public import Plumbing
+
+/// What can be told of a sealed stream without its key: `escapepod-stream(5)`, format 1.
+///
+/// ```
+/// header (64) | salt (24) | commitment (32) | chunks of 16384 + 16, the last shorter | trailer (16)
+/// ```
+public enum Envelope {
+    public static let headerLength = 64
+    public static let saltLength = 24
+    public static let commitmentLength = 32
+    public static let chunkLength = 16384
+    public static let tagLength = 16
+    public static let trailerLength = 16
+
+    /// Header, salt and commitment: where the first chunk starts.
+    public static let prefixLength = headerLength + saltLength + commitmentLength
+    /// The shortest stream: the seal of nothing.
+    public static let minimumLength = prefixLength + tagLength + trailerLength
+
+    /// The length in bytes of the sealed stream of `plaintext` bytes.
+    public static func sealedLength(of plaintext: UInt64) -> UInt64 {
+        let chunks = plaintext / UInt64(chunkLength) + 1
+        return UInt64(prefixLength + trailerLength) + plaintext + chunks * UInt64(tagLength)
+    }
+
+    private static let trailerMagic = Array("EPODDONE".utf8)
+
+    /// The trailer of a stream of `length` bytes, the trailer included.
+    public static func trailer(length: UInt64) -> [UInt8] {
+        trailerMagic + (0..<8).map { UInt8(truncatingIfNeeded: length >> (56 - 8 * $0)) }
+    }
+
+    /// Checks that a stream of `length` bytes ends in its trailer.
+    ///
+    /// - Parameter tail: the last `trailerLength` bytes.
+    /// - Throws: `badData`: the stream is cut, or goes on behind its trailer.
+    public static func check(tail: [UInt8], length: UInt64, at place: String) throws {
+        guard tail.starts(with: trailerMagic) else {
+            throw Failure(
+                .badData, "the sealed stream does not end in its trailer: cut, or followed by other bytes",
+                at: "\(place), byte \(length)",
+                hint: "the stage in front of this one may have failed; see its message")
+        }
+        let said = tail[trailerMagic.count...].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard said == length else {
+            throw Failure(
+                .badData, "the trailer says \(said) bytes, but the sealed stream has \(length)", at: place)
+        }
+    }
+
+    /// What the bytes inside are; each kind is sealed under a key of its own.
+    public enum Kind: UInt8, Sendable {
+        case blob = 1
+        case metadata = 2
+
+        public var name: String { "\(self)" }
+    }
+
+    /// The 64 bytes in front, which also are the context of the key derivation.
+    public struct Header: Equatable, Sendable {
+        public static let keyIDLength = 16
+        private static let magic = Array("EPODSEAL".utf8)
+
+        public let kind: Kind
+        /// Which key the stream is sealed with, 16 bytes.
+        public let keyID: [UInt8]
+
+        public init(kind: Kind, keyID: [UInt8]) {
+            precondition(keyID.count == Header.keyIDLength)
+            self.kind = kind
+            self.keyID = keyID
+        }
+
+        /// Version 1, suite 1, no compression: the only ones there are.
+        public var bytes: [UInt8] {
+            Header.magic + [1, 1, kind.rawValue, 0] + [UInt8](repeating: 0, count: 4) + keyID
+                + [UInt8](repeating: 0, count: 32)
+        }
+
+        /// - Parameter bytes: the first `headerLength` bytes of a stream, or all of a shorter one.
+        /// - Throws: `badData`, which says what is unknown.
+        public init(parsing bytes: [UInt8], at place: String) throws {
+            func refuse(_ what: String, hint: String? = nil) -> Failure {
+                Failure(.badData, what, at: place, hint: hint)
+            }
+            guard !bytes.isEmpty else {
+                throw refuse(
+                    "empty input", hint: "the stage in front of this one may have failed; see its message")
+            }
+            guard bytes.starts(with: Header.magic.prefix(bytes.count)) else {
+                throw refuse("no sealed stream", hint: "seal it with ep-seal first")
+            }
+            guard bytes.count >= Envelope.headerLength else {
+                throw refuse("the sealed stream is cut inside its header, at byte \(bytes.count)")
+            }
+            let newer = "a newer escapepod may have written it"
+            guard bytes[8] == 1 else { throw refuse("format version \(bytes[8]) is unknown", hint: newer) }
+            guard bytes[9] == 1 else { throw refuse("suite \(bytes[9]) is unknown", hint: newer) }
+            guard let kind = Kind(rawValue: bytes[10]) else {
+                throw refuse("kind \(bytes[10]) is unknown", hint: newer)
+            }
+            guard bytes[11] == 0 else { throw refuse("compression \(bytes[11]) is unknown", hint: newer) }
+            for index in Array(12..<16) + Array(32..<64) where bytes[index] != 0 {
+                throw refuse("reserved byte \(index) of the header is \(bytes[index]), not zero", hint: newer)
+            }
+            self.init(kind: kind, keyID: Array(bytes[16..<32]))
+        }
+
+        /// - Throws: `badData` where the stream is of the other kind.
+        public func require(_ expected: Kind, at place: String) throws {
+            guard kind == expected else {
+                throw Failure(.badData, "this is sealed \(kind.name), not \(expected.name)", at: place)
+            }
+        }
+    }
+}

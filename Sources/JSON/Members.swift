@@ -1,0 +1,69 @@
+public import Plumbing
+
+/// Reads an object's members by name and type; every failure is `badData` and names the member.
+public struct Members {
+    private let object: JSON
+    private let place: String
+    private let path: String
+
+    /// - Parameter place: what messages call the document.
+    public init(of value: JSON, at place: String) throws {
+        try self.init(value, place: place, path: "")
+    }
+
+    private init(_ value: JSON, place: String, path: String) throws {
+        guard case .object = value else {
+            throw Failure(
+                .badData, path.isEmpty ? "no JSON object" : "member \(path) is no object", at: place)
+        }
+        self.object = value
+        self.place = place
+        self.path = path
+    }
+
+    public func string(_ name: String) throws -> String {
+        guard case .string(let value) = try member(name) else { throw failure(name, "is no string") }
+        return value
+    }
+
+    public func integer(_ name: String) throws -> Int64 {
+        guard case .integer(let value) = try member(name) else { throw failure(name, "is no whole number") }
+        return value
+    }
+
+    public func bool(_ name: String) throws -> Bool {
+        guard case .bool(let value) = try member(name) else {
+            throw failure(name, "is neither true nor false")
+        }
+        return value
+    }
+
+    public func array(_ name: String) throws -> [JSON] {
+        guard case .array(let value) = try member(name) else { throw failure(name, "is no array") }
+        return value
+    }
+
+    public func object(_ name: String) throws -> Members {
+        try Members(try member(name), place: place, path: full(name))
+    }
+
+    /// Whether the member is there and not null.
+    public func has(_ name: String) -> Bool {
+        switch object[name] {
+        case nil, .null: false
+        default: true
+        }
+    }
+
+    /// The failure that says what is wrong with a member.
+    public func failure(_ name: String, _ what: String) -> Failure {
+        Failure(.badData, "member \(full(name)) \(what)", at: place)
+    }
+
+    private func member(_ name: String) throws -> JSON {
+        guard let value = object[name] else { throw failure(name, "is missing") }
+        return value
+    }
+
+    private func full(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
+}
