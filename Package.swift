@@ -57,8 +57,8 @@ let package = Package(
             ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
-        tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
-        tool("ep-unseal", ["Sealing"]),
+        tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),
+        tool("ep-unseal", ["Sealing", "Envelope"]),
         tool("ep-key", ["Sealing"]),
         tool("ep-meta", ["Catalog", "JSON"]),
         tool("ep-plan", ["Catalog", "JSON"]),
