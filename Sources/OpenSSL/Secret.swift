@@ -41,31 +41,21 @@ public final class Secret: @unchecked Sendable {
     /// - Parameter count: bytes of output, at most 255 × 64.
     public func expand(info: [UInt8], count: Int) throws -> Secret {
         let output = Secret(count: count)
-        guard let function = EVP_KDF_fetch(nil, "HKDF", nil) else { throw failure(of: "EVP_KDF_fetch") }
-        defer { EVP_KDF_free(function) }
-        guard let context = EVP_KDF_CTX_new(function) else { throw failure(of: "EVP_KDF_CTX_new") }
-        defer { EVP_KDF_CTX_free(context) }
-
-        var mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY
-        var info = info
-        var digest = Array("SHA512".utf8CString)
-        let done = digest.withUnsafeMutableBufferPointer { digest in
-            info.withUnsafeMutableBytes { info in
-                withUnsafeMutablePointer(to: &mode) { mode in
-                    let parameters = [
-                        OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, mode),
-                        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest.baseAddress, 0),
-                        OSSL_PARAM_construct_octet_string(
-                            OSSL_KDF_PARAM_KEY, storage.baseAddress, storage.count),
-                        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info.baseAddress, info.count),
-                        OSSL_PARAM_construct_end(),
-                    ]
-                    let bytes = output.storage.assumingMemoryBound(to: UInt8.self).baseAddress
-                    return EVP_KDF_derive(context, bytes, count, parameters)
-                }
-            }
+        guard let context = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, nil) else {
+            throw failure(of: "EVP_PKEY_CTX_new_id")
         }
-        guard done == 1 else { throw failure(of: "HKDF-Expand") }
+        defer { EVP_PKEY_CTX_free(context) }
+        let key = storage.assumingMemoryBound(to: UInt8.self).baseAddress
+        var written = count
+        guard EVP_PKEY_derive_init(context) == 1,
+            EVP_PKEY_CTX_set_hkdf_mode(context, EVP_KDF_HKDF_MODE_EXPAND_ONLY) == 1,
+            EVP_PKEY_CTX_set_hkdf_md(context, EVP_sha512()) == 1,
+            EVP_PKEY_CTX_set1_hkdf_key(context, key, Int32(storage.count)) == 1,
+            EVP_PKEY_CTX_add1_hkdf_info(context, info, Int32(info.count)) == 1,
+            EVP_PKEY_derive(context, output.storage.assumingMemoryBound(to: UInt8.self).baseAddress, &written)
+                == 1,
+            written == count
+        else { throw failure(of: "HKDF-Expand") }
         return output
     }
 }

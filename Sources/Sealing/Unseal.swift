@@ -7,16 +7,14 @@ public import Plumbing
 /// Only bytes whose tag is right are written, and the newest chunk that has any stays back until the whole stream has
 /// turned out whole, so that a reader never sees the end of a stream that is cut or tampered with.
 ///
-/// - Parameters:
-///   - output: nil to check and write nothing.
-///   - progress: called with the count of sealed bytes that have come, now and then.
+/// - Parameter progress: called with the count of sealed bytes that have come, now and then.
 /// - Throws: `badData`: no sealed stream, another kind or key, a wrong tag, cut, or with bytes behind the trailer.
 public func unseal(
-    _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor, to output: borrowing Descriptor?,
+    _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor, to output: borrowing Descriptor,
     progress: (UInt64) -> Void
 ) throws {
     input.widenPipe()
-    output?.widenPipe()
+    output.widenPipe()
     let place = input.name
     var chunks = try open(kind, under: key, from: input)
 
@@ -52,7 +50,7 @@ public func unseal(
                 into: .init(rebasing: plain[held + index * chunk..<held + (index + 1) * chunk]), at: place)
         }
         let ready = held + (whole - 1) * chunk
-        try output?.write(.init(rebasing: plain[..<ready]))
+        try output.write(.init(rebasing: plain[..<ready]))
         plain.copyMemory(from: .init(rebasing: plain[ready..<(ready + chunk)]))
         held = chunk
         let rest = whole * sealedChunk
@@ -67,7 +65,7 @@ public func unseal(
     let lastPlain = last - Envelope.tagLength
     try chunks.open(
         .init(rebasing: sealed[..<last]), into: .init(rebasing: plain[held..<(held + lastPlain)]), at: place)
-    try output?.write(.init(rebasing: plain[..<(held + lastPlain)]))
+    try output.write(.init(rebasing: plain[..<(held + lastPlain)]))
 }
 
 /// Reads header, salt and commitment, and checks that kind and key are the right ones.

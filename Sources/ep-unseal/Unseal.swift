@@ -1,5 +1,6 @@
 public import ArgumentParser
 public import Envelope
+import Glibc
 import Plumbing
 import Sealing
 import Tool
@@ -25,7 +26,8 @@ struct Unseal: Tool {
         var meter = progress.meter
         try unseal(
             kind, under: KeyFile.read(key) { warn($0, from: "ep-unseal") }, from: .standardInput,
-            to: check ? nil : .standardOutput, progress: { meter.advance(to: $0) })
+            to: check ? Descriptor(opening: "/dev/null", O_WRONLY) : .standardOutput,
+            progress: { meter.advance(to: $0) })
         meter.finish()
     }
 }
