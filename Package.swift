@@ -64,5 +64,7 @@ let package = Package(
         tool("ep-plan", ["Catalog", "JSON"]),
         tool("ep-store", ["Storage", "JSON"]),
         tool("ep-fetch", ["Storage", "JSON"]),
+
+        tests("SendStream", ["JSON"]),
     ]
 )
