@@ -22,7 +22,7 @@ func tool(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 func tests(_ library: String, _ others: [Target.Dependency] = []) -> Target {
     .testTarget(
         name: "\(library)Tests",
-        dependencies: [.init(stringLiteral: library), "Plumbing"] + others,
+        dependencies: Set([library, "Plumbing"]).sorted().map { .init(stringLiteral: $0) } + others,
         swiftSettings: strict)
 }
 
@@ -66,5 +66,7 @@ let package = Package(
         tool("ep-fetch", ["Storage", "JSON"]),
 
         tests("Sealing", ["Envelope", "OpenSSL"]),
+        tests("Plumbing"),
+        tests("SendStream", ["JSON"]),
     ]
 )

@@ -8,6 +8,11 @@
 static const int linux_O_DIRECT = 040000;
 static const int linux_F_SETPIPE_SZ = 1031;
 
+/* pipe2(2) with O_CLOEXEC. */
+static inline int linux_pipe(int ends[2]) {
+    return (int)syscall(SYS_pipe2, ends, 02000000);
+}
+
 /* sync_file_range(2): the flags of "start the write-back" and of "wait until it is done". */
 static const unsigned linux_SYNC_WRITE = 2;
 static const unsigned linux_SYNC_WAIT = 1 | 2 | 4;
