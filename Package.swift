@@ -49,7 +49,7 @@ let package = Package(
         library("Envelope", ["Plumbing"]),
         library("SendStream", ["Plumbing", "JSON"]),
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
-        library("Catalog", ["Plumbing", "JSON", "OpenSSL"]),
+        library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
         library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid"]),
         library("Snapshots", ["Plumbing", "JSON", "CBtrfsUtil"]),
         library(
@@ -64,5 +64,8 @@ let package = Package(
         tool("ep-plan", ["Catalog", "JSON"]),
         tool("ep-store", ["Storage", "JSON"]),
         tool("ep-fetch", ["Storage", "JSON"]),
+
+        tests("JSON"),
+        tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
     ]
 )
