@@ -72,7 +72,7 @@ extension Plan {
             return (nil, "the snapshot of \(name) is here, in \(printable(it.slot)), but \(fault)")
         }
         return switch snapshots.count {
-        case 0: (nil, "no snapshot here, so not the one of \(name) either; deleted by hand?")
+        case 0: (nil, "no snapshot here, so not the one of \(name); deleted by hand?")
         case 1: (nil, "the one snapshot here is not the one of \(name); deleted by hand?")
         default:
             (nil, "none of the \(snapshots.count) snapshots here is the one of \(name); deleted by hand?")

@@ -19,7 +19,7 @@ import Testing
     }
 
     @Test func unknownMembersAreKept() throws {
-        let kept: JSON = ["deep": [1.description == "1" ? 1 : 0, .number("1e400"), .null]]
+        let kept: JSON = ["deep": [1, .number("1e400"), .null]]
         let json = try Sample.second()
             .with(["later"], kept).with(["producer", "later"], kept).with(["parent", "later"], "é")
             .with(["previous", "later"], .null)
@@ -70,10 +70,9 @@ import Testing
         let name = path.joined(separator: ".")
         #expect(refusal(json.with(path, nil)) == "member \(name) is missing")
         for wrong: JSON in [
-            .null, true, [1], .number("1.5"), .number("1e400"), ["x": 1], "", "x", 0, -1, .integer(.max),
+            .null, true, [1], .number("1.5"), .number("1e400"), ["x": 1], "", 0, -1, .integer(.max),
         ] {
             let what = refusal(json.with(path, wrong)) ?? "taken"
-            // An object of the wrong members, and a parent or type that no longer fit, are named one level off.
             #expect(what.hasPrefix("member \(name)"), "\(name) as \(wrong): \(what)")
         }
     }
@@ -119,7 +118,7 @@ import Testing
                 == "member parent is there, but the backup is full")
         #expect(refusal(first.with(["type"], "incremental")) == "member parent is missing")
         #expect(refusal(["version": 2]) == "member version is 2, not 1")
-        #expect(refusal([1]) == "no JSON object")
+        #expect(refusal(JSON.array([1])) == "no JSON object")
     }
 
     @Test func aSmallestBlobIsTaken() throws {

@@ -51,7 +51,7 @@ import Testing
         let name = "generation 2 (UUID \(uuid(2)))"
         let others = try [1, 3, 4].map { try Sample.snapshot("root", uuid($0)) }
         for (snapshots, reason) in [
-            ([], "no snapshot here, so not the one of \(name) either; deleted by hand?"),
+            ([], "no snapshot here, so not the one of \(name); deleted by hand?"),
             ([others[0]], "the one snapshot here is not the one of \(name); deleted by hand?"),
             (others, "none of the 3 snapshots here is the one of \(name); deleted by hand?"),
         ] {
@@ -236,7 +236,7 @@ import Testing
     }
 
     @Test func hugeCountsDoNotTrap() throws {
-        try says("the blob in the store has 5152 bytes, but the sealed stream has 9232379236109516886") {
+        try says("the blob in the store has 5152 bytes, but the sealed stream has 9232379236109516934") {
             $0.report = $0.report.with(["bytes"], .integer(.max - 1))
         }
     }

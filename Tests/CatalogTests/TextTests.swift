@@ -17,9 +17,11 @@ import Testing
         // /bin/sh -c 'SCRIPT' is asked whether the variable holds the value, which goes in through the environment.
         let script = shellAssignments([("X", value)]) + "[ \"$X\" = \"$WANTED\" ]"
         var pid: pid_t = 0
-        var arguments: [UnsafeMutablePointer<CChar>?] = ["/bin/sh", "-c", script].map { strdup($0) } + [nil]
+        var arguments: [UnsafeMutablePointer<CChar>?] = [
+            strdup("/bin/sh"), strdup("-c"), strdup(script), nil,
+        ]
         var environment: [UnsafeMutablePointer<CChar>?] = [strdup("WANTED=\(value)"), nil]
-        defer { (arguments + environment).forEach { free($0) } }
+        defer { for string in arguments + environment { free(string) } }
         try #require(posix_spawn(&pid, "/bin/sh", nil, nil, &arguments, &environment) == 0)
         var status: Int32 = -1
         try #require(waitpid(pid, &status, 0) == pid)
