@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # ep-snap on real btrfs.
+# shellcheck disable=SC2030,SC2031,SC2154
 
 load helper
 
@@ -220,6 +221,27 @@ kill_turn_at() {
     btrfs send -q -p "$slots/current-parent" "$slots/current-state" | btrfs -q receive mirror
     [[ $(<mirror/current-state/file) == second ]]
     ep-snap check mirror/current-state --received "$(uuid "$slots/current-state")"
+}
+
+@test "adopt goes on from wherever it was killed" {
+    make_volume
+    fill
+    btrfs send -q "$slots/root" >stream
+    mkdir fs/scratch
+    btrfs -q receive fs/scratch <stream
+    adopt=(ep-snap adopt "$volume" --store usb --slot last-parent fs/scratch/root)
+    for call in ioctl renameat; do
+        kills=0
+        while ! timeout 60 strace -o trace -e "inject=$call:signal=KILL:when=$((kills + 1))" "${adopt[@]}"; do
+            grep -q 'killed by SIGKILL' trace
+            "${adopt[@]}"
+            ep-snap check "$slots/last-parent" --received "$root"
+            [[ $(echo "$slots"/*) == "$slots/current-parent $slots/current-state $slots/last-parent $slots/root" ]]
+            kills=$((kills + 1))
+        done
+        ep-snap check "$slots/last-parent" --received "$root"
+        ((kills >= 1))
+    done
 }
 
 @test "adopt refuses what was not received, and what lies elsewhere" {
