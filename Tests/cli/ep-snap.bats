@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # ep-snap on real btrfs.
-# shellcheck disable=SC2030,SC2031,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
 
 load helper
 
