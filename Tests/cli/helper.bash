@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 # What every suite here loads: the built tools in PATH, and file systems on loop devices that never outlive a test.
 
 bats_require_minimum_version 1.5.0
@@ -39,6 +40,41 @@ cleanup() {
     losetup -nO NAME,BACK-FILE | while read -r device target; do
         [[ $target != "$BATS_TEST_TMPDIR/"* ]] || losetup -d "$device"
     done
+=======
+# What the whole-tool tests share. `load helper` at the top of a .bats file.
+# shellcheck shell=bash
+
+bats_require_minimum_version 1.5.0
+
+EP_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PATH=${EP_BIN:-$EP_REPO/.build/debug}:$EP_REPO/bin:$PATH
+export PATH
+
+# Skips the test unless it may mount and attach.
+needs_root() {
+    ((EUID == 0)) || skip "needs root"
+}
+
+# make_btrfs NAME SIZE: a new file system, mounted at $BATS_TEST_TMPDIR/NAME.
+make_btrfs() {
+    local at=$BATS_TEST_TMPDIR/$1
+    truncate -s "$2" "$at.img"
+    mkfs.btrfs -q "$at.img" >/dev/null
+    mkdir -p "$at"
+    mount -o loop "$at.img" "$at"
+}
+
+# Unmounts and detaches everything that lies under $BATS_TEST_TMPDIR, the newest first.
+cleanup() {
+    local at device file
+    while read -r _ at _; do
+        [[ $at != "$BATS_TEST_TMPDIR"/* ]] || umount "$at" || umount -l "$at"
+    done < <(tac /proc/self/mounts)
+    ((EUID == 0)) || return 0
+    while read -r device file; do
+        [[ $file != "$BATS_TEST_TMPDIR"/* ]] || losetup -d "$device" || :
+    done < <(losetup -nO NAME,BACK-FILE)
+>>>>>>> snapshots
 }
 
 teardown() {
