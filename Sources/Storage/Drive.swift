@@ -162,13 +162,15 @@ private final class PrivateMount {
     /// The kernel does not know this kind of file system; mount(8) may know a program that does.
     private func mountInUserSpace(_ drive: Drive, for access: Access) throws {
         let options = "nosuid,nodev,noexec" + (access == .reading ? ",ro" : "")
-        let arguments = ["mount", "-t", drive.type, "-o", options, drive.path, PrivateMount.point]
-        let process = try spawn(arguments, input: nil)
-        guard wait(for: process) == 0 else {
+        // Debian's driver for exFAT goes by its own name only.
+        let isMounted = try [drive.type, "\(drive.type)-fuse"].contains { type in
+            wait(for: try spawn(["mount", "-t", type, "-o", options, drive.path, Self.point], input: nil)) == 0
+        }
+        guard isMounted else {
             throw Failure(
-                .unavailable, "cannot mount the drive: no driver for \(drive.type), or it refused",
+                .unavailable, "cannot mount the drive: no driver for \(drive.type), or it is in use or damaged",
                 at: drive.path,
-                hint: "\(arguments.joined(separator: " ")) says why; exfat-fuse and ntfs-3g are drivers")
+                hint: "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt says more")
         }
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0 else {
@@ -181,7 +183,7 @@ private final class PrivateMount {
             close(ends[0])
         } catch {
             umount2(PrivateMount.point, Int32(MNT_DETACH))
-            ends.forEach { close($0) }
+            for end in ends { close(end) }
             throw error
         }
     }
@@ -219,7 +221,7 @@ private func spawn(_ arguments: [String], input: Int32?) throws -> pid_t {
     defer { posix_spawnattr_destroy(&attributes) }
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
     var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-    defer { argv.forEach { free($0) } }
+    defer { for argument in argv { free(argument) } }
     var process = pid_t()
     let error = posix_spawnp(&process, arguments[0], &actions, &attributes, &argv, environ)
     guard error == 0 else { throw Failure.system("cannot run \(arguments[0])", at: nil, errno: error) }

@@ -78,7 +78,7 @@ public final class Intake: @unchecked Sendable {
     }
 
     private func join() {
-        workers.forEach { $0.join() }
+        for worker in workers { worker.join() }
         workers = []
     }
 

@@ -74,7 +74,7 @@ public final class Outlet: @unchecked Sendable {
     func finish() throws {
         try publish()
         ring.end()
-        digesters.forEach { $0.join() }
+        for digester in digesters { digester.join() }
         digesters = []
         try framing.finish()
         if let size, framing.length != size {
@@ -91,7 +91,7 @@ public final class Outlet: @unchecked Sendable {
     /// Ends the threads; what is held back stays unwritten.
     func stop() {
         ring.fail(Failure(.bug, "the blob was given up", at: "blob \(blob)"))
-        digesters.forEach { $0.join() }
+        for digester in digesters { digester.join() }
         digesters = []
         writer?.join()
         writer = nil
