@@ -160,31 +160,35 @@ private final class PrivateMount {
     }
 
     /// The kernel does not know this kind of file system; mount(8) may know a program that does.
+    ///
+    /// One helper mounts, waits for the end of its standard input and unmounts: there is no moment in which our
+    /// death would leave the mount to nobody. Debian's driver for exFAT goes by its own name only.
     private func mountInUserSpace(_ drive: Drive, for access: Access) throws {
+        let script = """
+            trap '' INT TERM HUP
+            { mount -t "$1" -o "$2" "$3" "$4" || mount -t "$1-fuse" -o "$2" "$3" "$4"
+            } </dev/null >/dev/null 2>&1 || exit
+            echo mounted
+            read -r _
+            umount "$4" || umount -l "$4"
+            """
         let options = "nosuid,nodev,noexec" + (access == .reading ? ",ro" : "")
-        // Debian's driver for exFAT goes by its own name only.
-        let isMounted = try [drive.type, "\(drive.type)-fuse"].contains { type in
-            wait(for: try spawn(["mount", "-t", type, "-o", options, drive.path, Self.point], input: nil)) == 0
-        }
-        guard isMounted else {
+        let (input, leash) = try Descriptor.pipe()
+        let (answer, output) = try Descriptor.pipe()
+        let process = try spawn(
+            ["sh", "-c", script, "sh", drive.type, options, drive.path, Self.point],
+            input: input.number, output: output.number)
+        helper = (leash, process)
+        try input.close()
+        try output.close()
+        guard try !answer.readAll(limit: 64, untilNewline: true).isEmpty else {
+            end()
             throw Failure(
-                .unavailable, "cannot mount the drive: no driver for \(drive.type), or it is in use or damaged",
+                .unavailable,
+                "cannot mount the drive: no driver for \(drive.type), or it is in use or damaged",
                 at: drive.path,
-                hint: "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt says more")
-        }
-        var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0 else {
-            umount2(PrivateMount.point, Int32(MNT_DETACH))
-            throw Failure.system("cannot make a pipe", at: nil)
-        }
-        let script = "trap '' INT TERM HUP; read -r _; umount \(Self.point) || umount -l \(Self.point)"
-        do {
-            helper = (ends[1], try spawn(["sh", "-c", script], input: ends[0]))
-            close(ends[0])
-        } catch {
-            umount2(PrivateMount.point, Int32(MNT_DETACH))
-            for end in ends { close(end) }
-            throw error
+                hint:
+                    "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt says more")
         }
     }
 
