@@ -62,7 +62,7 @@ let package = Package(
         tool("ep-key", ["Sealing"]),
         tool("ep-meta", ["Catalog", "JSON"]),
         tool("ep-plan", ["Catalog", "JSON"]),
-        tool("ep-store", ["Storage", "JSON"]),
+        tool("ep-store", ["Storage", "Envelope", "JSON"]),
         tool("ep-fetch", ["Storage", "JSON"]),
 
         tests("Sealing", ["Envelope", "OpenSSL"]),

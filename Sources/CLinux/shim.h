@@ -1,6 +1,7 @@
 /* What Linux has and Swift's Glibc module does not show, because it is built without _GNU_SOURCE.
  * Each function is its system call: -1 and errno on failure. */
 #include <linux/fs.h>
+#include <linux/mount.h>
 #include <linux/sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -8,10 +9,17 @@
 static const int linux_O_DIRECT = 040000;
 static const int linux_F_SETPIPE_SZ = 1031;
 
+<<<<<<< HEAD
 /* pipe2(2) with O_CLOEXEC. */
 static inline int linux_pipe(int ends[2]) {
     return (int)syscall(SYS_pipe2, ends, 02000000);
 }
+=======
+/* mount(2): two headers that know these flags make their names ambiguous to Swift. */
+static const unsigned long linux_MOUNT_READ_ONLY = MS_RDONLY;
+static const unsigned long linux_MOUNT_UNTRUSTED = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+static const unsigned long linux_MOUNT_TREE_SLAVE = MS_REC | MS_SLAVE;
+>>>>>>> storage
 
 /* sync_file_range(2): the flags of "start the write-back" and of "wait until it is done". */
 static const unsigned linux_SYNC_WRITE = 2;
@@ -29,4 +37,9 @@ static inline int linux_rename_new(int from, const char *old_name, int to, const
 /* unshare(2) with CLONE_NEWNS: mounts made from here on are seen by this process and its children alone. */
 static inline int linux_unshare_mounts(void) {
     return (int)syscall(SYS_unshare, CLONE_NEWNS);
+}
+
+/* syncfs(2), for the file systems that cannot fsync a directory. */
+static inline int linux_syncfs(int fd) {
+    return (int)syscall(SYS_syncfs, fd);
 }

@@ -1,4 +1,7 @@
 <<<<<<< HEAD
+<<<<<<< HEAD
+=======
+>>>>>>> storage
 # What every suite here loads: the built tools in PATH, and file systems on loop devices that never outlive a test.
 
 bats_require_minimum_version 1.5.0
@@ -40,6 +43,7 @@ cleanup() {
     losetup -nO NAME,BACK-FILE | while read -r device target; do
         [[ $target != "$BATS_TEST_TMPDIR/"* ]] || losetup -d "$device"
     done
+<<<<<<< HEAD
 =======
 # What the whole-tool tests share. `load helper` at the top of a .bats file.
 # shellcheck shell=bash
@@ -75,6 +79,8 @@ cleanup() {
         [[ $file != "$BATS_TEST_TMPDIR"/* ]] || losetup -d "$device" || :
     done < <(losetup -nO NAME,BACK-FILE)
 >>>>>>> snapshots
+=======
+>>>>>>> storage
 }
 
 teardown() {

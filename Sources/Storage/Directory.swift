@@ -1,0 +1,154 @@
+import CLinux
+import Glibc
+import Plumbing
+
+/// An open directory. All that is in it is reached through its descriptor and never by a path again, so that a drive
+/// that is gone is an error and not a bare mount point; symbolic links are refused.
+final class Directory {
+    private let descriptor: Descriptor
+
+    private init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+    /// The root of a store.
+    ///
+    /// - Throws: `unavailable` where there is no directory of that path.
+    init(root path: String) throws {
+        let number = retrying { Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+        guard number >= 0 else {
+            switch errno {
+            case ENOENT:
+                throw Failure(
+                    .unavailable, "the store is not there", at: path,
+                    hint: "is its drive mounted? a new store wants its directory made first")
+            case ENOTDIR: throw Failure(.unavailable, "the store is not a directory", at: path)
+            default: throw Failure.system("cannot open the store", at: path)
+            }
+        }
+        descriptor = Descriptor(owning: number, name: path)
+    }
+
+    var number: Int32 { descriptor.number }
+
+    /// How messages name an entry.
+    func path(of name: String) -> String { descriptor.path(of: name) }
+
+    // MARK: Looking
+
+    /// The directory `name` in this one, or nil where there is none.
+    func directory(_ name: String) throws -> Directory? {
+        let number = retrying {
+            openat(self.number, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        }
+        guard number >= 0 else {
+            switch errno {
+            case ENOENT: return nil
+            case ENOTDIR, ELOOP:
+                throw Failure(
+                    .badData, "a file or a symbolic link where a store has a directory", at: path(of: name))
+            default: throw Failure.system("cannot open", at: path(of: name))
+            }
+        }
+        return Directory(Descriptor(owning: number, name: path(of: name)))
+    }
+
+    /// The length in bytes of the file `name`, or nil where there is none.
+    func length(of name: String) throws -> UInt64? {
+        var status = stat()
+        guard fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+            guard errno == ENOENT else { throw Failure.system("cannot look at", at: path(of: name)) }
+            return nil
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw Failure(.badData, "not a file, where a store has one", at: path(of: name))
+        }
+        return UInt64(status.st_size)
+    }
+
+    /// The names of the entries, in no order.
+    func names() throws -> [String] {
+        let number = retrying { openat(self.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+        guard number >= 0 else { throw Failure.system("cannot open", at: descriptor.name) }
+        guard let stream = fdopendir(number) else {
+            close(number)
+            throw Failure.system("cannot list", at: descriptor.name)
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else {
+                guard errno == 0 else { throw Failure.system("cannot list", at: descriptor.name) }
+                return names
+            }
+            let offset = MemoryLayout<dirent>.offset(of: \.d_name) ?? 0
+            let name = UnsafeRawPointer(entry) + offset
+            names.append(String(cString: name.assumingMemoryBound(to: CChar.self)))
+        }
+    }
+
+    /// Opens the file `name`. Directory entries that are no plain files are the caller's to rule out by `length(of:)`.
+    func open(_ name: String, _ flags: Int32, mode: mode_t = 0) throws -> Descriptor {
+        try Descriptor(opening: name, in: descriptor, flags | O_NOFOLLOW | O_NONBLOCK, mode: mode)
+    }
+
+    /// The whole content of a small file.
+    func read(_ name: String, limit: Int) throws -> [UInt8] {
+        guard try length(of: name) != nil else { throw Failure(.io, "gone", at: path(of: name)) }
+        return try open(name, O_RDONLY).readAll(limit: limit)
+    }
+
+    // MARK: Changing
+
+    /// The directory `name` in this one, made where it is missing, its name on stable storage.
+    func making(_ name: String) throws -> Directory {
+        if mkdirat(number, name, 0o755) != 0 && errno != EEXIST {
+            throw Failure.system("cannot make the directory", at: path(of: name))
+        }
+        guard let directory = try directory(name) else { throw Failure(.io, "gone", at: path(of: name)) }
+        // Also where it was there: whoever made it may have died before this.
+        try sync()
+        return directory
+    }
+
+    /// Gives a file another name in this directory, in place of whatever has it.
+    func rename(_ old: String, to new: String) throws {
+        guard renameat(number, old, number, new) == 0 else {
+            throw Failure.system("cannot name", at: path(of: new))
+        }
+    }
+
+    /// Gives a file a name that nothing has. The caller holds the lock: not every file system can refuse by itself.
+    func rename(_ old: String, toNew new: String) throws {
+        if linux_rename_new(number, old, number, new) == 0 { return }
+        guard errno == EINVAL || errno == ENOSYS else {
+            throw Failure.system("cannot name", at: path(of: new))
+        }
+        guard try length(of: new) == nil else {
+            throw Failure.system("cannot name", at: path(of: new), errno: EEXIST)
+        }
+        try rename(old, to: new)
+    }
+
+    /// Removes a file; where it cannot be removed it stays, for the next run or a person.
+    func remove(_ name: String) {
+        unlinkat(number, name, 0)
+    }
+
+    /// Brings the names in this directory to stable storage. A failure is final, as with `Descriptor.sync`.
+    func sync() throws {
+        if retrying({ fsync(self.number) }) == 0 { return }
+        // A file system that has no such thing for directories may still be synced whole.
+        guard errno == EINVAL, linux_syncfs(number) == 0 else {
+            throw Failure.system("cannot bring to stable storage", at: descriptor.name)
+        }
+    }
+
+    /// Runs `body` alone among all who lock this directory; waits for the others.
+    func locked<Result>(_ body: () throws -> Result) throws -> Result {
+        guard retrying({ flock(self.number, LOCK_EX) }) == 0 else {
+            throw Failure.system("cannot lock", at: descriptor.name)
+        }
+        defer { flock(number, LOCK_UN) }
+        return try body()
+    }
+}

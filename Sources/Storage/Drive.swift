@@ -1,0 +1,240 @@
+import CBlkid
+import CLinux
+import Glibc
+import Plumbing
+
+/// Finds the one drive of a label and runs `body` with the root of its file system: where it is mounted, else mounted
+/// for this process alone and unmounted again.
+func withDrive<Result>(
+    labelled label: String, for access: Access, _ body: (Directory) throws -> Result
+) throws -> Result {
+    let drive = try Drive(labelled: label)
+    if let root = try drive.mountedRoot() { return try body(root) }
+    let mount = try PrivateMount(of: drive, for: access)
+    defer { mount.end() }
+    return try body(try Directory(root: PrivateMount.point))
+}
+
+/// A block device with a file system.
+struct Drive {
+    let path: String
+    /// What libblkid calls the kind of its file system.
+    let type: String
+
+    /// - Throws: `unavailable` where there is none; `badData` where there is more than one.
+    init(labelled label: String) throws {
+        let drives = try Drive.all(labelled: label)
+        guard let drive = drives.first else {
+            throw Failure(
+                .unavailable, "no drive with this label", at: "label:\(label)",
+                hint: geteuid() == 0
+                    ? "is it plugged in? lsblk -o NAME,LABEL shows what there is"
+                    : "is it plugged in? only root may read the labels of drives")
+        }
+        guard drives.count == 1 else {
+            throw Failure(
+                .badData,
+                "more than one drive with this label: \(drives.map(\.path).joined(separator: ", "))",
+                at: "label:\(label)", hint: "unplug all but the one that is meant")
+        }
+        self = drive
+    }
+
+    private init(path: String, type: String) {
+        self.path = path
+        self.type = type
+    }
+
+    /// The drives whose label is this one; FAT writes labels in capitals, so case does not count.
+    ///
+    /// Without a cache file: the system's remembers drives that are gone, and files that never were one.
+    private static func all(labelled label: String) throws -> [Drive] {
+        var cache: blkid_cache?
+        guard blkid_get_cache(&cache, "/dev/null") == 0, let cache else {
+            throw Failure(.unavailable, "cannot ask libblkid for drives", at: "label:\(label)")
+        }
+        defer { blkid_put_cache(cache) }
+        blkid_probe_all(cache)
+        var drives: [Drive] = []
+        let iterator = blkid_dev_iterate_begin(cache)
+        defer { blkid_dev_iterate_end(iterator) }
+        var found: blkid_dev?
+        while blkid_dev_next(iterator, &found) == 0 {
+            guard let device = blkid_verify(cache, found), let name = blkid_dev_devname(device) else {
+                continue
+            }
+            guard let found = tag("LABEL", of: name, in: cache), found.lowercased() == label.lowercased()
+            else { continue }
+            drives.append(Drive(path: String(cString: name), type: tag("TYPE", of: name, in: cache) ?? ""))
+        }
+        return drives.sorted { $0.path < $1.path }
+    }
+
+    private static func tag(_ tag: String, of device: UnsafePointer<CChar>, in cache: blkid_cache) -> String?
+    {
+        guard let value = blkid_get_tag_value(cache, tag, device) else { return nil }
+        defer { free(value) }
+        return String(cString: value)
+    }
+
+    /// The root of the drive's file system where all of it is mounted already, writable if it is so anywhere.
+    func mountedRoot() throws -> Directory? {
+        let number = try Drive.number(of: path)
+        let mounts = try Mount.all().filter {
+            $0.root == "/" && ($0.device == number || (try? Drive.number(of: $0.source)) == number)
+        }
+        for mount in mounts.filter({ !$0.isReadOnly }) + mounts.filter(\.isReadOnly) {
+            // Another file system may lie over this one's mount point.
+            if let root = try? Directory(root: mount.point), root.isOn(mount) { return root }
+        }
+        return nil
+    }
+
+    private static func number(of path: String) throws -> dev_t {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFBLK else {
+            throw Failure.system("not a block device", at: path)
+        }
+        return status.st_rdev
+    }
+}
+
+extension Directory {
+    /// Whether the kernel says that this descriptor is of that mount.
+    fileprivate func isOn(_ mount: Mount) -> Bool {
+        guard
+            let info = try? Descriptor(opening: "/proc/self/fdinfo/\(number)", O_RDONLY).readAll(
+                limit: 64 << 10)
+        else { return false }
+        return info.split(separator: UInt8(ascii: "\n")).contains {
+            String(decoding: $0, as: UTF8.self) == "mnt_id:\t\(mount.id)"
+        }
+    }
+}
+
+/// A drive's file system mounted in a mount namespace of this process's own.
+///
+/// The kernel takes it down when the process ends, whatever ends it, so SIGKILL leaves nothing behind. A file system
+/// in user space would outlive us in there: a helper waits for our end and unmounts it.
+private final class PrivateMount {
+    /// Every process that mounts here sees only its own drive. Never removed: that would take down another's.
+    static let point = "/run/escapepod/drive"
+
+    /// The write end of the helper's pipe, and the helper, for a file system in user space.
+    private var helper: (leash: Int32, process: pid_t)?
+
+    init(of drive: Drive, for access: Access) throws {
+        for directory in ["/run/escapepod", PrivateMount.point] {
+            if mkdir(directory, 0o700) != 0 && errno != EEXIST {
+                throw Failure.system("cannot make the mount point", at: directory)
+            }
+        }
+        guard linux_unshare_mounts() == 0,
+            // What is unmounted outside goes here too, but nothing that is mounted here is seen outside.
+            Glibc.mount("none", "/", nil, linux_MOUNT_TREE_SLAVE, nil) == 0
+        else {
+            throw Failure.system(
+                "cannot mount for this process alone", at: drive.path,
+                hint: "run it as root, or mount the drive first")
+        }
+        try mount(drive, for: access)
+    }
+
+    private func mount(_ drive: Drive, for access: Access) throws {
+        let flags = linux_MOUNT_UNTRUSTED
+        let readOnly = access == .reading ? linux_MOUNT_READ_ONLY : 0
+        if Glibc.mount(drive.path, PrivateMount.point, drive.type, flags | readOnly, nil) == 0 { return }
+        // Someone writes to it right now: read through the same mount as theirs.
+        if errno == EBUSY, access == .reading,
+            Glibc.mount(drive.path, PrivateMount.point, drive.type, flags, nil) == 0
+        {
+            return
+        }
+        switch errno {
+        case ENODEV: try mountInUserSpace(drive, for: access)
+        case EBUSY:
+            throw Failure(
+                .busy, "the drive is in use", at: drive.path, hint: "run it again when the other one is done")
+        default: throw Failure.system("cannot mount the drive", at: drive.path)
+        }
+    }
+
+    /// The kernel does not know this kind of file system; mount(8) may know a program that does.
+    ///
+    /// One helper mounts, waits for the end of its standard input and unmounts: there is no moment in which our
+    /// death would leave the mount to nobody. Debian's driver for exFAT goes by its own name only.
+    private func mountInUserSpace(_ drive: Drive, for access: Access) throws {
+        let script = """
+            trap '' INT TERM HUP
+            { mount -t "$1" -o "$2" "$3" "$4" || mount -t "$1-fuse" -o "$2" "$3" "$4"
+            } </dev/null >/dev/null 2>&1 || exit
+            echo mounted
+            read -r _
+            umount "$4" || umount -l "$4"
+            """
+        let options = "nosuid,nodev,noexec" + (access == .reading ? ",ro" : "")
+        let (input, leash) = try Descriptor.pipe()
+        let (answer, output) = try Descriptor.pipe()
+        let process = try spawn(
+            ["sh", "-c", script, "sh", drive.type, options, drive.path, Self.point],
+            input: input.number, output: output.number)
+        helper = (leash, process)
+        try input.close()
+        try output.close()
+        guard try !answer.readAll(limit: 64, untilNewline: true).isEmpty else {
+            end()
+            throw Failure(
+                .unavailable,
+                "cannot mount the drive: no driver for \(drive.type), or it is in use or damaged",
+                at: drive.path,
+                hint:
+                    "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt says more")
+        }
+    }
+
+    /// Unmounts; all that was opened on the drive must be closed. The data is durable by now, so where the file
+    /// system is still busy it goes as soon as it is not.
+    func end() {
+        if let helper {
+            close(helper.leash)
+            _ = wait(for: helper.process)
+        } else if umount2(PrivateMount.point, 0) != 0 {
+            umount2(PrivateMount.point, Int32(MNT_DETACH))
+        }
+    }
+}
+
+/// Starts a program out of reach of the terminal's signals, with nothing of ours on its standard descriptors.
+///
+/// - Parameter input: its standard input; nil is /dev/null.
+private func spawn(_ arguments: [String], input: Int32?) throws -> pid_t {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    if let input {
+        posix_spawn_file_actions_adddup2(&actions, input, 0)
+        posix_spawn_file_actions_addclose(&actions, input)
+    } else {
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    }
+    for number: Int32 in 1...2 {
+        posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
+    }
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+    var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+    defer { for argument in argv { free(argument) } }
+    var process = pid_t()
+    let error = posix_spawnp(&process, arguments[0], &actions, &attributes, &argv, environ)
+    guard error == 0 else { throw Failure.system("cannot run \(arguments[0])", at: nil, errno: error) }
+    return process
+}
+
+/// The exit status of a child, or -1 where a signal ended it.
+private func wait(for process: pid_t) -> Int32 {
+    var status: Int32 = 0
+    guard retrying({ waitpid(process, &status, 0) }) == process, status & 0x7f == 0 else { return -1 }
+    return status >> 8 & 0xff
+}

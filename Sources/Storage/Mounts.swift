@@ -1,0 +1,59 @@
+import Glibc
+import Plumbing
+
+/// One line of /proc/self/mountinfo, proc_pid_mountinfo(5).
+struct Mount: Equatable {
+    let id: Int
+    let device: dev_t
+    /// What of the file system is mounted: "/" is all of it.
+    let root: String
+    let point: String
+    /// The device, as whoever mounted it named it.
+    let source: String
+    let isReadOnly: Bool
+
+    /// All that this process sees mounted, a later one over an earlier.
+    static func all() throws -> [Mount] {
+        let bytes = try Descriptor(opening: "/proc/self/mountinfo", O_RDONLY).readAll(limit: 16 << 20)
+        return bytes.split(separator: UInt8(ascii: "\n")).compactMap {
+            Mount(parsing: String(decoding: $0, as: UTF8.self))
+        }
+    }
+
+    init?(parsing line: String) {
+        let fields = line.split(separator: " ", omittingEmptySubsequences: false)
+        guard let dash = fields.firstIndex(of: "-"), dash >= 6, fields.count >= dash + 4,
+            let id = Int(fields[0])
+        else { return nil }
+        let numbers = fields[2].split(separator: ":").compactMap { UInt32($0) }
+        guard numbers.count == 2 else { return nil }
+        self.id = id
+        device = makedev(numbers[0], numbers[1])
+        root = Mount.unescape(fields[3])
+        point = Mount.unescape(fields[4])
+        source = Mount.unescape(fields[dash + 2])
+        isReadOnly = [fields[5], fields[dash + 3]].contains { $0.split(separator: ",").contains("ro") }
+    }
+
+    /// A space, a tab, a newline and a backslash stand there as a backslash and three octal digits.
+    private static func unescape(_ field: Substring) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(field.utf8)[...]
+        while let byte = rest.popFirst() {
+            let octal = String(decoding: rest.prefix(3), as: UTF8.self)
+            if byte == UInt8(ascii: "\\"), octal.utf8.count == 3, let value = UInt8(octal, radix: 8) {
+                bytes.append(value)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// linux/kdev_t.h's way to make one number of two, as mountinfo and stat(2) tell them; the macro is no function.
+private func makedev(_ major: UInt32, _ minor: UInt32) -> dev_t {
+    let (major, minor) = (dev_t(major), dev_t(minor))
+    return (major & 0xfff) << 8 | (major & ~0xfff) << 32 | (minor & 0xff) | (minor & ~0xff) << 12
+}

@@ -1,0 +1,141 @@
+import Glibc
+
+/// A ring of page-aligned buffers between one producer and a few consumers, each on a thread of its own.
+///
+/// A buffer has one owner at a time. `claim` gives it to the producer; `publish` takes it from there and shows it,
+/// read-only, to every consumer; when the last of them has called `release`, it may be claimed again. Nobody may
+/// touch the bytes outside that turn. Every buffer that is published is full, but for the last.
+///
+/// The tail is the commit: a consumer that asks with `holdingBack` sees the last two buffers, and with them every
+/// byte of a stream's trailer, only after `approve`.
+final class Ring: @unchecked Sendable {
+    static let bufferLength = 1 << 20
+    /// Two are held back; two more are at work, one at each end; two spare take up the unevenness of a disk.
+    static let bufferCount = 6
+    /// What O_DIRECT asks for on every disk that we know.
+    static let alignment = 4096
+    private static let heldBack = 2
+
+    private let memory: UnsafeMutableRawPointer
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+
+    // All below is guarded by the mutex.
+    private var lengths = [Int](repeating: 0, count: Ring.bufferCount)
+    private var published = 0
+    /// For each consumer: how many buffers it has given back.
+    private var released: [Int]
+    private var ended = false
+    private var approved = false
+    private var failure: (any Error)?
+
+    init(consumers: Int) {
+        memory = .allocate(byteCount: Ring.bufferCount * Ring.bufferLength, alignment: Ring.alignment)
+        released = .init(repeating: 0, count: consumers)
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(changed, nil)
+    }
+
+    deinit {
+        pthread_cond_destroy(changed)
+        pthread_mutex_destroy(mutex)
+        changed.deallocate()
+        mutex.deallocate()
+        memory.deallocate()
+    }
+
+    // MARK: The producer's side
+
+    /// The next free buffer; waits until there is one.
+    ///
+    /// - Throws: what anybody gave to `fail`.
+    func claim() throws -> UnsafeMutableRawBufferPointer {
+        try locked {
+            while failure == nil, published - (released.min() ?? published) == Ring.bufferCount { wait() }
+            if let failure { throw failure }
+            return buffer(published)
+        }
+    }
+
+    /// Shows the claimed buffer's first `count` bytes, at least one, to the consumers.
+    func publish(_ count: Int) {
+        locked {
+            lengths[published % Ring.bufferCount] = count
+            published += 1
+        }
+    }
+
+    /// Nothing will be published any more.
+    func end() {
+        locked { ended = true }
+    }
+
+    /// The whole stream has checked out: the buffers held back may go too. Comes after `end`.
+    func approve() {
+        locked { approved = true }
+    }
+
+    // MARK: A consumer's side
+
+    /// Waits until something is published, without taking it.
+    ///
+    /// - Throws: what anybody gave to `fail`.
+    func waitForFirst() throws {
+        try locked {
+            while failure == nil, published == 0, !ended { wait() }
+            if let failure { throw failure }
+        }
+    }
+
+    /// The next buffer for a consumer, or nil at the end; waits until there is one.
+    ///
+    /// - Throws: what anybody gave to `fail`.
+    func next(for consumer: Int, holdingBack: Bool = false) throws -> UnsafeRawBufferPointer? {
+        try locked {
+            let turn = released[consumer]
+            while true {
+                if let failure { throw failure }
+                if published > turn + (holdingBack && !approved ? Ring.heldBack : 0) {
+                    return .init(rebasing: buffer(turn)[..<lengths[turn % Ring.bufferCount]])
+                }
+                if turn == published, holdingBack ? approved : ended { return nil }
+                wait()
+            }
+        }
+    }
+
+    /// Gives back the buffer that `next` gave.
+    func release(by consumer: Int) {
+        locked { released[consumer] += 1 }
+    }
+
+    // MARK: Anybody's
+
+    /// - Throws: what anybody gave to `fail`.
+    func check() throws {
+        try locked { if let failure { throw failure } }
+    }
+
+    /// Ends it for everyone; the first failure stays.
+    func fail(_ error: any Error) {
+        locked { failure = failure ?? error }
+    }
+
+    private func buffer(_ turn: Int) -> UnsafeMutableRawBufferPointer {
+        .init(
+            start: memory + turn % Ring.bufferCount * Ring.bufferLength, count: Ring.bufferLength)
+    }
+
+    private func wait() {
+        pthread_cond_wait(changed, mutex)
+    }
+
+    private func locked<Result>(_ body: () throws -> Result) rethrows -> Result {
+        pthread_mutex_lock(mutex)
+        defer {
+            pthread_cond_broadcast(changed)
+            pthread_mutex_unlock(mutex)
+        }
+        return try body()
+    }
+}

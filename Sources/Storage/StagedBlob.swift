@@ -1,0 +1,194 @@
+import CLinux
+import Glibc
+import Plumbing
+
+/// A blob that is being written under names that no reader knows, until `commit` gives it its own.
+///
+/// Each staged file is locked by its living writer; `sweep` removes those of the dead.
+final class StagedBlob {
+    static let prefix = ".partial-"
+    static let maximumParts = 1000
+
+    private let domain: Directory
+    private let blobs: Directory
+    private var parts: [Part] = []
+
+    /// - Parameter domain: its lock keeps a sweep from the moment between a file's making and its locking.
+    init(in blobs: Directory, of domain: Directory) throws {
+        self.domain = domain
+        self.blobs = blobs
+        try domain.locked {
+            try StagedBlob.sweep(blobs)
+            parts.append(try Part(in: blobs))
+        }
+    }
+
+    /// A new name for a file that is not ready.
+    static func name() -> String {
+        let digits = String(UInt64.random(in: .min ... .max), radix: 16)
+        return prefix + String(repeating: "0", count: 16 - digits.count) + digits
+    }
+
+    /// Removes what writers that are no more have left. The caller holds the domain's lock.
+    static func sweep(_ directory: Directory) throws {
+        for name in try directory.names() where name.hasPrefix(prefix) {
+            guard let file = try? directory.open(name, O_RDONLY) else { continue }
+            if flock(file.number, LOCK_EX | LOCK_NB) == 0 { directory.remove(name) }
+        }
+    }
+
+    /// Adds bytes; where no file may grow by them they start the next part.
+    func write(_ bytes: UnsafeRawBufferPointer) throws {
+        if try parts[parts.count - 1].append(bytes) { return }
+        try parts[parts.count - 1].finish()
+        guard parts.count < StagedBlob.maximumParts else {
+            throw Failure(.io, "more than \(StagedBlob.maximumParts) parts", at: blobs.path(of: ""))
+        }
+        parts.append(try domain.locked { try Part(in: blobs) })
+        guard try parts[parts.count - 1].append(bytes) else {
+            throw Failure(
+                .io, "no file may grow to 1 MiB", at: blobs.path(of: parts[parts.count - 1].name),
+                hint: "see ulimit -f")
+        }
+    }
+
+    /// Data first, then the names, then the word that it is there: after each line a crash leaves either a whole
+    /// blob under its address or nothing that reads as one.
+    func commit(as blob: Address) throws {
+        try parts[parts.count - 1].finish()
+        try domain.locked {
+            if parts.count == 1 {
+                try commitWhole(as: blob)
+            } else {
+                try commitParts(as: blob)
+            }
+        }
+        parts = []
+    }
+
+    private func commitWhole(as blob: Address) throws {
+        // What has the name has the same bytes, or it is rotten: either way this one may take its place.
+        let isNew = try blobs.length(of: blob.hex) == nil
+        try blobs.rename(parts[0].name, to: blob.hex)
+        do { try blobs.sync() } catch {
+            if isNew { blobs.remove(blob.hex) }
+            throw error
+        }
+        // A reader prefers the whole file; parts of a former store are only in the way.
+        try? StoredBlob.removeParts(of: blob, in: blobs)
+    }
+
+    private func commitParts(as blob: Address) throws {
+        if let stored = try StoredBlob(blob, in: blobs), try stored.isRight() {
+            // It may be cut elsewhere than this one: mixing the two could leave neither.
+            discard()
+            try blobs.sync()
+            return
+        }
+        blobs.remove(blob.hex)
+        try StoredBlob.removeParts(of: blob, in: blobs)
+        try blobs.sync()
+        do {
+            // Without its first part there is no blob, so that one comes last.
+            for (index, part) in parts.enumerated().reversed() {
+                if index == 0 { try blobs.sync() }
+                try blobs.rename(part.name, to: StoredBlob.name(ofPart: index, of: blob))
+            }
+            try blobs.sync()
+        } catch {
+            try? StoredBlob.removeParts(of: blob, in: blobs)
+            throw error
+        }
+    }
+
+    /// Removes what is staged; nothing where it was committed.
+    func discard() {
+        for part in parts { blobs.remove(part.name) }
+        parts = []
+    }
+}
+
+/// One staged file, written past the page cache where the file system can do that: it is as fast as the drive, and
+/// leaves the machine's memory to others.
+private final class Part {
+    let name: String
+    private let file: Descriptor
+    private var length: off_t = 0
+    private var isDirect: Bool
+    private var pacesWriteBack = true
+
+    init(in directory: Directory) throws {
+        name = StagedBlob.name()
+        let flags = O_WRONLY | O_CREAT | O_EXCL
+        do {
+            file = try directory.open(name, flags | linux_O_DIRECT, mode: 0o644)
+            isDirect = true
+        } catch {
+            // Some file systems make the file, then refuse to open it so.
+            directory.remove(name)
+            file = try directory.open(name, flags, mode: 0o644)
+            isDirect = false
+        }
+        guard flock(file.number, LOCK_EX | LOCK_NB) == 0 else {
+            let failure = Failure.system("cannot lock", at: directory.path(of: name))
+            directory.remove(name)
+            throw failure
+        }
+    }
+
+    /// Adds all of the bytes, or, where the file may not grow by them, none that count.
+    func append(_ bytes: UnsafeRawBufferPointer) throws -> Bool {
+        var done = 0
+        while done < bytes.count {
+            let rest = bytes.count - done
+            if rest % Ring.alignment != 0, rest < Ring.alignment || done % Ring.alignment != 0 {
+                leaveDirect()
+            }
+            let size = isDirect ? rest - rest % Ring.alignment : rest
+            let count = retrying {
+                pwrite(file.number, bytes.baseAddress.map { $0 + done }, size, length + off_t(done))
+            }
+            if count > 0 {
+                done += count
+            } else if count < 0, errno == EFBIG {
+                return false
+            } else if count < 0, errno == EINVAL, isDirect {
+                leaveDirect()
+            } else {
+                throw Failure.system("cannot write", at: file.name, errno: count == 0 ? ENOSPC : errno)
+            }
+        }
+        length += off_t(done)
+        if !isDirect { try paceWriteBack(done) }
+        return true
+    }
+
+    private func leaveDirect() {
+        guard isDirect else { return }
+        isDirect = false
+        _ = fcntl(file.number, F_SETFL, fcntl(file.number, F_GETFL) & ~linux_O_DIRECT)
+    }
+
+    /// Starts the write-back of the newest bytes and waits for that of those before, so that the sync at the end
+    /// finds little left to do. An error that it meets is the file's: fsync would not say it a second time.
+    private func paceWriteBack(_ count: Int) throws {
+        guard pacesWriteBack else { return }
+        let newest = length - off_t(count)
+        let before = max(0, newest - off_t(Ring.bufferLength))
+        for (offset, count, flags) in [
+            (newest, off_t(count), linux_SYNC_WRITE), (before, newest - before, linux_SYNC_WAIT),
+        ] where count > 0 {
+            guard linux_sync_file_range(file.number, offset, count, flags) != 0 else { continue }
+            switch errno {
+            case EINVAL, ENOSYS, ESPIPE: pacesWriteBack = false
+            default: throw Failure.system("cannot write", at: file.name)
+            }
+        }
+    }
+
+    /// Cuts off what was written of bytes that did not fit, and brings the rest to stable storage.
+    func finish() throws {
+        guard ftruncate(file.number, length) == 0 else { throw Failure.system("cannot cut", at: file.name) }
+        try file.sync()
+    }
+}

@@ -1,0 +1,118 @@
+import Envelope
+import Glibc
+import OpenSSL
+import Plumbing
+
+/// A blob in a directory: one file of its address, or parts `<address>.000`, `<address>.001`, … that follow one another.
+final class StoredBlob {
+    private let directory: Directory
+    private let blob: Address
+    private let files: [(name: String, length: UInt64)]
+    private var current: (index: Int, file: OpenFile)?
+    let length: UInt64
+
+    /// Nil where there is no such blob. What is there need not be whole.
+    init?(_ blob: Address, in directory: Directory) throws {
+        self.directory = directory
+        self.blob = blob
+        if let length = try directory.length(of: blob.hex) {
+            files = [(blob.hex, length)]
+        } else {
+            var parts: [(String, UInt64)] = []
+            while parts.count < StagedBlob.maximumParts {
+                let name = StoredBlob.name(ofPart: parts.count, of: blob)
+                guard let length = try directory.length(of: name) else { break }
+                parts.append((name, length))
+            }
+            files = parts
+        }
+        length = files.reduce(0) { $0 + $1.length }
+        if files.isEmpty { return nil }
+    }
+
+    static func name(ofPart index: Int, of blob: Address) -> String {
+        let digits = String(index)
+        return "\(blob.hex).\(String(repeating: "0", count: max(0, 3 - digits.count)))\(digits)"
+    }
+
+    /// Removes the parts of a blob, also where some in the middle are missing. The first goes first: without it
+    /// there is no blob.
+    static func removeParts(of blob: Address, in directory: Directory) throws {
+        for name in try directory.names().filter({ $0.hasPrefix("\(blob.hex).") }).sorted() {
+            directory.remove(name)
+        }
+    }
+
+    /// Reads what there is from an offset on, at most to the end of a file; 0 at the blob's end.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws -> Int {
+        var start: UInt64 = 0
+        for (index, part) in files.enumerated() {
+            guard offset < start + part.length else {
+                start += part.length
+                continue
+            }
+            if current?.index != index {
+                current = (index, OpenFile(try directory.open(part.name, O_RDONLY)))
+            }
+            guard let number = current?.file.descriptor.number else { return 0 }
+            let count = retrying {
+                pread(number, buffer.baseAddress, buffer.count, off_t(offset - start))
+            }
+            guard count > 0 else {
+                throw Failure.system(
+                    "cannot read", at: "\(directory.path(of: part.name)), byte \(offset - start)",
+                    errno: count == 0 ? EIO : errno)
+            }
+            return count
+        }
+        return 0
+    }
+
+    private func bytes(at offset: UInt64, count: Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        var filled = 0
+        try bytes.withUnsafeMutableBytes { buffer in
+            while filled < count {
+                let count = try read(
+                    into: .init(rebasing: buffer[filled...]), at: offset + UInt64(filled))
+                if count == 0 { break }
+                filled += count
+            }
+        }
+        return Array(bytes.prefix(filled))
+    }
+
+    /// Checks what can be seen without reading all of it: a sealed blob's header in front, a trailer at the end that
+    /// tells the length that is there.
+    ///
+    /// - Throws: `badData` where it is not whole.
+    func checkWhole() throws {
+        let place = directory.path(of: blob.hex)
+        try Envelope.Header(parsing: bytes(at: 0, count: Envelope.headerLength), at: place)
+            .require(.blob, at: place)
+        let tail = UInt64(Envelope.trailerLength)
+        try Envelope.check(
+            tail: bytes(at: length - tail, count: Envelope.trailerLength), length: length, at: place)
+    }
+
+    /// Whether every byte is as the address says. Reads all of it.
+    func isRight() throws -> Bool {
+        let digest = try Digest(.sha256)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: Ring.alignment)
+        defer { buffer.deallocate() }
+        var offset: UInt64 = 0
+        while true {
+            let count = try read(into: buffer, at: offset)
+            if count == 0 { return digest.finish() == blob.hex }
+            digest.update(.init(rebasing: buffer[..<count]))
+            offset += UInt64(count)
+        }
+    }
+}
+
+/// A descriptor where the language wants something that it may copy.
+private final class OpenFile {
+    let descriptor: Descriptor
+
+    init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+}

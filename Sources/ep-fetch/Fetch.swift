@@ -1,0 +1,100 @@
+import ArgumentParser
+import JSON
+import Plumbing
+import Storage
+import Tool
+
+@main
+struct Fetch: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "ep-fetch",
+        abstract: "Get a sealed backup out of a store.",
+        version: version,
+        subcommands: [Last.self, Next.self, Blob.self, List.self])
+}
+
+struct Place: ParsableArguments {
+    @Argument(help: "The store: file:/path, file:///path or label:NAME.")
+    var url: String
+
+    @Option(help: "The name of the system that was backed up.")
+    var domain: String
+
+    func read<Result>(_ body: (any Store, Domain) throws -> Result) throws -> Result {
+        let (url, domain) = (try StoreURL(url), try Domain(domain))
+        return try withStore(at: url, for: .reading) { try body($0, domain) }
+    }
+}
+
+struct Last: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write the sealed metadata of the newest backup.")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        try Descriptor.standardOutput.write(place.read { try $0.lastMetadata(of: $1) }.metadata)
+    }
+}
+
+struct Next: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write the sealed metadata of the backup after the given one, or of the first.")
+
+    @OptionGroup var place: Place
+
+    @Argument(help: "The blob of the backup before: a SHA-256.")
+    var blob: String?
+
+    func run() throws {
+        let blob = try blob.map { try Address($0) }
+        try Descriptor.standardOutput.write(
+            place.read { try $0.nextMetadata(of: $1, after: blob) }.metadata)
+    }
+}
+
+struct Blob: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write a sealed blob; its last bytes only if all of it is right.")
+
+    @OptionGroup var place: Place
+
+    @Argument(help: "The blob: a SHA-256.")
+    var blob: String
+
+    @Option(help: "The length in bytes that it must have.")
+    var size: UInt64?
+
+    @Option(help: "The SHA-512 that it must have.")
+    var sha512: String?
+
+    func run() throws {
+        let blob = try Address(blob)
+        if let sha512, !sha512.isHex(bytes: 64) {
+            throw Failure(
+                .usage, "not a SHA-512", at: "--sha512", hint: "it has 128 digits of lower-case hexadecimal")
+        }
+        try place.read {
+            try $0.fetchBlob(blob, of: $1, to: .standardOutput, size: size, sha512: sha512)
+        }
+    }
+}
+
+struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the blob of every backup, oldest first.")
+
+    @OptionGroup var place: Place
+
+    @Flag(help: "As an array of objects with the member sha256.")
+    var json = false
+
+    func run() throws {
+        let blobs = try place.read { try $0.list(of: $1) }
+        let lines =
+            json
+            ? JSON.array(blobs.map { ["sha256": .string($0.hex)] }).line
+            : Array(blobs.map { "\($0)\n" }.joined().utf8)
+        try Descriptor.standardOutput.write(lines)
+    }
+}

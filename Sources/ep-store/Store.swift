@@ -1,0 +1,65 @@
+import ArgumentParser
+import Envelope
+import Glibc
+import JSON
+import Plumbing
+import Storage
+import Tool
+
+@main
+struct StoreTool: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "ep-store",
+        abstract: "Put a sealed backup into a store, durably or not at all.",
+        version: version,
+        subcommands: [Blob.self, Metadata.self])
+}
+
+struct Place: ParsableArguments {
+    @Argument(help: "The store: file:/path, file:///path or label:NAME.")
+    var url: String
+
+    @Option(help: "The name of the system that is backed up.")
+    var domain: String
+}
+
+struct Blob: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Store the sealed blob on standard input and print its receipt.")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        let (url, domain) = (try StoreURL(place.url), try Domain(place.domain))
+        // The store then hears of a limit on a file's length, and goes on in another file.
+        signal(SIGXFSZ, SIG_IGN)
+        let receipt = try withStore(at: url, for: .writing) {
+            try $0.storeBlob(of: domain, from: .standardInput)
+        }
+        try Descriptor.standardOutput.write(receipt.json.line)
+    }
+}
+
+struct Metadata: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make the sealed metadata on standard input the head, if the head is still the one given.")
+
+    @OptionGroup var place: Place
+
+    @Option(help: "The blob that it describes: a SHA-256.")
+    var blob: String
+
+    @Option(help: "The blob of the head that it follows: a SHA-256, or none.")
+    var follows: String
+
+    func run() throws {
+        let (url, domain) = (try StoreURL(place.url), try Domain(place.domain))
+        let (blob, head) = (try Address(blob), follows == "none" ? nil : try Address(follows))
+        signal(SIGXFSZ, SIG_IGN)
+        let input = Descriptor.standardInput
+        let metadata = try input.readAll(limit: Int(Envelope.sealedLength(of: 1 << 20)))
+        try withStore(at: url, for: .writing) {
+            try $0.storeMetadata(metadata, of: domain, for: blob, following: head, from: input.name)
+        }
+    }
+}

@@ -1,0 +1,29 @@
+# Sealed streams as a store sees them: right in front and at the end, noise in between. A store has no key.
+
+# sealed KIND LENGTH: a whole stream of LENGTH bytes in all, at least 152; KIND is blob or metadata.
+sealed() {
+    local kind='\001' length
+    [ "$1" = metadata ] && kind='\002'
+    printf 'EPODSEAL\001\001%b\000\000\000\000\000' "$kind"
+    printf 'key-id-of-tests!'
+    head -c 32 /dev/zero
+    head -c "$(($2 - 80))" /dev/urandom
+    printf -v length '%016x' "$2"
+    printf 'EPODDONE%b' "$(printf '%s' "$length" | sed 's/../\\x&/g')"
+}
+
+sha256() {
+    sha256sum "$1" | cut -d' ' -f1
+}
+
+# store_blob FILE [URL]: stores it and prints its address.
+store_blob() {
+    ep-store blob "${2:-$store}" --domain pod <"$1" >"$BATS_TEST_TMPDIR/receipt"
+    sha256 "$1"
+}
+
+# store_backup SHA256 FOLLOWS [URL]: the metadata of a blob, whose bytes are kept in meta.SHA256.
+store_backup() {
+    sealed metadata 400 >"$BATS_TEST_TMPDIR/meta.$1"
+    ep-store metadata "${3:-$store}" --domain pod --blob "$1" --follows "$2" <"$BATS_TEST_TMPDIR/meta.$1"
+}
