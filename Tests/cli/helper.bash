@@ -1,16 +1,15 @@
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> storage
 # What every suite here loads: the built tools in PATH, and file systems on loop devices that never outlive a test.
+# shellcheck shell=bash
 
 bats_require_minimum_version 1.5.0
 
-repo=$(cd "${BATS_TEST_DIRNAME:?}/../.." && pwd)
-PATH="${EP_BIN:-$repo/.build/debug}:$repo/bin:$PATH"
+EP_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PATH=${EP_BIN:-$EP_REPO/.build/debug}:$EP_REPO/bin:$PATH
+export PATH
 
+# Skips the test unless it may mount and attach.
 needs_root() {
-    [[ $(id -u) -eq 0 ]] || skip "needs root"
+    ((EUID == 0)) || skip "needs root"
 }
 
 # refuses STATUS TEXT COMMAND…: ends in that status and says that text, shows no trace of a crash, and writes
@@ -23,40 +22,6 @@ refuses() {
     [[ ! -s out ]] || { echo "on standard output:" && cat out && return 1; }
     grep -qF -- "$text" err || { echo "no '$text' in:" && cat err && return 1; }
     ! grep -iE 'fatal|backtrace|stack' err
-}
-
-# make_btrfs NAME SIZE: an empty btrfs, mounted at $BATS_TEST_TMPDIR/NAME.
-make_btrfs() {
-    local image="$BATS_TEST_TMPDIR/$1.img"
-    truncate -s "$2" "$image"
-    mkfs.btrfs -q "$image"
-    mkdir -p "$BATS_TEST_TMPDIR/$1"
-    mount -o loop "$image" "$BATS_TEST_TMPDIR/$1"
-}
-
-# Unmounts and detaches everything below the test's own directory, the innermost first.
-cleanup() {
-    local target device
-    findmnt -rno TARGET | grep -F "$BATS_TEST_TMPDIR/" | tac | while read -r target; do
-        umount "$target" || umount -l "$target"
-    done
-    losetup -nO NAME,BACK-FILE | while read -r device target; do
-        [[ $target != "$BATS_TEST_TMPDIR/"* ]] || losetup -d "$device"
-    done
-<<<<<<< HEAD
-=======
-# What the whole-tool tests share. `load helper` at the top of a .bats file.
-# shellcheck shell=bash
-
-bats_require_minimum_version 1.5.0
-
-EP_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-PATH=${EP_BIN:-$EP_REPO/.build/debug}:$EP_REPO/bin:$PATH
-export PATH
-
-# Skips the test unless it may mount and attach.
-needs_root() {
-    ((EUID == 0)) || skip "needs root"
 }
 
 # make_btrfs NAME SIZE: a new file system, mounted at $BATS_TEST_TMPDIR/NAME.
@@ -78,9 +43,6 @@ cleanup() {
     while read -r device file; do
         [[ $file != "$BATS_TEST_TMPDIR"/* ]] || losetup -d "$device" || :
     done < <(losetup -nO NAME,BACK-FILE)
->>>>>>> snapshots
-=======
->>>>>>> storage
 }
 
 teardown() {
