@@ -22,7 +22,7 @@ func tool(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 func tests(_ library: String, _ others: [Target.Dependency] = []) -> Target {
     .testTarget(
         name: "\(library)Tests",
-        dependencies: [.init(stringLiteral: library), "Plumbing"] + others,
+        dependencies: Set([library, "Plumbing"]).sorted().map { .init(stringLiteral: $0) } + others,
         swiftSettings: strict)
 }
 
@@ -57,12 +57,16 @@ let package = Package(
             ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
-        tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
-        tool("ep-unseal", ["Sealing"]),
+        tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),
+        tool("ep-unseal", ["Sealing", "Envelope"]),
         tool("ep-key", ["Sealing"]),
         tool("ep-meta", ["Catalog", "JSON"]),
         tool("ep-plan", ["Catalog", "JSON"]),
         tool("ep-store", ["Storage", "Envelope", "JSON"]),
         tool("ep-fetch", ["Storage", "JSON"]),
+
+        tests("Sealing", ["Envelope", "OpenSSL"]),
+        tests("Plumbing"),
+        tests("SendStream", ["JSON"]),
     ]
 )

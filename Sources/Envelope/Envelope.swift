@@ -1,4 +1,4 @@
-public import Plumbing
+import Plumbing
 
 /// What can be told of a sealed stream without its key: `escapepod-stream(5)`, format 1.
 ///
@@ -50,11 +50,11 @@ public enum Envelope {
     }
 
     /// What the bytes inside are; each kind is sealed under a key of its own.
-    public enum Kind: UInt8, Sendable {
-        case blob = 1
-        case metadata = 2
+    public enum Kind: String, CaseIterable, Sendable {
+        case blob
+        case metadata
 
-        public var name: String { "\(self)" }
+        fileprivate var code: UInt8 { self == .blob ? 1 : 2 }
     }
 
     /// The 64 bytes in front, which also are the context of the key derivation.
@@ -74,7 +74,7 @@ public enum Envelope {
 
         /// Version 1, suite 1, no compression: the only ones there are.
         public var bytes: [UInt8] {
-            Header.magic + [1, 1, kind.rawValue, 0] + [UInt8](repeating: 0, count: 4) + keyID
+            Header.magic + [1, 1, kind.code, 0] + [UInt8](repeating: 0, count: 4) + keyID
                 + [UInt8](repeating: 0, count: 32)
         }
 
@@ -97,7 +97,7 @@ public enum Envelope {
             let newer = "a newer escapepod may have written it"
             guard bytes[8] == 1 else { throw refuse("format version \(bytes[8]) is unknown", hint: newer) }
             guard bytes[9] == 1 else { throw refuse("suite \(bytes[9]) is unknown", hint: newer) }
-            guard let kind = Kind(rawValue: bytes[10]) else {
+            guard let kind = Kind.allCases.first(where: { $0.code == bytes[10] }) else {
                 throw refuse("kind \(bytes[10]) is unknown", hint: newer)
             }
             guard bytes[11] == 0 else { throw refuse("compression \(bytes[11]) is unknown", hint: newer) }
@@ -110,7 +110,7 @@ public enum Envelope {
         /// - Throws: `badData` where the stream is of the other kind.
         public func require(_ expected: Kind, at place: String) throws {
             guard kind == expected else {
-                throw Failure(.badData, "this is sealed \(kind.name), not \(expected.name)", at: place)
+                throw Failure(.badData, "this is sealed \(kind), not \(expected)", at: place)
             }
         }
     }

@@ -41,6 +41,11 @@ public struct Descriptor: ~Copyable, Sendable {
         self.init(owning: number, name: shown)
     }
 
+    /// A second value for a descriptor that stays its first owner's, who must outlive it.
+    public init(borrowing other: borrowing Descriptor) {
+        self.init(number: other.number, name: other.name, owned: false)
+    }
+
     public static var standardInput: Descriptor { .init(number: 0, name: "standard input", owned: false) }
     public static var standardOutput: Descriptor { .init(number: 1, name: "standard output", owned: false) }
     public static var standardError: Descriptor { .init(number: 2, name: "standard error", owned: false) }

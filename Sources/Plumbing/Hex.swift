@@ -13,3 +13,15 @@ extension String {
             && utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 }
+
+extension Collection<UInt8> {
+    /// A UUID's 16 bytes as text, in lower case: `8-4-4-4-12` digits.
+    public var uuid: String {
+        var text = ""
+        for (index, byte) in enumerated() {
+            if [4, 6, 8, 10].contains(index) { text += "-" }
+            text += [byte].hex
+        }
+        return text
+    }
+}

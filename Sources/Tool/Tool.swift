@@ -31,7 +31,10 @@ extension Tool {
             print(fullMessage(for: error))
             return ExitStatus.done.rawValue
         }
-        say("\(tool): \(message(for: error))\n\(tool): hint: \(tool) --help shows what it takes")
+        let what = message(for: error)
+        say(
+            "\(tool): \(what.prefix(1).lowercased())\(what.dropFirst())\n\(tool): hint: \(tool) --help shows what it takes"
+        )
         return ExitStatus.usage.rawValue
     }
 }

@@ -1,0 +1,103 @@
+import CLinux
+import Glibc
+
+/// A command that runs beside us, its standard output in a pipe that we read.
+///
+/// It shares our standard input and standard error, and SIGPIPE ends it as usual, though the tools ignore that signal
+/// themselves. Read `output` to its end, then `wait`: only its ending tells whether the output was whole. A value that
+/// goes out of scope before that closes the pipe, ends the command with SIGTERM and reaps it.
+public struct Child: ~Copyable {
+    /// What the command writes; messages name it `output of PROGRAM`.
+    public let output: Descriptor
+    private let program: String
+    private var process: pid_t?
+
+    /// Starts a command.
+    ///
+    /// - Parameter command: the program, looked up in PATH where it has no slash, and its arguments.
+    /// - Throws: `unavailable` where there is no such program, `denied` where it may not be run.
+    public init(_ command: [String]) throws {
+        guard let program = command.first, !program.isEmpty else {
+            throw Failure(.usage, "no command to run")
+        }
+        var ends: [Int32] = [-1, -1]
+        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: program) }
+        let output = Descriptor(owning: ends[0], name: "output of \(program)")
+        let input = Descriptor(owning: ends[1], name: "output of \(program)")
+        output.widenPipe()
+        self.process = try Child.spawn(program, command, writingTo: input.number)
+        self.program = program
+        self.output = output
+    }
+
+    deinit {
+        guard let process else { return }
+        // First the pipe: whoever writes to it must not wait for us while we wait for it.
+        try? output.close()
+        kill(process, SIGTERM)
+        _ = try? Child.reap(process, program)
+    }
+
+    /// Waits until the command has ended.
+    public mutating func wait() throws -> Ending {
+        guard let process else { throw Failure(.bug, "waited for twice", at: program) }
+        self.process = nil
+        return try Child.reap(process, program)
+    }
+
+    /// How a command ended. Its description goes on from the command's name: `btrfs ended with status 1`.
+    public enum Ending: Equatable, Sendable, CustomStringConvertible {
+        case status(Int32)
+        case signal(Int32)
+
+        public var isSuccess: Bool { self == .status(0) }
+
+        public var description: String {
+            switch self {
+            case .status(let status): "ended with status \(status)"
+            case .signal(let signal): "was ended by signal \(signal) (\(String(cString: strsignal(signal))))"
+            }
+        }
+    }
+
+    private static func spawn(_ program: String, _ command: [String], writingTo output: Int32) throws -> pid_t
+    {
+        var actions = posix_spawn_file_actions_t()
+        var attributes = posix_spawnattr_t()
+        posix_spawn_file_actions_init(&actions)
+        posix_spawnattr_init(&attributes)
+        var arguments = command.map { strdup($0) } + [nil]
+        defer {
+            posix_spawn_file_actions_destroy(&actions)
+            posix_spawnattr_destroy(&attributes)
+            for argument in arguments { free(argument) }
+        }
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        // Threads may block signals, and a command that inherits that could not be ended.
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        sigaddset(&signals, SIGPIPE)
+        posix_spawnattr_setsigdefault(&attributes, &signals)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
+        posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
+        var process: pid_t = 0
+        switch posix_spawnp(&process, program, &actions, &attributes, &arguments, environ) {
+        case 0: return process
+        case ENOENT, ENOTDIR:
+            throw Failure(
+                .unavailable, "no such program", at: program,
+                hint: "install it, or see to it that PATH finds it")
+        case let code: throw Failure.system("cannot run", at: program, errno: code)
+        }
+    }
+
+    private static func reap(_ process: pid_t, _ program: String) throws -> Ending {
+        var status: Int32 = 0
+        guard retrying({ waitpid(process, &status, 0) }) == process else {
+            throw Failure.system("cannot wait", at: program)
+        }
+        // waitpid(2): the signal in the low seven bits, else the exit status in the second byte.
+        let signal = status & 0x7f
+        return signal == 0 ? .status(status >> 8 & 0xff) : .signal(signal)
+    }
+}

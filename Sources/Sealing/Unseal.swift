@@ -1,0 +1,105 @@
+public import Envelope
+import OpenSSL
+public import Plumbing
+
+/// Opens a sealed stream of any length, in about 2 MiB of memory.
+///
+/// Only bytes whose tag is right are written, and the newest chunk that has any stays back until the whole stream has
+/// turned out whole, so that a reader never sees the end of a stream that is cut or tampered with.
+///
+/// - Parameter progress: called with the count of sealed bytes that have come, now and then.
+/// - Throws: `badData`: no sealed stream, another kind or key, a wrong tag, cut, or with bytes behind the trailer.
+public func unseal(
+    _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor, to output: borrowing Descriptor,
+    progress: (UInt64) -> Void
+) throws {
+    input.widenPipe()
+    output.widenPipe()
+    let place = input.name
+    var chunks = try open(kind, under: key, from: input)
+
+    let chunk = Envelope.chunkLength
+    let sealedChunk = chunk + Envelope.tagLength
+    let group = 64
+    // Behind a full chunk that is not the last come at least an empty last chunk and the trailer.
+    let behind = Envelope.tagLength + Envelope.trailerLength
+    let sealed = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: group * sealedChunk + behind, alignment: 4096)
+    // The first place is for the chunk that stays back.
+    let plain = UnsafeMutableRawBufferPointer.allocate(byteCount: (group + 1) * chunk, alignment: 4096)
+    defer {
+        sealed.deallocate()
+        plain.deallocate()
+    }
+
+    var length = UInt64(Envelope.prefixLength)
+    var filled = 0
+    var held = 0
+    while true {
+        let fresh = try input.read(into: .init(rebasing: sealed[filled...]))
+        if fresh == 0 { break }
+        filled += fresh
+        length += UInt64(fresh)
+        progress(length)
+
+        let whole = max(0, (filled - behind) / sealedChunk)
+        if whole == 0 { continue }
+        for index in 0..<whole {
+            try chunks.open(
+                .init(rebasing: sealed[index * sealedChunk..<(index + 1) * sealedChunk]),
+                into: .init(rebasing: plain[held + index * chunk..<held + (index + 1) * chunk]), at: place)
+        }
+        let ready = held + (whole - 1) * chunk
+        try output.write(.init(rebasing: plain[..<ready]))
+        plain.copyMemory(from: .init(rebasing: plain[ready..<(ready + chunk)]))
+        held = chunk
+        let rest = whole * sealedChunk
+        sealed.copyMemory(from: .init(rebasing: sealed[rest..<filled]))
+        filled -= rest
+    }
+
+    let last = filled - Envelope.trailerLength
+    guard last >= Envelope.tagLength else { throw cut(at: length, of: place) }
+    try Envelope.check(tail: Array(sealed[last..<filled]), length: length, at: place)
+    guard last < sealedChunk else { throw cut(at: length, of: place) }
+    let lastPlain = last - Envelope.tagLength
+    try chunks.open(
+        .init(rebasing: sealed[..<last]), into: .init(rebasing: plain[held..<(held + lastPlain)]), at: place)
+    try output.write(.init(rebasing: plain[..<(held + lastPlain)]))
+}
+
+/// Reads header, salt and commitment, and checks that kind and key are the right ones.
+private func open(
+    _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor
+) throws -> Chunks {
+    var prefix = [UInt8](repeating: 0, count: Envelope.prefixLength)
+    let count = try prefix.withUnsafeMutableBytes { try input.readFully(into: $0) }
+    let header = try Envelope.Header(
+        parsing: Array(prefix.prefix(min(count, Envelope.headerLength))), at: input.name)
+    try header.require(kind, at: input.name)
+    guard count == Envelope.prefixLength else { throw cut(at: UInt64(count), of: input.name) }
+    let id = try key.id()
+    guard header.keyID == id else {
+        throw Failure(
+            .badData, "sealed with another key: its id is \(header.keyID.hex), this key's is \(id.hex)",
+            at: input.name)
+    }
+    let salt = Array(prefix[Envelope.headerLength..<(Envelope.headerLength + Envelope.saltLength)])
+    let chunks = try Chunks(.open, key: key, header: header, salt: salt)
+    let committed = prefix[(Envelope.headerLength + Envelope.saltLength)...]
+    let same = chunks.commitment.withUnsafeBytes { derived in
+        committed.withUnsafeBytes { equalInConstantTime(derived, $0) }
+    }
+    guard same else {
+        throw Failure(
+            .badData, "the salt or the commitment is not what was sealed: damaged or tampered with",
+            at: input.name)
+    }
+    return chunks
+}
+
+private func cut(at offset: UInt64, of place: String) -> Failure {
+    Failure(
+        .badData, "the sealed stream is cut", at: "\(place), byte \(offset)",
+        hint: "the stage in front of this one may have failed; see its message")
+}

@@ -1,0 +1,79 @@
+import Glibc
+import Plumbing
+
+/// A line on standard error that shows how far a stream has come, how fast, and how long it will still take.
+///
+/// It draws at most five times a second, and only on a terminal.
+public struct Meter {
+    private let expected: UInt64?
+    private let start = Meter.now()
+    private let visible: Bool
+    private var drawn: Double = 0
+    private var count: UInt64 = 0
+
+    /// - Parameters:
+    ///   - wanted: whether the person asked for it.
+    ///   - expected: the stream's likely length in bytes, for the percentage and the time left.
+    public init(wanted: Bool, expected: UInt64?) {
+        visible = wanted && isatty(2) == 1
+        self.expected = expected.flatMap { $0 > 0 ? $0 : nil }
+    }
+
+    /// Says that the stream has come to byte `count`.
+    public mutating func advance(to count: UInt64) {
+        guard visible else { return }
+        self.count = count
+        let now = Meter.now()
+        guard now - drawn >= 0.2 else { return }
+        drawn = now
+        draw("\r" + line(after: now - start))
+    }
+
+    /// Draws the last state and ends the line.
+    public func finish() {
+        guard visible, drawn > 0 else { return }
+        draw("\r" + line(after: Meter.now() - start) + "\n")
+    }
+
+    private func line(after seconds: Double) -> String {
+        let rate = Double(count) / max(seconds, 0.001)
+        var parts = [Meter.size(Double(count)), "\(Meter.size(rate))/s"]
+        if let expected {
+            // An estimate may be a little short; more than all of it is never shown.
+            let done = min(Double(count) / Double(expected), 1)
+            parts.insert("of \(Meter.size(Double(expected)))  \(Int(done * 100)) %", at: 1)
+            let left = max(Double(expected) - Double(count), 0) / max(rate, 1)
+            parts.append("ETA \(Meter.clock(left))")
+        } else {
+            parts.append(Meter.clock(seconds))
+        }
+        return "  " + parts.joined(separator: "  ") + "\u{1b}[K"
+    }
+
+    private func draw(_ text: String) {
+        try? Descriptor.standardError.write(Array(text.utf8))
+    }
+
+    private static func clock(_ seconds: Double) -> String {
+        let whole = Int(min(seconds, 359_999))
+        let two = { (value: Int) in value < 10 ? "0\(value)" : "\(value)" }
+        let minutes = whole / 60
+        return minutes < 60
+            ? "\(minutes):\(two(whole % 60))" : "\(minutes / 60):\(two(minutes % 60)):\(two(whole % 60))"
+    }
+
+    /// A count of bytes with a binary unit and one decimal.
+    private static func size(_ bytes: Double) -> String {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+        var (value, unit) = (bytes, 0)
+        while value >= 1024, unit < units.count - 1 { (value, unit) = (value / 1024, unit + 1) }
+        let tenths = Int((value * 10).rounded())
+        return unit == 0 ? "\(Int(value)) B" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
+    }
+
+    private static func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+}

@@ -1,0 +1,15 @@
+public import ArgumentParser
+
+/// How far a stream has come: the options of the tools that one passes through.
+public struct ProgressOptions: ParsableArguments {
+    @Flag(help: "Show progress on standard error, if that is a terminal.")
+    var progress = false
+
+    @Option(help: .init("The stream's likely length, for the time left.", valueName: "bytes"))
+    var expect: UInt64?
+
+    public init() {}
+
+    /// The meter that was asked for.
+    public var meter: Meter { Meter(wanted: progress, expected: expect) }
+}

@@ -1,0 +1,50 @@
+import JSON
+import Plumbing
+import SendStream
+
+/// What flows into the seal: a btrfs send stream, which can tell whether it is whole, or anything else, which cannot.
+struct Origin {
+    private enum Nature {
+        case undecided([UInt8])
+        case btrfs(SendStream)
+        case other
+    }
+
+    private let place: String
+    private var nature = Nature.undecided([])
+    private(set) var count: UInt64 = 0
+
+    /// - Parameter place: what messages call the input.
+    init(at place: String) {
+        self.place = place
+    }
+
+    /// Takes the next bytes; throws where a btrfs stream is broken.
+    mutating func see(_ bytes: UnsafeRawBufferPointer) throws {
+        count += UInt64(bytes.count)
+        switch nature {
+        case .other: break
+        case .btrfs(var stream):
+            nature = .other
+            try stream.walk(bytes)
+            nature = .btrfs(stream)
+        case .undecided(let before):
+            let start = before + bytes.prefix(64)
+            switch SendStream.recognises(start) {
+            case nil: nature = .undecided(start)
+            case false?: nature = .other
+            case true?:
+                var stream = SendStream(at: place)
+                try before.withUnsafeBytes { try stream.walk($0) }
+                try stream.walk(bytes)
+                nature = .btrfs(stream)
+            }
+        }
+    }
+
+    /// What the whole input was, as the record of `--report`; throws where a btrfs stream has no end.
+    func finish() throws -> JSON {
+        if case .btrfs(let stream) = nature { return try stream.finish().record }
+        return ["stream": "other", "bytes": .integer(Int64(clamping: count)), "complete": true]
+    }
+}

@@ -1,0 +1,73 @@
+public import ArgumentParser
+public import Envelope
+import JSON
+import Plumbing
+import Sealing
+import Tool
+
+@main
+struct Seal: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "ep-seal", abstract: "Seal a stream with AES-256: standard input to standard output.",
+        discussion: """
+            A btrfs send stream is recognised, and its tail is sealed only when the stream is whole. Of other input
+            nothing can tell a producer that died from one that was done: run it as COMMAND.
+            """, version: version)
+
+    @Option(help: .init("The key file.", valueName: "file"))
+    var key: String
+
+    @Option(help: "What the bytes are: each kind has a key of its own.")
+    var kind = Envelope.Kind.blob
+
+    @Option(help: .init("Write what the stream said of itself to this file, as JSON.", valueName: "file"))
+    var report: String?
+
+    @OptionGroup var progress: ProgressOptions
+
+    @Argument(
+        parsing: .postTerminator,
+        help: .init("Run this, seal what it writes, and ask that it exits with 0.", valueName: "command"))
+    var command: [String] = []
+
+    func run() throws {
+        let key = try KeyFile.read(key) { warn($0, from: "ep-seal") }
+        guard !command.isEmpty else {
+            return try seal(under: key, from: .standardInput) {}
+        }
+        var child = try Child(command)
+        // The child's output cannot be lent while the child is waited for, so it is the number that is lent.
+        let output = Descriptor(borrowing: child.output)
+        try seal(under: key, from: output) {
+            let ending = try child.wait()
+            guard ending.isSuccess else {
+                throw Failure(
+                    .badData, "\(command[0]) \(ending)",
+                    hint: "nothing behind this stage takes its stream for whole")
+            }
+        }
+    }
+
+    private func seal(
+        under key: Key, from input: borrowing Descriptor, producerIsDone: () throws -> Void
+    ) throws {
+        var meter = progress.meter
+        var origin = Origin(at: input.name)
+        try Sealing.seal(
+            kind, under: key, from: input, to: .standardOutput,
+            inspect: {
+                try origin.see($0)
+                meter.advance(to: origin.count)
+            },
+            confirm: {
+                try producerIsDone()
+                let record = try origin.finish()
+                if let report {
+                    try AtomicFile.write(record.line, to: report, mode: 0o600, replacing: true)
+                }
+            })
+        meter.finish()
+    }
+}
+
+extension Envelope.Kind: ExpressibleByArgument {}
