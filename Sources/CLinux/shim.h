@@ -9,15 +9,15 @@
 static const int linux_O_DIRECT = 040000;
 static const int linux_F_SETPIPE_SZ = 1031;
 
-/* pipe2(2) with O_CLOEXEC. */
-static inline int linux_pipe(int ends[2]) {
-    return (int)syscall(SYS_pipe2, ends, 02000000);
-}
-
 /* mount(2): two headers that know these flags make their names ambiguous to Swift. */
 static const unsigned long linux_MOUNT_READ_ONLY = MS_RDONLY;
 static const unsigned long linux_MOUNT_UNTRUSTED = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 static const unsigned long linux_MOUNT_TREE_SLAVE = MS_REC | MS_SLAVE;
+
+/* pipe2(2) with O_CLOEXEC. */
+static inline int linux_pipe(int ends[2]) {
+    return (int)syscall(SYS_pipe2, ends, 02000000);
+}
 
 /* sync_file_range(2): the flags of "start the write-back" and of "wait until it is done". */
 static const unsigned linux_SYNC_WRITE = 2;

@@ -114,14 +114,13 @@ extension Directory {
 
 /// A drive's file system mounted in a mount namespace of this process's own.
 ///
-/// The kernel takes it down when the process ends, whatever ends it, so SIGKILL leaves nothing behind. A file system
-/// in user space would outlive us in there: a helper waits for our end and unmounts it.
+/// The kernel takes it down when the process ends, whatever ends it, so SIGKILL leaves nothing behind; for a file
+/// system in user space, which would outlive us in there, `MountKeeper` does.
 private final class PrivateMount {
     /// Every process that mounts here sees only its own drive. Never removed: that would take down another's.
     static let point = "/run/escapepod/drive"
 
-    /// The write end of the helper's pipe, and the helper, for a file system in user space.
-    private var helper: (leash: Int32, process: pid_t)?
+    private var keeper: MountKeeper?
 
     init(of drive: Drive, for access: Access) throws {
         for directory in ["/run/escapepod", PrivateMount.point] {
@@ -151,7 +150,7 @@ private final class PrivateMount {
             return
         }
         switch errno {
-        case ENODEV: try mountInUserSpace(drive, for: access)
+        case ENODEV: keeper = try MountKeeper(mounting: drive, at: PrivateMount.point, for: access)
         case EBUSY:
             throw Failure(
                 .busy, "the drive is in use", at: drive.path, hint: "run it again when the other one is done")
@@ -159,82 +158,13 @@ private final class PrivateMount {
         }
     }
 
-    /// The kernel does not know this kind of file system; mount(8) may know a program that does.
-    ///
-    /// One helper mounts, waits for the end of its standard input and unmounts: there is no moment in which our
-    /// death would leave the mount to nobody. Debian's driver for exFAT goes by its own name only.
-    private func mountInUserSpace(_ drive: Drive, for access: Access) throws {
-        let script = """
-            trap '' INT TERM HUP
-            { mount -t "$1" -o "$2" "$3" "$4" || mount -t "$1-fuse" -o "$2" "$3" "$4"
-            } </dev/null >/dev/null 2>&1 || exit
-            echo mounted
-            read -r _
-            umount "$4" || umount -l "$4"
-            """
-        let options = "nosuid,nodev,noexec" + (access == .reading ? ",ro" : "")
-        let (input, leash) = try Descriptor.pipe()
-        let (answer, output) = try Descriptor.pipe()
-        let process = try spawn(
-            ["sh", "-c", script, "sh", drive.type, options, drive.path, Self.point],
-            input: input.number, output: output.number)
-        helper = (leash, process)
-        try input.close()
-        try output.close()
-        guard try !answer.readAll(limit: 64, untilNewline: true).isEmpty else {
-            end()
-            throw Failure(
-                .unavailable,
-                "cannot mount the drive: no driver for \(drive.type), or it is in use or damaged",
-                at: drive.path,
-                hint:
-                    "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt says more")
-        }
-    }
-
     /// Unmounts; all that was opened on the drive must be closed. The data is durable by now, so where the file
     /// system is still busy it goes as soon as it is not.
     func end() {
-        if let helper {
-            close(helper.leash)
-            _ = wait(for: helper.process)
+        if let keeper {
+            keeper.end()
         } else if umount2(PrivateMount.point, 0) != 0 {
             umount2(PrivateMount.point, Int32(MNT_DETACH))
         }
     }
-}
-
-/// Starts a program out of reach of the terminal's signals, with nothing of ours on its standard descriptors.
-///
-/// - Parameter input: its standard input; nil is /dev/null.
-private func spawn(_ arguments: [String], input: Int32?) throws -> pid_t {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    if let input {
-        posix_spawn_file_actions_adddup2(&actions, input, 0)
-        posix_spawn_file_actions_addclose(&actions, input)
-    } else {
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    }
-    for number: Int32 in 1...2 {
-        posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
-    }
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
-    var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-    defer { for argument in argv { free(argument) } }
-    var process = pid_t()
-    let error = posix_spawnp(&process, arguments[0], &actions, &attributes, &argv, environ)
-    guard error == 0 else { throw Failure.system("cannot run \(arguments[0])", at: nil, errno: error) }
-    return process
-}
-
-/// The exit status of a child, or -1 where a signal ended it.
-private func wait(for process: pid_t) -> Int32 {
-    var status: Int32 = 0
-    guard retrying({ waitpid(process, &status, 0) }) == process, status & 0x7f == 0 else { return -1 }
-    return status >> 8 & 0xff
 }

@@ -1,3 +1,4 @@
+import CLinux
 import Envelope
 import Glibc
 import OpenSSL
@@ -31,7 +32,7 @@ public final class Intake: @unchecked Sendable {
         sha256 = try Digest(.sha256)
         sha512 = try Digest(.sha512)
         var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: nil) }
+        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: nil) }
         cancelled = Descriptor(owning: ends[0], name: "pipe")
         cancel = Descriptor(owning: ends[1], name: "pipe")
     }

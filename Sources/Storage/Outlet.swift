@@ -76,6 +76,7 @@ public final class Outlet: @unchecked Sendable {
         ring.end()
         for digester in digesters { digester.join() }
         digesters = []
+        try ring.check()
         try framing.finish()
         if let size, framing.length != size {
             throw wrong("\(framing.length) bytes, not the \(size) it should have")

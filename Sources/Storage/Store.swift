@@ -96,7 +96,12 @@ extension Store {
     }
 
     private func checked(_ backup: Backup) throws -> Backup {
-        try Framing.check(backup.metadata, .metadata, at: "the metadata of blob \(backup.blob)")
+        let place = "the metadata of blob \(backup.blob)"
+        do {
+            try Framing.check(backup.metadata, .metadata, at: place)
+        } catch let failure as Failure where failure.status == .badData {
+            throw Failure.damaged("metadata", failure, at: place)
+        }
         return backup
     }
 }

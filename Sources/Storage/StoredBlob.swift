@@ -88,11 +88,15 @@ final class StoredBlob {
     /// - Throws: `badData` where it is not whole.
     func checkWhole() throws {
         let place = directory.path(of: blob.hex)
-        try Envelope.Header(parsing: bytes(at: 0, count: Envelope.headerLength), at: place)
-            .require(.blob, at: place)
-        let tail = UInt64(Envelope.trailerLength)
-        try Envelope.check(
-            tail: bytes(at: length - tail, count: Envelope.trailerLength), length: length, at: place)
+        do {
+            try Envelope.Header(parsing: bytes(at: 0, count: Envelope.headerLength), at: place)
+                .require(.blob, at: place)
+            let tail = Envelope.trailerLength
+            try Envelope.check(
+                tail: bytes(at: length - UInt64(tail), count: tail), length: length, at: place)
+        } catch let failure as Failure where failure.status == .badData {
+            throw Failure.damaged("blob", failure, at: place)
+        }
     }
 
     /// Whether every byte is as the address says. Reads all of it.
@@ -115,4 +119,13 @@ private final class OpenFile {
     let descriptor: Descriptor
 
     init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+}
+
+extension Failure {
+    /// What a stage would say of a stream that comes in, said of one that lies in a store.
+    static func damaged(_ kind: String, _ failure: Failure, at place: String) -> Failure {
+        Failure(
+            .badData, "the stored \(kind) is damaged: \(failure.what)", at: place,
+            hint: "the drive may be failing; a new full backup or another copy of the store helps")
+    }
 }
