@@ -26,7 +26,7 @@ snapshot() {
 }
 
 plan() {
-    timeout 20 ep-plan --domain $domain --snapshots "$@"
+    timeout 60 ep-plan --domain $domain --snapshots "$@"
 }
 
 @test "no backup in the store: full, generation 1, follows nothing" {
@@ -75,7 +75,7 @@ plan() {
     [[ $PLAN_REASON == "the store's newest backup (generation 6, UUID $one) has its snapshot here, in current-parent" ]]
     plan none --format sh </dev/null >vars
     # shellcheck disable=SC2016
-    run -0 timeout 20 dash -euc '. ./vars; echo "$PLAN_TYPE,$PLAN_FOLLOWS,$PLAN_HEAD_TYPE,$PLAN_PARENT_SLOT,$PLAN_PARENT_PATH"'
+    run -0 timeout 60 dash -euc '. ./vars; echo "$PLAN_TYPE,$PLAN_FOLLOWS,$PLAN_HEAD_TYPE,$PLAN_PARENT_SLOT,$PLAN_PARENT_PATH"'
     [[ $output == full,none,,, ]]
 }
 
