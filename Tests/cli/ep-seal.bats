@@ -89,6 +89,18 @@ boundaries() {
     done
 }
 
+@test "the newest chunk stays back until the trailer is there, also where the last one is empty" {
+    local cut status
+    head -c 32768 plain >part
+    seal <part >sealed
+    for cut in 1 16 17 32 33; do
+        status=0
+        head -c "-$cut" sealed | unseal >out 2>err || status=$?
+        ((status == 65))
+        [[ $(stat -c %s out) -le 16384 ]]
+    done
+}
+
 @test "the report of input that is no btrfs stream" {
     umask 022
     echo old >report
