@@ -68,5 +68,6 @@ let package = Package(
         tests("Sealing", ["Envelope", "OpenSSL"]),
         tests("Plumbing"),
         tests("SendStream", ["JSON"]),
+        tests("Storage", ["Envelope", "OpenSSL"]),
     ]
 )
