@@ -70,5 +70,6 @@ let package = Package(
         tests("SendStream", ["JSON"]),
         tests("JSON"),
         tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
+        tests("Storage", ["Envelope", "OpenSSL"]),
     ]
 )

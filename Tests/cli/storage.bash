@@ -27,3 +27,8 @@ store_backup() {
     sealed metadata 400 >"$BATS_TEST_TMPDIR/meta.$1"
     ep-store metadata "${3:-$store}" --domain pod --blob "$1" --follows "$2" <"$BATS_TEST_TMPDIR/meta.$1"
 }
+
+# lacks PATTERN FILE: bash lets a plain `! grep` pass in the middle of a test.
+lacks() {
+    if grep -E -- "$1" "$2"; then return 1; fi
+}

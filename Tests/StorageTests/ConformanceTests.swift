@@ -1,0 +1,262 @@
+import Envelope
+import Glibc
+import OpenSSL
+import Plumbing
+import Testing
+
+@testable import Storage
+
+/// A driver that the conformance suite runs on: a name, and a way to a new empty store.
+struct Driver: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    /// Runs the body on an empty store, which goes away afterwards.
+    let withEmptyStore: @Sendable (_ body: (any Store) throws -> Void) throws -> Void
+
+    /// Every driver there is. A new one is added here, and nothing below changes.
+    static let all = [
+        Driver(testDescription: "directory") { body in
+            let scratch = try Scratch()
+            try withStore(at: .directory(path: scratch.path), for: .writing, body)
+        }
+    ]
+}
+
+/// What the driver contract promises, seen through the protocol alone.
+@Suite(.timeLimit(.minutes(2))) struct Conformance {
+    let pod: Domain
+    let other: Domain
+
+    init() throws {
+        pod = try Domain("pod.example.org")
+        other = try Domain("other")
+    }
+
+    /// Stores a backup and returns its blob and metadata.
+    @discardableResult
+    private func back(up store: any Store, following head: Address?) throws -> Backup {
+        let blob = try store.storeBlob(of: pod, from: stream(sealed(.blob, length: 3000))).sha256
+        let metadata = sealed(.metadata, length: 400)
+        try store.storeMetadata(metadata, of: pod, for: blob, following: head, from: "test")
+        return Backup(blob: blob, metadata: metadata)
+    }
+
+    @Test(arguments: Driver.all)
+    func anEmptyStoreHasNothing(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let blob = try address([])
+            #expect(status { _ = try store.lastMetadata(of: pod) } == .notFound)
+            #expect(status { _ = try store.nextMetadata(of: pod, after: nil) } == .notFound)
+            #expect(status { _ = try store.nextMetadata(of: pod, after: blob) } == .notFound)
+            #expect(status { _ = try store.list(of: pod) } == .notFound)
+            #expect(try fetch(blob, of: pod, from: store).failure?.status == .notFound)
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func blobsOfEveryLengthComeBack(_ driver: Driver) throws {
+        let window = Ring.bufferLength
+        try driver.withEmptyStore { store in
+            for length in [
+                152, 4096, window - 1, window, window + 1, window + 15, 2 * window, 3 * window + 4095,
+                9 * window + 7,
+            ] {
+                let bytes = sealed(.blob, length: length)
+                let receipt = try store.storeBlob(of: pod, from: stream(bytes))
+                #expect(
+                    receipt
+                        == Receipt(
+                            size: UInt64(length), sha256: try address(bytes),
+                            sha512: try Digest.hex(.sha512, of: bytes)))
+                let fetched = try fetch(
+                    receipt.sha256, of: pod, from: store, size: receipt.size, sha512: receipt.sha512)
+                #expect(fetched.failure == nil)
+                #expect(fetched.bytes == bytes, "\(length) bytes")
+            }
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func theSameBlobTwiceIsASuccess(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let bytes = sealed(.blob, length: 100_000)
+            let first = try store.storeBlob(of: pod, from: stream(bytes))
+            #expect(try store.storeBlob(of: pod, from: stream(bytes)) == first)
+            #expect(try fetch(first.sha256, of: pod, from: store).bytes == bytes)
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func aCutBlobIsRefusedAndNothingStays(_ driver: Driver) throws {
+        let window = Ring.bufferLength
+        let whole = sealed(.blob, length: 3 * window + 500)
+        try driver.withEmptyStore { store in
+            for length in [
+                0, 1, 63, 64, 80, 151, window - 1, window, window + 1, 2 * window, whole.count - 17,
+                whole.count - 16, whole.count - 8, whole.count - 1,
+            ] {
+                let cut = Array(whole.prefix(length))
+                #expect(
+                    status { _ = try store.storeBlob(of: pod, from: stream(cut)) } == .badData,
+                    "\(length) bytes")
+                let fetched = try fetch(address(cut), of: pod, from: store)
+                #expect(fetched.failure?.status == .notFound)
+            }
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func whatIsNoSealedBlobIsRefused(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let good = sealed(.blob, length: 1000)
+            let inputs = [
+                Array("btrfs-stream\0 plaintext".utf8), good + [0], good + good,
+                sealed(.metadata, length: 1000),
+                sealed(.blob, length: 100),
+            ]
+            for bytes in inputs {
+                #expect(status { _ = try store.storeBlob(of: pod, from: stream(bytes)) } == .badData)
+                let fetched = try fetch(address(bytes), of: pod, from: store)
+                #expect(fetched.failure?.status == .notFound)
+            }
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func metadataIsAHistory(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let first = try back(up: store, following: nil)
+            #expect(try store.lastMetadata(of: pod) == first)
+            let second = try back(up: store, following: first.blob)
+            let third = try back(up: store, following: second.blob)
+            #expect(try store.lastMetadata(of: pod) == third)
+            #expect(try store.nextMetadata(of: pod, after: nil) == first)
+            #expect(try store.nextMetadata(of: pod, after: first.blob) == second)
+            #expect(try store.nextMetadata(of: pod, after: second.blob) == third)
+            #expect(status { _ = try store.nextMetadata(of: pod, after: third.blob) } == .notFound)
+            #expect(try store.list(of: pod) == [first.blob, second.blob, third.blob])
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func onlyTheHeadIsFollowed(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let first = try back(up: store, following: nil)
+            let second = try back(up: store, following: first.blob)
+            for stale in [nil, first.blob, try address([1])] {
+                #expect(status { try back(up: store, following: stale) } == .busy)
+            }
+            #expect(try store.lastMetadata(of: pod) == second)
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func aLostAnswerMayBeAskedForAgain(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let first = try back(up: store, following: nil)
+            func again(_ backup: Backup, _ metadata: [UInt8], following head: Address?) -> Plumbing.ExitStatus
+            {
+                status {
+                    try store.storeMetadata(
+                        metadata, of: pod, for: backup.blob, following: head, from: "test")
+                }
+            }
+            #expect(again(first, first.metadata, following: nil) == .done)
+            // Another document for the same blob is no answer that was lost.
+            #expect(again(first, sealed(.metadata, length: 400), following: nil) == .busy)
+            #expect(again(first, sealed(.metadata, length: 400), following: first.blob) == .badData)
+            let second = try back(up: store, following: first.blob)
+            #expect(again(first, first.metadata, following: second.blob) == .badData)
+            #expect(try store.list(of: pod) == [first.blob, second.blob])
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func metadataNeedsItsBlob(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            func storing(_ metadata: [UInt8], for blob: Address) -> Plumbing.ExitStatus {
+                status {
+                    try store.storeMetadata(metadata, of: pod, for: blob, following: nil, from: "test")
+                }
+            }
+            #expect(storing(sealed(.metadata, length: 400), for: try address([1])) == .notFound)
+            let elsewhere = try store.storeBlob(of: other, from: stream(sealed(.blob, length: 500))).sha256
+            #expect(storing(sealed(.metadata, length: 400), for: elsewhere) == .notFound)
+            let blob = try store.storeBlob(of: pod, from: stream(sealed(.blob, length: 500))).sha256
+            #expect(storing(sealed(.blob, length: 400), for: blob) == .badData)
+            #expect(storing(sealed(.metadata, length: 400).dropLast(), for: blob) == .badData)
+            #expect(storing([], for: blob) == .badData)
+            #expect(status { _ = try store.lastMetadata(of: pod) } == .notFound)
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func domainsKnowNothingOfOneAnother(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let backup = try back(up: store, following: nil)
+            #expect(status { _ = try store.lastMetadata(of: other) } == .notFound)
+            #expect(try fetch(backup.blob, of: other, from: store).failure?.status == .notFound)
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func ofManyRacersForTheHeadOneWins(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            nonisolated(unsafe) let store = store
+            let blobs = try (0..<6).map { _ in
+                try store.storeBlob(of: pod, from: stream(sealed(.blob, length: 500))).sha256
+            }
+            nonisolated(unsafe) let endings = UnsafeMutablePointer<Plumbing.ExitStatus>.allocate(
+                capacity: blobs.count)
+            defer { endings.deallocate() }
+            let racers = try blobs.enumerated().map { index, blob in
+                let metadata = sealed(.metadata, length: 400)
+                return try Worker { [pod] in
+                    let ending = status {
+                        try store.storeMetadata(metadata, of: pod, for: blob, following: nil, from: "test")
+                    }
+                    (endings + index).initialize(to: ending)
+                }
+            }
+            for racer in racers { racer.join() }
+            let all = (0..<blobs.count).map { endings[$0] }
+            #expect(all.filter { $0 == .done }.count == 1)
+            #expect(all.filter { $0 == .busy }.count == blobs.count - 1)
+            let list = try store.list(of: pod)
+            #expect(list == blobs.indices.filter { all[$0] == .done }.map { blobs[$0] })
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func aBlobThatIsNotTheExpectedOneKeepsItsTail(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            for length in [500, 3 * Ring.bufferLength + 5] {
+                let bytes = sealed(.blob, length: length)
+                let blob = try store.storeBlob(of: pod, from: stream(bytes)).sha256
+                let wrong = String(repeating: "0", count: 128)
+                for fetched in [
+                    try fetch(blob, of: pod, from: store, size: UInt64(length - 1)),
+                    try fetch(blob, of: pod, from: store, size: UInt64(length + 1)),
+                    try fetch(blob, of: pod, from: store, sha512: wrong),
+                ] {
+                    #expect(fetched.failure?.status == .badData)
+                    #expect(fetched.bytes.count <= max(0, length - 16))
+                    #expect(bytes.starts(with: fetched.bytes))
+                }
+            }
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func aReaderThatGoesAwayIsAnIOError(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            let blob = try store.storeBlob(of: pod, from: stream(sealed(.blob, length: 9 << 20))).sha256
+            var ends: [Int32] = [-1, -1]
+            try #require(pipe(&ends) == 0)
+            close(ends[0])
+            let ending = status {
+                try store.fetchBlob(blob, of: pod, to: Descriptor(owning: ends[1], name: "sink"))
+            }
+            #expect(ending == .io)
+        }
+    }
+}

@@ -1,0 +1,86 @@
+import Glibc
+import Plumbing
+import Testing
+
+@testable import Storage
+
+@Suite struct Names {
+    @Test(arguments: [
+        "", ".", "..", "../x", ".hidden", "a/b", "Pod", "pod example", "pöd", "a:b", "a\0b", "a\n",
+        String(repeating: "a", count: 254),
+    ])
+    func noDomain(_ name: String) {
+        #expect(status { _ = try Domain(name) } == .usage)
+    }
+
+    @Test(arguments: ["a", "pod.example.org", "-", "_0-9.z", String(repeating: "a", count: 253)])
+    func domain(_ name: String) throws {
+        #expect(try Domain(name).description == name)
+    }
+
+    @Test(arguments: [
+        "", "00", String(repeating: "0", count: 63), String(repeating: "0", count: 65),
+        String(repeating: "A", count: 64), "../" + String(repeating: "0", count: 61),
+    ])
+    func noAddress(_ hex: String) {
+        #expect(status { _ = try Address(hex) } == .usage)
+    }
+
+    @Test(arguments: [
+        ("file:/srv/backup", StoreURL.directory(path: "/srv/backup")),
+        ("file:///srv/b", .directory(path: "/srv/b")),
+        ("file:/a b/50%/:x", .directory(path: "/a b/50%/:x")), ("file:/", .directory(path: "/")),
+        ("label:escapepod", .drive(label: "escapepod")), ("label:MY DRIVE", .drive(label: "MY DRIVE")),
+    ])
+    func url(_ text: String, _ url: StoreURL) throws {
+        #expect(try StoreURL(text) == url)
+    }
+
+    @Test(arguments: [
+        "", "/srv/backup", "file:", "file:srv", "file://host/srv", "file://", "label:", "s3://bucket",
+        "FILE:/x", ":",
+    ])
+    func noURL(_ text: String) {
+        do {
+            _ = try StoreURL(text)
+            Issue.record("taken: \(text)")
+        } catch {
+            let failure = error as? Failure
+            #expect(failure?.status == .usage)
+            #expect(failure?.hint?.contains("label:NAME") == true)
+        }
+    }
+}
+
+@Suite struct MountInfo {
+    @Test func aLine() throws {
+        let mount = try #require(
+            Mount(
+                parsing:
+                    #"36 35 259:300 / /mnt/a\040b\134c rw,noatime master:1 - ext4 /dev/my\040disk rw,errors=continue"#
+            ))
+        #expect(mount.id == 36)
+        var status = stat()
+        #expect(stat("/dev/null", &status) == 0)
+        #expect(
+            Mount(parsing: "1 0 1:3 / / rw - x y rw")?.device == status.st_rdev,
+            "the number of /dev/null is 1:3")
+        #expect(mount.root == "/")
+        #expect(mount.point == #"/mnt/a b\c"#)
+        #expect(mount.source == "/dev/my disk")
+        #expect(!mount.isReadOnly)
+        #expect(Mount(parsing: "1 0 1:3 /sub /x ro - btrfs /dev/sda rw")?.isReadOnly == true)
+        #expect(Mount(parsing: "1 0 1:3 /sub /x rw - btrfs /dev/sda ro,x")?.isReadOnly == true)
+    }
+
+    @Test(arguments: [
+        "", "1", "- - - -", "1 2 3 4 5 6 - x", "x 0 1:3 / / rw - x y rw", "1 0 13 / / rw - x y rw",
+    ])
+    func noLine(_ line: String) {
+        #expect(Mount(parsing: line) == nil)
+    }
+
+    @Test func thisMachineHasARoot() throws {
+        #expect(try Mount.all().contains { $0.point == "/" })
+    }
+}

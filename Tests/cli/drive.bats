@@ -1,0 +1,286 @@
+#!/usr/bin/env bats
+# label: on real drives: found, mounted for nobody else, and gone again, whatever ends the tool.
+
+load helper
+load storage
+
+setup() {
+    needs_root
+    cd "$BATS_TEST_TMPDIR"
+    # No other drive of this machine has this label.
+    label=ep$BATS_TEST_NUMBER-$RANDOM
+    store=label:$label
+}
+
+# make_drive NAME TYPE [LABEL]: a drive of 300 MB on a loop device, whose path is $device.
+make_drive() {
+    local label=${3:-$label}
+    truncate -s 300M "$1.img"
+    case $2 in
+    ext4) mkfs.ext4 -q -L "$label" "$1.img" ;;
+    btrfs) mkfs.btrfs -q -L "$label" "$1.img" ;;
+    exfat) mkfs.exfat -L "$label" "$1.img" >/dev/null ;;
+    ntfs) mkfs.ntfs -q -F -L "$label" "$1.img" >/dev/null 2>&1 ;;
+    vfat) mkfs.vfat -n "${label^^}" "$1.img" >/dev/null ;;
+    esac
+    device=$(losetup -f --show "$1.img")
+}
+
+# Nobody has the drive mounted: not here, and in no namespace of a process that is left.
+released() {
+    local tries
+    for tries in {1..100}; do
+        if ! cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -qE " $device | /run/escapepod/drive "; then return 0; fi
+        sleep 0.1
+    done
+    cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -E " $device | /run/escapepod/drive "
+    return 1
+}
+
+# Starts to store a blob of 40 MB and stops in the middle, with the tool waiting for more; its process is $pid.
+store_half() {
+    sealed blob 40000000 >half
+    mkfifo feed
+    ep-store blob "$store" --domain pod <feed >half.receipt 2>err &
+    pid=$!
+    exec 5>feed
+    head -c 20000000 half >&5
+    sleep 0.2
+}
+
+round() {
+    make_drive drive "$1"
+    sealed blob 7000000 >blob
+    store_blob blob
+    store_backup "$(sha256 blob)" none
+    [ "$(ep-fetch list "$store" --domain pod)" = "$(sha256 blob)" ]
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+    released
+}
+
+@test "a drive with ext4: there and back, and unmounted" {
+    round ext4
+    mkdir here && mount "$device" here
+    cmp blob "here/escapepod/pod/blobs/$(sha256 blob)"
+}
+
+@test "a drive with btrfs: there and back, and unmounted" { round btrfs; }
+
+@test "a drive with exFAT, through FUSE: there and back, and unmounted" { round exfat; }
+
+@test "a drive with NTFS, through FUSE: there and back, and unmounted" { round ntfs; }
+
+@test "a drive with FAT is found by its label, in capitals or not" {
+    make_drive drive vfat
+    sealed blob 500 >blob
+    if mkdir here && mount "$device" here 2>/dev/null; then
+        umount here
+        store_blob blob
+        store_blob blob "label:${label^^}"
+    else
+        # A kernel without FAT: the drive is found, and the message names what is missing.
+        refuses 69 "no driver for vfat" ep-store blob "$store" --domain pod <blob
+        refuses 69 "no driver for vfat" ep-store blob "label:${label^^}" --domain pod <blob
+    fi
+    released
+}
+
+@test "no drive of this label: 69" {
+    refuses 69 "no drive with this label: $store" ep-fetch last "$store" --domain pod
+    make_drive drive ext4
+    refuses 69 "no drive with this label" ep-fetch last "$store"x --domain pod
+    # One that was there and is gone.
+    refuses 10 "no backup of pod" ep-fetch last "$store" --domain pod
+    losetup -d "$device"
+    refuses 69 "no drive with this label" ep-fetch last "$store" --domain pod
+}
+
+@test "two drives of this label: 65, and both are named" {
+    make_drive one ext4
+    first=$device
+    make_drive two btrfs
+    refuses 65 "more than one drive with this label" ep-fetch last "$store" --domain pod
+    grep -q "$first" err && grep -q "$device" err
+    losetup -d "$first"
+    refuses 10 "no backup of pod" ep-fetch last "$store" --domain pod
+}
+
+@test "a file that blkid was asked about is no drive" {
+    truncate -s 30M file.img && mkfs.ext4 -q -L "$label" file.img
+    blkid -c "$PWD/cache" file.img >/dev/null
+    refuses 69 "no drive with this label" ep-fetch last "$store" --domain pod
+}
+
+@test "a drive that is mounted is used where it is" {
+    for type in ext4 btrfs exfat; do
+        make_drive $type $type
+        mkdir "my $type" other && mount "$device" "my $type" || mount.exfat-fuse "$device" "my $type" >/dev/null
+        sealed blob 500 >blob
+        strace -f -o trace -e trace=mount,unshare ep-store blob "$store" --domain pod <blob >receipt
+        lacks "mount\(|unshare\(" trace
+        [ -f "my $type/escapepod/pod/blobs/$(sha256 blob)" ]
+        # Another file system lies over its mount point: written to the drive, never to what hides it.
+        mount -t tmpfs none "my $type"
+        sealed blob 500 >blob
+        [ $type = exfat ] || store_blob blob
+        [ -z "$(ls -A "my $type")" ]
+        umount "my $type" && umount "my $type"
+        rmdir other && losetup -d "$device"
+    done
+}
+
+@test "a mount that is read-only gives way to one that is not; alone it is 77" {
+    make_drive drive ext4
+    mkdir ro rw
+    mount "$device" rw
+    mount --bind rw ro && mount -o remount,bind,ro ro
+    sealed blob 500 >blob && store_blob blob
+    umount ro rw
+    mount -o ro "$device" ro
+    sealed blob 500 >blob
+    refuses 77 "read-only" ep-store blob "$store" --domain pod <blob
+    refuses 10 "no backup of pod" ep-fetch last "$store" --domain pod
+}
+
+@test "a subvolume that is mounted is not the drive" {
+    make_drive drive btrfs
+    mkdir top sub
+    mount "$device" top
+    btrfs -q subvolume create top/sub
+    umount top
+    mount -o subvol=sub "$device" sub
+    sealed blob 500 >blob && store_blob blob
+    [ -z "$(ls -A sub)" ]
+    umount sub
+    mount "$device" top
+    [ -f "top/escapepod/pod/blobs/$(sha256 blob)" ]
+}
+
+@test "the private mount is seen by nobody else, and is nosuid, nodev, noexec" {
+    make_drive drive ext4
+    store_half
+    lacks "$device" /proc/self/mountinfo
+    grep " /run/escapepod/drive " "/proc/$pid/mountinfo" | grep -q "rw,nosuid,nodev,noexec.* $device "
+    [ "$(stat -c %a /run/escapepod/drive)" = 700 ]
+    tail -c 20000000 half >&5
+    exec 5>&-
+    wait $pid
+    grep -q "$(sha256 half)" half.receipt
+    released
+}
+
+@test "where mounts are shared, as systemd has it, the private one is not" {
+    make_drive drive ext4
+    export -f store_half sealed
+    export store device
+    unshare -m --propagation shared bash -c '
+        store_half
+        grep -q " $device " /proc/$pid/mountinfo || exit 1
+        grep " $device " /proc/self/mountinfo && exit 1
+        kill -9 $pid'
+    exec 5>&-
+    released
+}
+
+@test "kill -9 leaves no mount: ext4, btrfs, exFAT" {
+    for type in ext4 btrfs exfat; do
+        make_drive $type $type
+        store_half
+        kill -9 $pid
+        wait $pid || true
+        exec 5>&-
+        released
+        [ ! -s half.receipt ]
+        losetup -d "$device"
+        # It went out clean enough for another to take it in, and the next run cleans up.
+        device=$(losetup -f --show $type.img)
+        store_blob half
+        mkdir here-$type
+        mount "$device" here-$type || mount.exfat-fuse "$device" here-$type >/dev/null
+        [ "$(find here-$type -type f -printf '%f\n')" = "$(sha256 half)" ]
+        umount here-$type
+        losetup -d "$device"
+        rm feed
+    done
+}
+
+@test "SIGINT and SIGTERM leave no mount" {
+    for signal in INT TERM; do
+        for type in ext4 exfat; do
+            make_drive $type$signal $type
+            store_half
+            kill -$signal $pid
+            [ $signal = INT ] && kill -TERM $pid
+            wait $pid || true
+            exec 5>&-
+            released
+            losetup -d "$device"
+            rm feed
+        done
+    done
+}
+
+@test "an error leaves no mount" {
+    for type in ext4 exfat; do
+        make_drive $type $type
+        head -c 3000000 /dev/zero >bad
+        refuses 65 "no sealed stream" ep-store blob "$store" --domain pod <bad
+        sealed blob 3000000 | head -c 2000000 >cut
+        refuses 65 "does not end in its trailer" ep-store blob "$store" --domain pod <cut
+        released
+        losetup -d "$device"
+    done
+}
+
+@test "a drive with exFAT that is full: 74, and nothing left" {
+    make_drive drive exfat
+    sealed blob 400000000 >large
+    refuses 74 "no space left" timeout 120 ep-store blob "$store" --domain pod <large
+    mkdir here && mount.exfat-fuse "$device" here >/dev/null
+    [ -z "$(find here -type f)" ]
+}
+
+@test "two at once share the drive" {
+    make_drive drive ext4
+    sealed blob 500 >blob && store_blob blob
+    store_half
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+    store_blob blob
+    tail -c 20000000 half >&5
+    exec 5>&-
+    wait $pid
+    ep-fetch blob "$store" --domain pod "$(sha256 half)" | cmp - half
+}
+
+@test "a drive that is pulled out in the middle: 74, nothing committed" {
+    # A device whose every access fails once the file gone is there.
+    mkdir disk
+    nbdfuse disk/nbd --command nbdkit -s --exit-with-parent --filter=error memory 300M \
+        error=EIO error-rate=100% error-file="$PWD/gone" &
+    disk=$!
+    for tries in {1..100}; do [ -e disk/nbd ] && break || sleep 0.1; done
+    mkfs.ext4 -q -F -L "$label" disk/nbd
+    device=$(losetup -f --show disk/nbd)
+    sealed blob 500 >blob && store_blob blob
+    store_backup "$(sha256 blob)" none
+    store_half
+    touch gone
+    tail -c 20000000 half >&5 || true
+    exec 5>&-
+    status=0
+    wait $pid || status=$?
+    [ $status -eq 74 ] || { cat err && false; }
+    [ ! -s half.receipt ]
+    lacks "[Ff]atal|[Bb]acktrace" err
+    rm gone
+    released
+    # Plugged in again, it has the head that it had.
+    losetup -d "$device"
+    device=$(losetup -f --show disk/nbd)
+    [ "$(ep-fetch list "$store" --domain pod)" = "$(sha256 blob)" ]
+    refuses 10 "no blob" ep-fetch blob "$store" --domain pod "$(sha256 half)"
+    store_blob half
+    losetup -d "$device"
+    fusermount3 -u "$PWD/disk" 2>/dev/null || fusermount -u "$PWD/disk" || umount disk
+    wait $disk || true
+}

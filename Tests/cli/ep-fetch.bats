@@ -1,0 +1,149 @@
+#!/usr/bin/env bats
+# ep-fetch: what it gives, and that the tail of a damaged blob stays where it is.
+
+load helper
+load storage
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    mkdir store
+    store=file:$PWD/store
+    blobs=store/escapepod/pod/blobs
+    metadata=store/escapepod/pod/metadata
+}
+
+# What comes of a blob that is damaged: 65, this text, and not its last 16 bytes.
+keeps_the_tail() {
+    local address=$1 text=$2 status=0
+    shift 2
+    timeout 30 ep-fetch blob "$store" --domain pod "$address" "$@" >out 2>err || status=$?
+    [ "$status" -eq 65 ] || { cat err && return 1; }
+    grep -qF "$text" err || { cat err && return 1; }
+    lacks EPODDONE out
+    [ "$(stat -c %s out)" -le "$(($(stat -c %s blob) - 16))" ]
+}
+
+@test "nothing there: 10, and the hint names the domains" {
+    for order in last next list; do
+        refuses 10 "no other domain" ep-fetch $order "$store" --domain pod
+    done
+    sealed blob 500 >blob && store_blob blob
+    mkdir store/escapepod/other store/escapepod/lost+found store/escapepod/.Trash
+    refuses 10 "hint: the store has other, pod" ep-fetch last "$store" --domain absent
+    refuses 10 "no backup of pod" ep-fetch last "$store" --domain pod
+    refuses 10 "no blob" ep-fetch blob "$store" --domain pod "$(printf '0%.0s' {1..64})"
+    [ -z "$(find store/escapepod/absent 2>/dev/null)" ]
+}
+
+@test "a store that is not there is 69, never 10" {
+    for order in last next list; do
+        refuses 69 "the store is not there" ep-fetch $order "$store/absent" --domain pod
+    done
+    touch file
+    refuses 69 "not a directory" ep-fetch last "file:$PWD/file" --domain pod
+}
+
+@test "reading changes nothing in the store" {
+    refuses 10 "no backup" ep-fetch last "$store" --domain pod
+    [ -z "$(ls -A store)" ]
+}
+
+@test "last, next and list walk the history" {
+    previous=none
+    for name in one two three; do
+        sealed blob 500 >$name && store_blob $name
+        store_backup "$(sha256 $name)" $previous
+        previous=$(sha256 $name)
+    done
+    touch "$metadata/.partial-0000000000000000" "$metadata/Thumbs.db"
+    mkdir "$metadata/lost+found"
+    ep-fetch last "$store" --domain pod | cmp - "meta.$(sha256 three)"
+    ep-fetch next "$store" --domain pod | cmp - "meta.$(sha256 one)"
+    ep-fetch next "$store" --domain pod "$(sha256 one)" | cmp - "meta.$(sha256 two)"
+    refuses 10 "no backup follows" ep-fetch next "$store" --domain pod "$(sha256 three)"
+    refuses 10 "no backup with the blob" ep-fetch next "$store" --domain pod "$(printf '0%.0s' {1..64})"
+    [ "$(ep-fetch list "$store" --domain pod)" = "$(sha256 one)
+$(sha256 two)
+$(sha256 three)" ]
+    [ "$(ep-fetch list "$store" --domain pod --json)" = \
+        "[{\"sha256\":\"$(sha256 one)\"},{\"sha256\":\"$(sha256 two)\"},{\"sha256\":\"$(sha256 three)\"}]" ]
+    mv "$metadata/0000000002-$(sha256 two)" "$metadata/0000000003-$(sha256 two)"
+    refuses 65 "two backups have the number 3" ep-fetch last "$store" --domain pod
+}
+
+@test "a blob comes back as it went, and is checked on the way" {
+    for length in 152 1048576 2097153 7345678; do
+        sealed blob $length >blob && store_blob blob
+        ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+        ep-fetch blob "$store" --domain pod "$(sha256 blob)" --size $length --sha512 "$(sha512sum blob | cut -d' ' -f1)" | cmp - blob
+    done
+    keeps_the_tail "$(sha256 blob)" "7345678 bytes, not the 9000000" --size 9000000
+    keeps_the_tail "$(sha256 blob)" "longer than the 1000000 bytes" --size 1000000
+    keeps_the_tail "$(sha256 blob)" "its SHA-512 is not" --sha512 "$(printf '0%.0s' {1..128})"
+}
+
+@test "a flipped byte: 65, and no trailer on standard output" {
+    sealed blob 5000000 >blob && store_blob blob
+    file=$blobs/$(sha256 blob)
+    for offset in 0 8 20 100 1048576 3000000 4999980 4999984 4999999; do
+        cp blob "$file"
+        printf '\377' | dd of="$file" bs=1 seek=$offset conv=notrunc status=none
+        cmp -s blob "$file" && continue
+        keeps_the_tail "$(sha256 blob)" "the stored blob is damaged"
+    done
+}
+
+@test "a cut or grown blob: 65, and no trailer" {
+    sealed blob 3000000 >blob && store_blob blob
+    file=$blobs/$(sha256 blob)
+    for length in 0 10 64 152 1048576 2999984 2999999; do
+        head -c $length blob >"$file"
+        keeps_the_tail "$(sha256 blob)" "the stored blob is damaged"
+    done
+    cp blob "$file" && echo >>"$file"
+    keeps_the_tail "$(sha256 blob)" "the stored blob is damaged"
+}
+
+@test "a part that is missing: 65, and no trailer" {
+    sealed blob 5000000 >blob
+    (ulimit -f 2100 && store_blob blob)
+    mv "$blobs/$(sha256 blob).001" aside
+    keeps_the_tail "$(sha256 blob)" "the stored blob is damaged"
+    mv aside "$blobs/$(sha256 blob).001"
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+}
+
+@test "a read error: 74 with path and offset, and no trailer" {
+    sealed blob 5000000 >blob && store_blob blob
+    status=0
+    timeout 30 strace -f -o trace -e inject=pread64:error=EIO:when=5+ \
+        ep-fetch blob "$store" --domain pod "$(sha256 blob)" >out 2>err || status=$?
+    [ $status -eq 74 ]
+    grep -qE "cannot read: input/output error: .*/$(sha256 blob), byte [0-9]+" err
+    lacks EPODDONE out
+}
+
+@test "a reader that goes away: 74, and it ends" {
+    sealed blob 9000000 >blob && store_blob blob
+    status=0
+    (timeout 30 ep-fetch blob "$store" --domain pod "$(sha256 blob)" 2>err || echo $? >status) | head -c 1000 >/dev/null
+    [ "$(cat status)" -eq 74 ]
+    grep -q "the reader went away" err
+}
+
+@test "usage" {
+    refuses 64 "not a domain" ep-fetch last "$store" --domain ../x
+    refuses 64 "no such kind of store" ep-fetch last ftp://x --domain pod
+    refuses 64 "not a blob's address" ep-fetch blob "$store" --domain pod ../../etc/passwd
+    refuses 64 "not a SHA-512" ep-fetch blob "$store" --domain pod "$(printf '0%.0s' {1..64})" --sha512 12
+    refuses 64 "hint: ep-fetch --help" ep-fetch blob "$store" --domain pod "$(printf '0%.0s' {1..64})" --size -1
+}
+
+@test "symbolic links in a store are refused" {
+    sealed blob 500 >blob && store_blob blob
+    store_backup "$(sha256 blob)" none
+    mv "$blobs/$(sha256 blob)" aside && ln -s "$PWD/aside" "$blobs/$(sha256 blob)"
+    refuses 65 "not a file" ep-fetch blob "$store" --domain pod "$(sha256 blob)"
+    mv store/escapepod/pod elsewhere && ln -s "$PWD/elsewhere" store/escapepod/pod
+    refuses 65 "symbolic link" ep-fetch last "$store" --domain pod
+}

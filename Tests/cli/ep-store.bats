@@ -1,0 +1,332 @@
+#!/usr/bin/env bats
+# ep-store: what it takes, what it refuses, and what is left when it is killed, starved or lied to.
+
+load helper
+load storage
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    mkdir store
+    store=file:$PWD/store
+    blobs=store/escapepod/pod/blobs
+    metadata=store/escapepod/pod/metadata
+}
+
+# What a reader may find, and what a dead writer has left.
+stored() { find store -type f -printf '%f\n' | sort; }
+
+# Starts to store a blob of 40 MB and stops in the middle, with the tool waiting for more; its process is $pid.
+store_half() {
+    sealed blob 40000000 >half
+    mkfifo feed
+    ep-store blob "${1:-$store}" --domain pod <feed >half.receipt 2>err &
+    pid=$!
+    exec 5>feed
+    head -c 20000000 half >&5
+    sleep 0.2
+}
+
+@test "a blob gets its receipt and its address" {
+    sealed blob 3000001 >blob
+    run -0 ep-store blob "$store" --domain pod <blob
+    [ "$output" = "{\"size\":3000001,\"sha256\":\"$(sha256 blob)\",\"sha512\":\"$(sha512sum blob | cut -d' ' -f1)\"}" ]
+    cmp blob "$blobs/$(sha256 blob)"
+    [ "$(stored)" = "$(sha256 blob)" ]
+}
+
+@test "the same blob twice is a success with the same receipt" {
+    sealed blob 100000 >blob
+    ep-store blob "$store" --domain pod <blob >one
+    ep-store blob "$store" --domain pod <blob >two
+    cmp one two
+    [ "$(stored)" = "$(sha256 blob)" ]
+}
+
+@test "what is no whole sealed blob is refused, and nothing is made" {
+    sealed blob 3000000 >blob
+    refuses 65 "empty input" ep-store blob "$store" --domain pod </dev/null
+    echo "plain text" >plain
+    refuses 65 "seal it with ep-seal first" ep-store blob "$store" --domain pod <plain
+    sealed metadata 400 >other
+    refuses 65 "this is sealed metadata, not blob" ep-store blob "$store" --domain pod <other
+    [ ! -e store/escapepod ]
+    cat blob blob >double
+    refuses 65 "the trailer says" ep-store blob "$store" --domain pod <double
+    (cat blob && echo) >longer
+    refuses 65 "does not end in its trailer" ep-store blob "$store" --domain pod <longer
+    [ -z "$(stored)" ]
+}
+
+@test "a cut stream gets no receipt and leaves nothing" {
+    sealed blob 3500000 >blob
+    for length in 1 63 64 120 1048575 1048576 1048577 2097152 3499983 3499984 3499992 3499999; do
+        head -c "$length" blob >cut
+        refuses 65 "standard input" timeout 20 ep-store blob "$store" --domain pod <cut
+        [ -z "$(stored)" ]
+    done
+}
+
+@test "a producer that is killed gets no receipt, with and without pipefail" {
+    sealed blob 3500000 >blob
+    for option in -o +o; do
+        status=0
+        bash -c "set $option pipefail; (head -c 2000000 blob; kill -9 \$BASHPID) | ep-store blob '$store' --domain pod" >out 2>err || status=$?
+        [ "$status" -ne 0 ]
+        [ ! -s out ]
+        [ -z "$(stored)" ]
+    done
+}
+
+@test "usage" {
+    sealed blob 200 >blob
+    for domain in "" ../x .x a/b Pod "$(printf 'a%.0s' {1..254})"; do
+        refuses 64 "not a domain" ep-store blob "$store" --domain "$domain" <blob
+    done
+    for url in store /store file:store file://host/store s3://bucket label: ""; do
+        refuses 64 "file:/path, file:///path or label:NAME" ep-store blob "$url" --domain pod <blob
+    done
+    refuses 64 "--domain" ep-store blob "$store" <blob
+    refuses 64 "not a blob's address" ep-store metadata "$store" --domain pod --blob 12 --follows none <blob
+    refuses 64 "not a blob's address" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows None <blob
+    [ -z "$(stored)" ]
+}
+
+@test "a store that is not there, is a file, is read-only, is forbidden" {
+    sealed blob 200 >blob
+    refuses 69 "the store is not there" ep-store blob "$store/absent" --domain pod <blob
+    refuses 69 "the store is not a directory" ep-store blob "file:$PWD/blob" --domain pod <blob
+    refuses 69 "the store is not there" ep-store metadata "$store/absent" --domain pod --blob "$(sha256 blob)" --follows none < <(sealed metadata 200)
+    needs_root
+    make_btrfs drive 120M
+    mount -o remount,ro drive
+    refuses 77 "read-only" ep-store blob "file:$PWD/drive" --domain pod <blob
+    mount -o remount,rw drive
+    store_blob blob "file:$PWD/drive"
+    mount -o remount,ro drive
+    refuses 77 "read-only" ep-store blob "file:$PWD/drive" --domain pod <blob
+    chmod 0711 "$BATS_TEST_TMPDIR" && chmod 0755 store
+    refuses 77 "permission denied" setpriv --reuid 65534 --clear-groups "$(command -v ep-store)" blob "$store" --domain pod <blob
+}
+
+@test "metadata: the head moves only from where it was planned" {
+    for name in one two three; do sealed blob 500 >$name && store_blob $name; done
+    store_backup "$(sha256 one)" none
+    refuses 75 "the last backup is another by now: $(sha256 one)" store_backup "$(sha256 two)" none
+    refuses 75 "the last backup is another" store_backup "$(sha256 two)" "$(sha256 three)"
+    store_backup "$(sha256 two)" "$(sha256 one)"
+    refuses 65 "in the history already" store_backup "$(sha256 one)" "$(sha256 two)"
+    [ "$(ep-fetch list "$store" --domain pod)" = "$(sha256 one)
+$(sha256 two)" ]
+    # The answer was lost, the question comes again.
+    ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows "$(sha256 one)" <"meta.$(sha256 two)"
+    [ "$(find $metadata -type f | wc -l)" -eq 2 ]
+}
+
+@test "metadata: its blob must be there, whole" {
+    sealed blob 500 >blob
+    refuses 10 "no blob" store_backup "$(sha256 blob)" none
+    store_blob blob
+    truncate -s 499 "$blobs/$(sha256 blob)"
+    refuses 65 "the stored blob is damaged" store_backup "$(sha256 blob)" none
+    truncate -s 10 "$blobs/$(sha256 blob)"
+    refuses 65 "the stored blob is damaged" store_backup "$(sha256 blob)" none
+    refuses 10 "no backup of pod" ep-fetch last "$store" --domain pod
+}
+
+@test "metadata: what is no whole sealed metadata is refused" {
+    sealed blob 500 >blob && store_blob blob
+    sealed metadata 1000 >whole
+    sealed metadata 1200000 >huge
+    head -c 999 whole >cut
+    for input in /dev/null blob cut huge; do
+        refuses 65 "standard input" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <$input
+    done
+    [ "$(stored)" = "$(sha256 blob)" ]
+}
+
+@test "two racers for one head: one of them gets 75" {
+    for name in one two; do
+        sealed blob 500 >$name && store_blob $name && sealed metadata 400 >meta.$name
+    done
+    for round in 1 2 3 4 5; do
+        rm -rf $metadata
+        first=0 second=0
+        ep-store metadata "$store" --domain pod --blob "$(sha256 one)" --follows none <meta.one 2>/dev/null &
+        ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows none <meta.two 2>/dev/null || second=$?
+        wait $! || first=$?
+        [ $((first + second)) -eq 75 ]
+        [ "$(stored | grep -c ^0000000001)" -eq 1 ]
+    done
+}
+
+@test "a limit on the length of files is met by parts" {
+    sealed blob 10000000 >blob
+    (ulimit -f 3000 && store_blob blob)
+    [ "$(find $blobs -type f -printf '%f %s\n' | sort | cut -c65-)" = ".000 2097152
+.001 2097152
+.002 2097152
+.003 2097152
+.004 1611392" ]
+    cat $blobs/* | cmp - blob
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+    store_backup "$(sha256 blob)" none
+    # Again, with a limit that cuts elsewhere, and without one.
+    (ulimit -f 5000 && store_blob blob)
+    [ "$(find $blobs -type f | wc -l)" -eq 5 ]
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+    store_blob blob
+    [ "$(ls $blobs)" = "$(sha256 blob)" ]
+    # Over a rotten copy.
+    printf x | dd of="$blobs/$(sha256 blob)" bs=1 seek=5000 conv=notrunc status=none
+    (ulimit -f 5000 && store_blob blob)
+    [ "$(find $blobs -type f | wc -l)" -eq 3 ]
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+}
+
+@test "a limit that leaves no room for a part is an error" {
+    sealed blob 3000000 >blob
+    refuses 74 "no file may grow to 1 MiB" bash -c "ulimit -f 500; ep-store blob '$store' --domain pod <blob | cat >out2; exit \${PIPESTATUS[0]}"
+    [ ! -s out2 ]
+    [ -z "$(stored)" ]
+}
+
+@test "kill -9 in mid-stream leaves no blob, and the next run cleans up" {
+    store_half
+    [ "$(stored | cut -c1-9)" = .partial- ]
+    # Another writer leaves a living one's file alone.
+    sealed blob 500 >other && store_blob other
+    [ "$(stored | cut -c1-9 | head -n1)" = .partial- ]
+    kill -9 $pid
+    wait $pid || true
+    exec 5>&-
+    [ ! -s half.receipt ]
+    [ "$(stored | cut -c1-9 | head -n1)" = .partial- ]
+    store_blob other
+    [ "$(stored)" = "$(sha256 other)" ]
+    store_blob half
+}
+
+@test "SIGTERM in mid-stream leaves no blob" {
+    store_half
+    kill -TERM $pid
+    wait $pid || true
+    exec 5>&-
+    [ ! -s half.receipt ]
+    sealed blob 500 >other && store_blob other
+    [ "$(stored)" = "$(sha256 other)" ]
+}
+
+@test "a full disk: 74, nothing left, the head unchanged" {
+    needs_root
+    truncate -s 40M drive.img
+    mkfs.ext4 -q drive.img
+    mkdir drive && mount -o loop drive.img drive
+    sealed blob 500 >small
+    store_blob small "file:$PWD/drive"
+    store_backup "$(sha256 small)" none "file:$PWD/drive"
+    before=$(find drive -type f | sort)
+    sealed blob 80000000 >large
+    refuses 74 "no space left" timeout 60 ep-store blob "file:$PWD/drive" --domain pod <large
+    grep -q "hint: make room there" err
+    [ "$(find drive -type f | sort)" = "$before" ]
+    [ "$(ep-fetch list "file:$PWD/drive" --domain pod)" = "$(sha256 small)" ]
+}
+
+@test "a full btrfs, which says so late: 74, nothing left" {
+    needs_root
+    make_btrfs drive 120M
+    sealed blob 200000000 >large
+    refuses 74 "no space left" timeout 60 ep-store blob "file:$PWD/drive" --domain pod <large
+    [ -z "$(find drive -type f)" ]
+}
+
+@test "a sync that fails is final: 74, no receipt, no name" {
+    sealed blob 3000000 >blob
+    for n in 1 2 3 4 5; do
+        refuses 74 "cannot bring to stable storage: input/output error" \
+            timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=$n ep-store blob "$store" --domain pod <blob
+        [ -z "$(stored)" ]
+    done
+    store_blob blob
+    sealed metadata 400 >meta
+    for n in 1 2 3 4; do
+        refuses 74 "cannot bring to stable storage: input/output error" \
+            timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=$n \
+            ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
+        [ "$(stored)" = "$(sha256 blob)" ]
+    done
+    ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
+    # A good blob that is stored again does not go with the failure.
+    refuses 74 "cannot bring to stable storage" \
+        timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=5 ep-store blob "$store" --domain pod <blob
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+}
+
+@test "a write that fails is final: 74, nothing left; EINVAL only ends O_DIRECT" {
+    sealed blob 5000000 >blob
+    for error in EIO ENOSPC ENODEV; do
+        for n in 1 3 5; do
+            refuses 74 "cannot write" \
+                timeout 60 strace -f -o trace -e inject=pwrite64:error=$error:when=$n ep-store blob "$store" --domain pod <blob
+            [ -z "$(stored)" ]
+        done
+    done
+    # A file system that lost its drive turns read-only.
+    refuses 74 "may have failed or been pulled out" \
+        timeout 60 strace -f -o trace -e inject=pwrite64:error=EROFS:when=3 ep-store blob "$store" --domain pod <blob
+    refuses 74 "cannot write" timeout 60 strace -f -o trace \
+        -e inject=pwrite64:error=EINVAL:when=1 -e inject=sync_file_range:error=EIO:when=2 ep-store blob "$store" --domain pod <blob
+    [ -z "$(stored)" ]
+    for n in 1 3; do
+        timeout 60 strace -f -o trace -e inject=pwrite64:error=EINVAL:when=$n ep-store blob "$store" --domain pod <blob >out
+        ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+    done
+}
+
+@test "killed at any step of a commit, the store is as before or as after" {
+    sealed blob 500 >first && store_blob first
+    store_backup "$(sha256 first)" none
+    sealed blob 3000000 >blob
+    for step in fsync:{1,2,3,4,5} renameat:1 flock:{1,2,3,4} pwrite64:{1,3} ftruncate:1; do
+        rm -f "$blobs/$(sha256 blob)"
+        timeout 60 strace -f -o trace -e "inject=${step%:*}:signal=KILL:when=${step#*:}" \
+            ep-store blob "$store" --domain pod <blob >out 2>err && false
+        [ ! -s out ]
+        [ ! -e "$blobs/$(sha256 blob)" ] || cmp blob "$blobs/$(sha256 blob)"
+        store_blob blob
+        [ "$(stored | grep -c partial)" -eq 0 ]
+    done
+    sealed metadata 400 >meta
+    for step in fsync:{1,2,3,4} renameat2:1 flock:{1,2} write:1; do
+        rm -f $metadata/0000000002-*
+        timeout 60 strace -f -o trace -e "inject=${step%:*}:signal=KILL:when=${step#*:}" \
+            ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" <meta 2>err && false
+        ep-fetch last "$store" --domain pod >last
+        cmp last meta || cmp last "meta.$(sha256 first)"
+        ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" <meta
+        ep-fetch last "$store" --domain pod | cmp - meta
+        [ "$(stored | grep -c partial)" -eq 0 ]
+    done
+}
+
+@test "killed between the names of parts there is no blob, and the next run makes it" {
+    sealed blob 5000000 >blob
+    for n in 1 2 3; do
+        (ulimit -f 2100 && timeout 60 strace -f -o trace -e inject=renameat:signal=KILL:when=$n \
+            ep-store blob "$store" --domain pod <blob >out 2>err) && false
+        refuses 10 "no blob" ep-fetch blob "$store" --domain pod "$(sha256 blob)"
+        refuses 10 "no blob" store_backup "$(sha256 blob)" none
+        (ulimit -f 2100 && store_blob blob)
+        ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+        rm -r store/escapepod
+    done
+}
+
+@test "a receipt that nobody takes is an error" {
+    sealed blob 500 >blob
+    [ -e /dev/full ]
+    status=0
+    ep-store blob "$store" --domain pod <blob >/dev/full 2>err || status=$?
+    [ $status -eq 74 ]
+    grep -q "standard output" err
+}
