@@ -49,7 +49,7 @@ let package = Package(
         library("Envelope", ["Plumbing"]),
         library("SendStream", ["Plumbing", "JSON"]),
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
-        library("Catalog", ["Plumbing", "JSON", "OpenSSL"]),
+        library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
         library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid"]),
         library("Snapshots", ["Plumbing", "JSON", "CBtrfsUtil"]),
         library(
@@ -68,6 +68,8 @@ let package = Package(
         tests("Sealing", ["Envelope", "OpenSSL"]),
         tests("Plumbing"),
         tests("SendStream", ["JSON"]),
+        tests("JSON"),
+        tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
         tests("Storage", ["Envelope", "OpenSSL"]),
     ]
 )

@@ -27,7 +27,9 @@ public struct Members {
     }
 
     public func integer(_ name: String) throws -> Int64 {
-        guard case .integer(let value) = try member(name) else { throw failure(name, "is no whole number") }
+        guard case .integer(let value) = try member(name) else {
+            throw failure(name, "is no whole number of 64 bits")
+        }
         return value
     }
 
@@ -46,6 +48,25 @@ public struct Members {
     public func object(_ name: String) throws -> Members {
         try Members(try member(name), place: place, path: full(name))
     }
+
+    /// The string, or nil for null; the member must be there.
+    public func stringOrNull(_ name: String) throws -> String? {
+        try member(name) == .null ? nil : try string(name)
+    }
+
+    /// The object, or nil for null; the member must be there.
+    public func objectOrNull(_ name: String) throws -> Members? {
+        try member(name) == .null ? nil : try object(name)
+    }
+
+    /// The members of other names than these, in their order.
+    public func others(than known: [String]) -> [JSON.Member] {
+        guard case .object(let members) = object else { return [] }
+        return members.filter { member in !known.contains { $0.utf8.elementsEqual(member.name.utf8) } }
+    }
+
+    /// Whether the member is there, be it null.
+    public func contains(_ name: String) -> Bool { object[name] != nil }
 
     /// Whether the member is there and not null.
     public func has(_ name: String) -> Bool {

@@ -4,11 +4,14 @@ extension JSON {
     /// Deeper nesting than this is refused: no record of ours has more than four levels.
     public static let maximumDepth = 32
 
+    /// More values than this are refused: the reader's memory stays bounded, whatever a text of 1 MiB is made of.
+    public static let maximumValues = 1 << 16
+
     /// Reads one JSON text (RFC 8259) that fills `bytes`, but for white space around it.
     ///
     /// - Parameter place: what messages call the text.
     /// - Throws: `badData`, naming the byte offset: no JSON, not UTF-8, a member that is there twice, nesting
-    ///   beyond `maximumDepth`.
+    ///   beyond `maximumDepth`, more than `maximumValues`.
     public init(parsing bytes: [UInt8], at place: String) throws {
         var reader = Reader(bytes: bytes, place: place)
         self = try reader.text()
@@ -19,6 +22,7 @@ private struct Reader {
     let bytes: [UInt8]
     let place: String
     var offset = 0
+    var values = 0
 
     init(bytes: [UInt8], place: String) {
         self.bytes = bytes
@@ -38,6 +42,10 @@ private struct Reader {
         guard depth <= JSON.maximumDepth else {
             throw broken("nested deeper than \(JSON.maximumDepth) levels")
         }
+        values += 1
+        guard values <= JSON.maximumValues else {
+            throw broken("more than \(JSON.maximumValues) values")
+        }
         switch peek {
         case UInt8(ascii: "{"): return try object(depth: depth)
         case UInt8(ascii: "["): return try array(depth: depth)
@@ -54,7 +62,8 @@ private struct Reader {
 
     private mutating func object(depth: Int) throws -> JSON {
         var members: [JSON.Member] = []
-        var names: Set<String> = []
+        // By bytes: two names that merely look alike are two names.
+        var names: Set<[UInt8]> = []
         offset += 1
         skipSpace()
         if take("}") { return .object([]) }
@@ -63,10 +72,9 @@ private struct Reader {
             guard peek == UInt8(ascii: "\"") else { throw broken("a member's name is missing") }
             let start = offset
             let name = try string()
-            guard names.insert(name).inserted else {
+            guard names.insert(Array(name.utf8)).inserted else {
                 offset = start
-                throw broken(
-                    "member \"\(JSON.string(name).description.dropFirst().dropLast())\" is there twice")
+                throw broken("member \(JSON.string(String(name.prefix(64)))) is there twice")
             }
             skipSpace()
             guard take(":") else { throw broken("a colon is missing") }
@@ -110,7 +118,8 @@ private struct Reader {
             guard digits() > 0 else { throw broken("no digit in the exponent") }
         }
         let text = String(decoding: bytes[start..<offset], as: UTF8.self)
-        if isWhole, let value = Int64(text) { return .integer(value) }
+        // -0 stays as it was written: no whole number has that spelling.
+        if isWhole, text != "-0", let value = Int64(text) { return .integer(value) }
         return .number(text)
     }
 

@@ -2,11 +2,11 @@
 ///
 /// The standard library's coders neither keep the order of members nor see one that is there twice; a document
 /// that two readers may understand differently is not one to restore from.
-public indirect enum JSON: Equatable, Sendable {
+public enum JSON: Equatable, Sendable {
     case null
     case bool(Bool)
     case integer(Int64)
-    /// A number with a fraction or an exponent, or one beyond 64 bits, as it was written.
+    /// A number with a fraction or an exponent, -0, or one beyond 64 bits, as it was written.
     case number(String)
     case string(String)
     case array([JSON])
@@ -25,8 +25,11 @@ public indirect enum JSON: Equatable, Sendable {
     /// The member of that name; nil where there is none, or where this is no object.
     public subscript(name: String) -> JSON? {
         guard case .object(let members) = self else { return nil }
-        return members.first { $0.name == name }?.value
+        return members.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
     }
+
+    /// Equal where the texts are, byte for byte: Swift's strings take two spellings of an accented letter for one.
+    public static func == (one: JSON, other: JSON) -> Bool { one.line == other.line }
 }
 
 extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,

@@ -1,12 +1,15 @@
 # What every suite here loads: the built tools in PATH, and file systems on loop devices that never outlive a test.
+# shellcheck shell=bash
 
 bats_require_minimum_version 1.5.0
 
-repo=$(cd "${BATS_TEST_DIRNAME:?}/../.." && pwd)
-PATH="${EP_BIN:-$repo/.build/debug}:$repo/bin:$PATH"
+EP_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PATH=${EP_BIN:-$EP_REPO/.build/debug}:$EP_REPO/bin:$PATH
+export PATH
 
+# Skips the test unless it may mount and attach.
 needs_root() {
-    [[ $(id -u) -eq 0 ]] || skip "needs root"
+    ((EUID == 0)) || skip "needs root"
 }
 
 # refuses STATUS TEXT COMMAND…: ends in that status and says that text, shows no trace of a crash, and writes
@@ -21,24 +24,25 @@ refuses() {
     ! grep -iE 'fatal|backtrace|stack' err
 }
 
-# make_btrfs NAME SIZE: an empty btrfs, mounted at $BATS_TEST_TMPDIR/NAME.
+# make_btrfs NAME SIZE: a new file system, mounted at $BATS_TEST_TMPDIR/NAME.
 make_btrfs() {
-    local image="$BATS_TEST_TMPDIR/$1.img"
-    truncate -s "$2" "$image"
-    mkfs.btrfs -q "$image"
-    mkdir -p "$BATS_TEST_TMPDIR/$1"
-    mount -o loop "$image" "$BATS_TEST_TMPDIR/$1"
+    local at=$BATS_TEST_TMPDIR/$1
+    truncate -s "$2" "$at.img"
+    mkfs.btrfs -q "$at.img" >/dev/null
+    mkdir -p "$at"
+    mount -o loop "$at.img" "$at"
 }
 
-# Unmounts and detaches everything below the test's own directory, the innermost first.
+# Unmounts and detaches everything that lies under $BATS_TEST_TMPDIR, the newest first.
 cleanup() {
-    local target device
-    findmnt -rno TARGET | grep -F "$BATS_TEST_TMPDIR/" | tac | while read -r target; do
-        umount "$target" || umount -l "$target"
-    done
-    losetup -nO NAME,BACK-FILE | while read -r device target; do
-        [[ $target != "$BATS_TEST_TMPDIR/"* ]] || losetup -d "$device"
-    done
+    local at device file
+    while read -r _ at _; do
+        [[ $at != "$BATS_TEST_TMPDIR"/* ]] || umount "$at" || umount -l "$at"
+    done < <(tac /proc/self/mounts)
+    ((EUID == 0)) || return 0
+    while read -r device file; do
+        [[ $file != "$BATS_TEST_TMPDIR"/* ]] || losetup -d "$device" || :
+    done < <(losetup -nO NAME,BACK-FILE)
 }
 
 teardown() {

@@ -1,0 +1,236 @@
+import Envelope
+public import JSON
+import OpenSSL
+import Plumbing
+
+/// How a backup came to be: `escapepod-metadata(5)`.
+public enum BackupType: String, Sendable {
+    case full
+    case incremental
+}
+
+/// What wrote a document: three versions, for the person who has to read it in ten years.
+public struct Producer: Sendable {
+    public let escapepod: String
+    public let kernel: String
+    public let btrfsProgs: String
+    let others: [JSON.Member]
+
+    public init(escapepod: String, kernel: String, btrfsProgs: String) {
+        self.escapepod = escapepod
+        self.kernel = kernel
+        self.btrfsProgs = btrfsProgs
+        self.others = []
+    }
+
+    init(_ members: Members) throws {
+        escapepod = try members.text("escapepod")
+        kernel = try members.text("kernel")
+        btrfsProgs = try members.text("btrfs-progs")
+        others = members.others(than: ["escapepod", "kernel", "btrfs-progs"])
+    }
+
+    var json: JSON {
+        let known: [JSON.Member] = [
+            .init("escapepod", .string(escapepod)), .init("kernel", .string(kernel)),
+            .init("btrfs-progs", .string(btrfsProgs)),
+        ]
+        return .object(known + others)
+    }
+}
+
+/// One backup: a document without its links, `previous` and `parent`.
+public struct Backup: Equatable, Sendable {
+    public let domain: String
+    /// Counts the backups of a domain from 1, across full ones too.
+    public let generation: Int64
+    public let type: BackupType
+    /// The snapshot's UUID, as its send stream names it.
+    public let uuid: String
+    /// When the snapshot was taken, RFC 3339, UTC, whole seconds.
+    public let date: String
+    /// The sealed blob's length in bytes, and its digests in lower-case hex.
+    public let size: Int64
+    public let sha512: String
+    public let sha256: String
+    public let producer: Producer
+    /// Members that this version does not know; kept, and written back behind the others.
+    let others: [JSON.Member]
+
+    init(
+        domain: String, generation: Int64, type: BackupType, uuid: String, date: String, receipt: Receipt,
+        producer: Producer
+    ) {
+        self.domain = domain
+        self.generation = generation
+        self.type = type
+        self.uuid = uuid
+        self.date = date
+        self.size = receipt.size
+        self.sha512 = receipt.sha512
+        self.sha256 = receipt.sha256
+        self.producer = producer
+        self.others = []
+    }
+
+    init(_ members: Members) throws {
+        let version = try members.integer("version")
+        guard version == 1 else {
+            let failure = members.failure("version", "is \(version), not 1")
+            throw Failure(
+                failure.status, failure.what, at: failure.place, hint: "a newer escapepod may have written it"
+            )
+        }
+        domain = try members.domain("domain")
+        generation = try members.count("generation", from: 1)
+        type = try members.type("type")
+        uuid = try members.uuid("uuid")
+        date = try members.date("date")
+        size = try members.count("size", from: Int64(Envelope.minimumLength))
+        sha512 = try members.digest("sha512", bytes: 64)
+        sha256 = try members.digest("sha256", bytes: 32)
+        producer = try Producer(members.object("producer"))
+        others = members.others(
+            than: [
+                "version", "domain", "generation", "type", "uuid", "date", "size", "sha512", "sha256",
+                "producer", "previous", "parent",
+            ])
+    }
+
+    /// The members in the order of `escapepod-metadata(5)`.
+    public var json: JSON { json(with: []) }
+
+    fileprivate func json(with links: [JSON.Member]) -> JSON {
+        let known: [JSON.Member] = [
+            .init("version", 1), .init("domain", .string(domain)), .init("generation", .integer(generation)),
+            .init("type", .string(type.rawValue)), .init("uuid", .string(uuid)), .init("date", .string(date)),
+            .init("size", .integer(size)), .init("sha512", .string(sha512)),
+            .init("sha256", .string(sha256)), .init("producer", producer.json),
+        ]
+        return .object(known + links + others)
+    }
+
+    /// Equal in every member, those of the producer and the unknown ones too.
+    public static func == (one: Backup, other: Backup) -> Bool { one.json == other.json }
+}
+
+/// The link to the document that was the head before: what makes a domain's documents one hash chain.
+public struct Previous: Sendable {
+    public let generation: Int64
+    /// The SHA-512 of that document's bytes without the final newline.
+    public let metadataSHA512: String
+    let others: [JSON.Member]
+
+    init(of document: Document) {
+        generation = document.metadata.backup.generation
+        metadataSHA512 = document.sha512
+        others = []
+    }
+
+    init(_ members: Members) throws {
+        generation = try members.count("generation", from: 1)
+        metadataSHA512 = try members.digest("metadataSha512", bytes: 64)
+        others = members.others(than: ["generation", "metadataSha512"])
+    }
+
+    var json: JSON {
+        let known: [JSON.Member] = [
+            .init("generation", .integer(generation)), .init("metadataSha512", .string(metadataSHA512)),
+        ]
+        return .object(known + others)
+    }
+}
+
+/// What a document says: the backup, the document before it, and the backup it builds on.
+public struct Metadata: Sendable {
+    public let backup: Backup
+    /// nil for generation 1 alone.
+    public let previous: Previous?
+    /// nil for a full backup.
+    public let parent: Backup?
+
+    init(backup: Backup, previous: Previous?, parent: Backup?) {
+        self.backup = backup
+        self.previous = previous
+        self.parent = parent
+    }
+
+    init(_ members: Members) throws {
+        backup = try Backup(members)
+        if backup.generation > 1 {
+            let link = try members.object("previous")
+            let previous = try Previous(link)
+            guard previous.generation == backup.generation - 1 else {
+                throw link.failure("generation", "is not the one before \(backup.generation)")
+            }
+            self.previous = previous
+        } else {
+            guard !members.contains("previous") else {
+                throw members.failure("previous", "is there, but generation 1 is the first")
+            }
+            previous = nil
+        }
+        if backup.type == .incremental {
+            parent = try Metadata.parent(of: backup, members.object("parent"))
+        } else {
+            guard !members.contains("parent") else {
+                throw members.failure("parent", "is there, but the backup is full")
+            }
+            parent = nil
+        }
+    }
+
+    private static func parent(of backup: Backup, _ members: Members) throws -> Backup {
+        for link in ["previous", "parent"] where members.contains(link) {
+            throw members.failure(link, "is there, but a parent has no links of its own")
+        }
+        let parent = try Backup(members)
+        guard parent.domain == backup.domain else {
+            throw members.failure("domain", "is \(parent.domain), not \(backup.domain)")
+        }
+        guard parent.generation == backup.generation - 1 else {
+            throw members.failure("generation", "is not the one before \(backup.generation)")
+        }
+        guard parent.uuid != backup.uuid else {
+            throw members.failure("uuid", "is the backup's own")
+        }
+        return parent
+    }
+
+    /// The members in the order of `escapepod-metadata(5)`, unknown ones behind them.
+    public var json: JSON {
+        var links: [JSON.Member] = []
+        if let previous { links.append(.init("previous", previous.json)) }
+        if let parent { links.append(.init("parent", parent.json)) }
+        return backup.json(with: links)
+    }
+}
+
+/// A metadata document: what it says, and the digest of the bytes that said it.
+public struct Document: Sendable {
+    /// The most bytes of a document, its final newline not counted.
+    public static let maximumLength = 1 << 20
+
+    public let metadata: Metadata
+    /// Of the bytes without the final newline, in lower-case hex: what the next document's `previous` holds.
+    public let sha512: String
+
+    /// Reads one document: a line of JSON, with or without its newline.
+    ///
+    /// - Throws: `badData`, naming the member, or the byte where it is no JSON.
+    public init(parsing bytes: [UInt8], at place: String) throws {
+        let newline = UInt8(ascii: "\n")
+        let line = bytes.last == newline ? bytes.dropLast() : bytes[...]
+        guard !line.isEmpty else {
+            throw Failure(.badData, "empty, where a metadata document belongs", at: place)
+        }
+        guard line.count <= Document.maximumLength else {
+            throw Failure(.badData, "a metadata document of more than 1 MiB", at: place)
+        }
+        guard !line.contains(newline) else {
+            throw Failure(.badData, "a metadata document of more than one line", at: place)
+        }
+        metadata = try Metadata(Members(of: JSON(parsing: Array(line), at: place), at: place))
+        sha512 = try Digest.hex(.sha512, of: Array(line))
+    }
+}

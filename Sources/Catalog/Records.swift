@@ -1,0 +1,65 @@
+public import JSON
+
+/// A snapshot as `ep-snap` lists it.
+public struct Snapshot: Sendable {
+    public let slot: String
+    public let path: String
+    public let uuid: String
+    public let receivedUUID: String?
+    /// When it was taken, RFC 3339, UTC, whole seconds.
+    public let created: String
+    public let isReadOnly: Bool
+
+    /// - Throws: `badData`, naming the member.
+    public init(_ record: JSON, at place: String) throws {
+        let members = try Members(of: record, at: place)
+        slot = try members.text("slot")
+        path = try members.text("path")
+        uuid = try members.uuid("uuid")
+        receivedUUID = try members.uuidOrNull("receivedUuid")
+        created = try members.date("created")
+        isReadOnly = try members.bool("readOnly")
+    }
+
+    /// The UUID by which a send stream names this snapshot, as itself and as a parent: the received one where it has one.
+    public var sentUUID: String { receivedUUID ?? uuid }
+}
+
+/// What `ep-seal --report` says of a btrfs send stream.
+public struct Report: Sendable {
+    public let type: BackupType
+    public let uuid: String
+    public let parentUUID: String?
+    /// The stream's length in bytes, before it was sealed.
+    public let bytes: Int64
+
+    /// - Throws: `badData`, naming the member; also for a stream that is cut or is none of btrfs.
+    public init(_ record: JSON, at place: String) throws {
+        let members = try Members(of: record, at: place)
+        guard try members.string("stream") == "btrfs" else {
+            throw members.failure("stream", "is not btrfs: no send stream was sealed")
+        }
+        guard try members.bool("complete") else {
+            throw members.failure("complete", "is false: the send stream was cut")
+        }
+        type = try members.type("type")
+        uuid = try members.uuid("uuid")
+        parentUUID = try members.uuidOrNull("parentUuid")
+        bytes = try members.count("bytes", from: 1)
+    }
+}
+
+/// What `ep-store blob` says of the sealed blob that it keeps.
+public struct Receipt: Sendable {
+    public let size: Int64
+    public let sha256: String
+    public let sha512: String
+
+    /// - Throws: `badData`, naming the member.
+    public init(_ record: JSON, at place: String) throws {
+        let members = try Members(of: record, at: place)
+        size = try members.count("size", from: 1)
+        sha256 = try members.digest("sha256", bytes: 32)
+        sha512 = try members.digest("sha512", bytes: 64)
+    }
+}

@@ -1,0 +1,136 @@
+import ArgumentParser
+import Catalog
+import Glibc
+import JSON
+import Plumbing
+import Tool
+
+@main
+struct Meta: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "ep-meta",
+        abstract: "Make, show and check metadata documents.",
+        version: version,
+        subcommands: [Create.self, Show.self, Check.self])
+
+    func run() throws {
+        throw ValidationError("which one: create, show or check?")
+    }
+}
+
+struct Create: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the document of a backup whose blob is in the store.",
+        usage: """
+            ep-meta create --domain DOMAIN --plan FILE --snapshot FILE --report FILE \
+            --receipt FILE --btrfs-progs VERSION
+            """)
+
+    @Option(help: "The system that is backed up.")
+    var domain: String
+
+    @Option(help: .init("What ep-plan printed.", valueName: "file"))
+    var plan: String
+
+    @Option(help: .init("What ep-snap create --json printed.", valueName: "file"))
+    var snapshot: String
+
+    @Option(help: .init("What ep-seal --report wrote.", valueName: "file"))
+    var report: String
+
+    @Option(help: .init("What ep-store blob printed.", valueName: "file"))
+    var receipt: String
+
+    @Option(help: .init("The version of the btrfs command that sent.", valueName: "version"))
+    var btrfsProgs: String
+
+    func run() throws {
+        try require(domain: domain)
+        let document = try Document.create(
+            domain: domain,
+            plan: Plan(record(plan), at: plan),
+            snapshot: Snapshot(record(snapshot), at: snapshot),
+            report: Report(record(report), at: report),
+            receipt: Receipt(record(receipt), at: receipt),
+            producer: Producer(escapepod: version, kernel: kernelRelease(), btrfsProgs: btrfsProgs))
+        try Descriptor.standardOutput.write(document)
+    }
+
+    private func record(_ path: String) throws -> JSON {
+        try JSON(parsing: Descriptor(opening: path, O_RDONLY).readAll(limit: 2 << 20), at: path)
+    }
+
+    private func kernelRelease() throws -> String {
+        var names = utsname()
+        guard uname(&names) == 0 else { throw Failure.system("cannot ask for the kernel's release", at: nil) }
+        return withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+}
+
+struct Show: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print a document for people, or for a shell.",
+        usage: "ep-meta show [--format text|sh] < METADATA")
+
+    enum Format: String, ExpressibleByArgument, CaseIterable {
+        case text
+        case sh
+    }
+
+    @Option(help: .init("A page to read, or assignments for a shell to eval.", valueName: "text|sh"))
+    var format = Format.text
+
+    func run() throws {
+        let input = Descriptor.standardInput
+        let metadata = try Document(
+            parsing: input.readAll(limit: Document.maximumLength + 1), at: input.name
+        ).metadata
+        try Descriptor.standardOutput.write(Array((format == .sh ? metadata.shell : metadata.page).utf8))
+    }
+}
+
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Check one document, or a chain of them: one a line, oldest first.",
+        usage: "ep-meta check [--domain DOMAIN] < METADATA")
+
+    @Option(help: "The system that every document must be of.")
+    var domain: String?
+
+    func run() throws {
+        if let domain { try require(domain: domain) }
+        var chain = Chain(domain: domain)
+        var count = 0
+        try lines { line in
+            count += 1
+            let place = "\(Descriptor.standardInput.name), line \(count)"
+            try chain.append(Document(parsing: line, at: place), at: place)
+        }
+        guard count > 0 else {
+            throw Failure(
+                .badData, "empty input", at: Descriptor.standardInput.name,
+                hint: "the stage in front of this one may have failed; see its message")
+        }
+    }
+
+    /// Calls with each line of standard input, its newline included; holds one line and one read in memory.
+    private func lines(_ take: ([UInt8]) throws -> Void) throws {
+        let step = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+        defer { step.deallocate() }
+        var line: [UInt8] = []
+        while true {
+            let count = try Descriptor.standardInput.read(into: step)
+            var rest = step[..<count]
+            while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+                line += rest[...end]
+                try take(line)
+                line.removeAll(keepingCapacity: true)
+                rest = rest[(end + 1)...]
+            }
+            line += rest
+            if count == 0 || line.count > Document.maximumLength { break }
+        }
+        // Without its newline, or too long to be a document: the reader says which.
+        if !line.isEmpty { try take(line) }
+    }
+}

@@ -1,8 +1,0 @@
-import ArgumentParser
-import Tool
-
-@main
-struct X: Tool {
-    static let configuration = CommandConfiguration(commandName: "ep-meta", abstract: "x", version: version)
-    func run() throws {}
-}

@@ -1,0 +1,151 @@
+public import ArgumentParser
+import JSON
+import Plumbing
+public import Snapshots
+import Tool
+
+@main
+struct Snap: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "ep-snap",
+        abstract: "Take, keep and look at the snapshots that backups are made from.",
+        version: version,
+        subcommands: [
+            Create.self, List.self, Turn.self, Discard.self, Adopt.self, Check.self, Estimate.self,
+            Nested.self,
+        ])
+}
+
+extension Slot: ExpressibleByArgument {}
+extension BackupType: ExpressibleByArgument {}
+
+/// Which slots: those of one store in one volume.
+struct Place: ParsableArguments {
+    @Argument(help: "The root of a mounted btrfs subvolume.")
+    var volume: String
+
+    @Option(help: ArgumentHelp("The store that the snapshots are for.", valueName: "name"))
+    var store: String
+
+    func slots() throws -> Slots {
+        try Slots(in: Subvolume(volume, absent: .unavailable), store: store)
+    }
+}
+
+struct Create: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Take a read-only snapshot of a volume into the slot current-state.")
+
+    @OptionGroup var place: Place
+    @Flag(help: "Print the record as JSON.") var json = false
+
+    func run() throws {
+        try show([place.slots().create()]) { json ? $0.first : nil }
+    }
+}
+
+struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the slots that are taken.")
+
+    @OptionGroup var place: Place
+    @Flag(help: "Print a JSON array of records.") var json = false
+
+    func run() throws {
+        try show(place.slots().list()) { json ? .array($0) : nil }
+    }
+}
+
+struct Turn: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Move the slots on after a committed backup.")
+
+    @OptionGroup var place: Place
+    @Option(help: ArgumentHelp("What the backup was: full or incremental.", valueName: "type"))
+    var type: BackupType
+
+    func run() throws { try place.slots().turn(after: type) }
+}
+
+struct Discard: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Delete current-state after a failed backup.")
+
+    @OptionGroup var place: Place
+
+    func run() throws { try place.slots().discard() }
+}
+
+struct Adopt: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Put a snapshot of a received snapshot into a slot.")
+
+    @OptionGroup var place: Place
+    @Option(help: "The slot; what it holds is deleted.") var slot: Slot
+    @Argument(help: "A read-only snapshot that btrfs receive made, on the volume's file system.")
+    var snapshot: String
+    @Flag(help: "Print the record as JSON.") var json = false
+
+    func run() throws {
+        let source = try Subvolume(snapshot, absent: .badData)
+        try show([place.slots().adopt(source, into: slot)]) { json ? $0.first : nil }
+    }
+}
+
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "See that a snapshot was received whole: read-only, and with the received UUID expected.")
+
+    @Argument(help: "The snapshot.") var snapshot: String
+    @Option(help: ArgumentHelp("The UUID that it must have been received with.", valueName: "uuid"))
+    var received: String
+
+    func run() throws {
+        let snapshot = try Snapshot(of: Subvolume(snapshot, absent: .badData))
+        let hint = "btrfs receive has not come to its end, or the snapshot was changed since"
+        guard snapshot.isReadOnly else {
+            throw Failure(.badData, "the snapshot is writable", at: snapshot.path, hint: hint)
+        }
+        guard let there = snapshot.receivedUUID else {
+            throw Failure(.badData, "the snapshot has no received UUID", at: snapshot.path, hint: hint)
+        }
+        guard there == received.lowercased() else {
+            throw Failure(.badData, "the snapshot has the received UUID \(there)", at: snapshot.path)
+        }
+    }
+}
+
+struct Nested: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List the subvolumes below a volume, which a backup of it leaves out.")
+
+    @Argument(help: "The root of a mounted btrfs subvolume.") var volume: String
+    @Flag(help: "Print a JSON array of paths.") var json = false
+
+    func run() throws {
+        let paths = try Subvolume(volume, absent: .unavailable).nested()
+        let lines =
+            json ? JSON.array(paths.map { .string($0) }).line : Array(paths.map { "\($0)\n" }.joined().utf8)
+        try Descriptor.standardOutput.write(lines)
+    }
+}
+
+/// Prints snapshots as what `json` makes of their records, or as a table where that is nil.
+private func show(_ snapshots: [Snapshot], json: ([JSON]) -> JSON?) throws {
+    if let value = json(snapshots.map(\.record)) { return try Descriptor.standardOutput.write(value.line) }
+    let rows =
+        [["SLOT", "UUID", "RECEIVED UUID", "GENERATION", "CREATED", "READ-ONLY"]]
+        + snapshots.map {
+            [
+                $0.slot?.rawValue ?? "-", $0.uuid, $0.receivedUUID ?? "-", "\($0.generation)", $0.date,
+                $0.isReadOnly ? "yes" : "no",
+            ]
+        }
+    let widths = rows[0].indices.map { column in rows.map { $0[column].utf8.count }.max() ?? 0 }
+    for row in rows {
+        var line = ""
+        for (cell, width) in zip(row, widths) {
+            if !line.isEmpty { line += "  " }
+            line += cell + String(repeating: " ", count: width - cell.utf8.count)
+        }
+        while line.last == " " { line.removeLast() }
+        try Descriptor.standardOutput.write(Array("\(line)\n".utf8))
+    }
+}

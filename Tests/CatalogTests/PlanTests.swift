@@ -1,0 +1,256 @@
+import Envelope
+import JSON
+import Plumbing
+import Testing
+
+@testable import Catalog
+
+@Suite struct Plans {
+    private func plan(_ head: JSON?, _ snapshots: [Snapshot]) throws -> Plan {
+        try Plan(domain: Sample.domain, head: head.map(Sample.document), snapshots: snapshots)
+    }
+
+    @Test func noBackupYet() throws {
+        for snapshots in [[], [try Sample.snapshot("current-parent", uuid(1))]] {
+            let plan = try plan(nil, snapshots)
+            #expect(
+                plan.json.description
+                    == #"{"type":"full","reason":"no backup of pod.example.org in the store yet","generation":1,"#
+                    + #""domain":"pod.example.org","follows":null,"headType":null,"snapshot":null,"previous":null,"#
+                    + #""parent":null}"#)
+        }
+    }
+
+    @Test func theHeadsSnapshotIsHere() throws {
+        let second = try Sample.second()
+        let plan = try plan(
+            second, [Sample.snapshot("root", uuid(1)), Sample.snapshot("current-parent", uuid(2))])
+        #expect(plan.type == .incremental)
+        #expect(
+            plan.reason
+                == "the store's newest backup (generation 2, UUID \(uuid(2))) has its snapshot here, in current-parent"
+        )
+        #expect(plan.generation == 3)
+        #expect(plan.json["follows"] == second["sha256"])
+        #expect(plan.headType == .incremental)
+        #expect(plan.source?.slot == "current-parent")
+        #expect(plan.source?.path == "/v/.escapepod/usb/current-parent")
+        #expect(plan.json["previous"] == .object([try Sample.previous(2, of: second)])["previous"])
+        #expect(plan.json["parent"] == second.with(["parent"], nil).with(["previous"], nil))
+    }
+
+    @Test func afterARestoreByTheReceivedUUID() throws {
+        let plan = try plan(Sample.first(), [Sample.snapshot("current-parent", uuid(8), received: uuid(1))])
+        #expect(plan.type == .incremental)
+        #expect(plan.source?.uuid == uuid(8))
+        #expect(plan.parent?.uuid == uuid(1))
+    }
+
+    @Test func noneOfThemIs() throws {
+        let head = try Sample.second()
+        let name = "generation 2 (UUID \(uuid(2)))"
+        let others = try [1, 3, 4].map { try Sample.snapshot("root", uuid($0)) }
+        for (snapshots, reason) in [
+            ([], "no snapshot here, so not the one of \(name); deleted by hand?"),
+            ([others[0]], "the one snapshot here is not the one of \(name); deleted by hand?"),
+            (others, "none of the 3 snapshots here is the one of \(name); deleted by hand?"),
+        ] {
+            let plan = try plan(head, snapshots)
+            #expect(plan.type == .full)
+            #expect(plan.reason == reason)
+            #expect(plan.generation == 3)
+            #expect(plan.json["follows"] == head["sha256"])
+            #expect(plan.headType == .incremental)
+            #expect(plan.source == nil && plan.parent == nil)
+            #expect(plan.previous?.generation == 2)
+        }
+    }
+
+    @Test func writableOnesDoNotCount() throws {
+        for snapshot in [
+            try Sample.snapshot("root", uuid(1), readOnly: false),
+            try Sample.snapshot("root", uuid(8), received: uuid(1), readOnly: false),
+        ] {
+            let plan = try plan(Sample.first(), [snapshot])
+            #expect(plan.type == .full)
+            #expect(plan.reason.hasSuffix("is here, in root, but is no longer read-only"))
+        }
+        // The stale one does not hide the true one.
+        let plan = try plan(
+            Sample.first(),
+            [
+                Sample.snapshot("root", uuid(8), received: uuid(1), readOnly: false),
+                Sample.snapshot("current-parent", uuid(1)),
+            ])
+        #expect(plan.source?.slot == "current-parent")
+    }
+
+    @Test func aSendWouldNameItOtherwise() throws {
+        let plan = try plan(Sample.first(), [Sample.snapshot("root", uuid(1), received: uuid(7))])
+        #expect(plan.type == .full)
+        #expect(plan.reason.hasSuffix("is here, in root, but has got a received UUID since"))
+    }
+
+    @Test func anotherDomainsHead() throws {
+        let head = try Sample.document(Sample.first())
+        let failure = failure { _ = try Plan(domain: "other", head: head, snapshots: []) }
+        #expect(failure?.status == .badData)
+        #expect(failure?.what == "the store's newest metadata is of pod.example.org, not of other")
+    }
+
+    @Test func theLastGenerationThatFits() throws {
+        let last = Int64.max - 1
+        let head = try Sample.third().with(["generation"], .integer(last))
+            .with(["previous", "generation"], .integer(last - 1))
+        // It plans without a trap; that plan's document is refused.
+        let plan = try plan(head, [])
+        #expect(plan.generation == .max)
+        #expect(failure { _ = try Plan(plan.json, at: "test") }?.what.contains("out of range") == true)
+    }
+
+    @Test func aPlanIsReadBack() throws {
+        for plan in [
+            try plan(nil, []), try plan(Sample.first(), []),
+            try plan(Sample.third(), [Sample.snapshot("root", uuid(3))]),
+        ] {
+            #expect(try Plan(plan.json, at: "test").json == plan.json)
+        }
+    }
+
+    @Test func eachMemberOfAPlanIsNeeded() throws {
+        let json = try plan(Sample.first(), [Sample.snapshot("root", uuid(1))]).json
+        guard case .object(let members) = json else { return }
+        for name in members.map(\.name) {
+            for wrong: JSON? in [nil, true, 0, "", [:]] {
+                let failure = failure { _ = try Plan(json.with([name], wrong), at: "test") }
+                #expect(failure?.status == .badData && failure?.what.contains(name) == true, "\(name)")
+            }
+        }
+    }
+
+    @Test func eachMemberOfASnapshotIsNeeded() throws {
+        let json = try record(
+            #"{"slot":"root","path":"/p","uuid":"\#(uuid(1))","receivedUuid":null,"created":"2026-11-23T06:10:00Z","readOnly":true}"#
+        )
+        guard case .object(let members) = json else { return }
+        for name in members.map(\.name) {
+            for wrong: JSON? in [nil, 0, "", [:], "a\0b"] {
+                let failure = failure { _ = try Snapshot(json.with([name], wrong), at: "test") }
+                #expect(failure?.status == .badData && failure?.what.contains(name) == true, "\(name)")
+            }
+        }
+    }
+}
+
+@Suite struct Creation {
+    struct Parts {
+        var domain = Sample.domain
+        var plan: Plan
+        var snapshot: Snapshot
+        var report: JSON
+        var receipt: JSON
+
+        func create() throws -> [UInt8] {
+            try Document.create(
+                domain: domain, plan: plan, snapshot: snapshot, report: Report(report, at: "report"),
+                receipt: Receipt(receipt, at: "receipt"),
+                producer: Producer(escapepod: "0.1.0", kernel: "6.1", btrfsProgs: "6.2"))
+        }
+    }
+
+    private func parts() throws -> Parts {
+        let sealed = Int64(Envelope.sealedLength(of: 5000))
+        return Parts(
+            plan: try Plan(
+                domain: Sample.domain, head: Sample.document(Sample.first()),
+                snapshots: [Sample.snapshot("current-parent", uuid(1))]),
+            snapshot: try Sample.snapshot("current-state", uuid(2)),
+            report: [
+                "stream": "btrfs", "type": "incremental", "uuid": .string(uuid(2)),
+                "parentUuid": .string(uuid(1)),
+                "bytes": 5000, "complete": true,
+            ],
+            receipt: [
+                "size": .integer(sealed), "sha256": .string(String(repeating: "a", count: 64)),
+                "sha512": .string(String(repeating: "b", count: 128)),
+            ])
+    }
+
+    private func says(_ what: String, _ change: (inout Parts) throws -> Void) throws {
+        var parts = try parts()
+        try change(&parts)
+        let failure = failure { _ = try parts.create() }
+        #expect(failure?.status == .badData)
+        #expect(failure?.what == what)
+    }
+
+    @Test func theDocumentContinuesTheChain() throws {
+        let bytes = try parts().create()
+        #expect(bytes.last == 0x0a)
+        let document = try Document(parsing: bytes, at: "test")
+        var chain = Chain(domain: Sample.domain)
+        try chain.append(Sample.document(Sample.first()), at: "test")
+        try chain.append(document, at: "test")
+        #expect(document.metadata.backup.uuid == uuid(2))
+        #expect(document.metadata.backup.date == "2026-11-23T06:10:00Z")
+    }
+
+    @Test func aSnapshotOfAReceivedOneGoesByTheReceivedUUID() throws {
+        var parts = try parts()
+        parts.snapshot = try Sample.snapshot("current-state", uuid(9), received: uuid(2))
+        _ = try parts.create()
+        parts.report = parts.report.with(["uuid"], .string(uuid(9)))
+        #expect(failure { _ = try parts.create() }?.status == .badData)
+    }
+
+    @Test func contradictions() throws {
+        try says("the plan is for pod.example.org, not for other") { $0.domain = "other" }
+        try says("the send stream is of UUID \(uuid(3)), but the snapshot's is \(uuid(2))") {
+            $0.report = $0.report.with(["uuid"], .string(uuid(3)))
+        }
+        try says("the snapshot is writable: it need not be what was sent") {
+            $0.snapshot = try Sample.snapshot("current-state", uuid(2), readOnly: false)
+        }
+        try says("the send stream is full, but the plan is incremental") {
+            $0.report = $0.report.with(["type"], "full")
+        }
+        try says("the send stream builds on \(uuid(7)), but the plan on \(uuid(1))") {
+            $0.report = $0.report.with(["parentUuid"], .string(uuid(7)))
+        }
+        try says("the send stream builds on nothing, but the plan on \(uuid(1))") {
+            $0.report = $0.report.with(["parentUuid"], .null)
+        }
+        try says("the blob in the store has 5153 bytes, but the sealed stream has 5152") {
+            $0.receipt = $0.receipt.with(["size"], 5153)
+        }
+        try says("member complete is false: the send stream was cut") {
+            $0.report = $0.report.with(["complete"], false)
+        }
+        try says("member stream is not btrfs: no send stream was sealed") {
+            $0.report = ["stream": "other", "bytes": 5000, "complete": true]
+        }
+        try says("member bytes is out of range: 9223372036854775807") {
+            $0.report = $0.report.with(["bytes"], .integer(.max))
+        }
+        try says("member sha512 is missing") { $0.receipt = $0.receipt.with(["sha512"], nil) }
+    }
+
+    @Test func hugeCountsDoNotTrap() throws {
+        try says("the blob in the store has 5152 bytes, but the sealed stream has 9232379236109516934") {
+            $0.report = $0.report.with(["bytes"], .integer(.max - 1))
+        }
+    }
+
+    @Test func aPlanThatWasChangedMakesNoDocument() throws {
+        try says("member previous is missing") {
+            $0.plan = try Plan($0.plan.json.with(["previous"], .null), at: "p")
+        }
+        try says("member parent.generation is not the one before 2") {
+            $0.plan = try Plan($0.plan.json.with(["parent", "generation"], 7), at: "p")
+        }
+        try says("member parent.uuid is the backup's own") {
+            $0.plan = try Plan($0.plan.json.with(["parent", "uuid"], .string(uuid(2))), at: "p")
+            $0.report = $0.report.with(["parentUuid"], .string(uuid(2)))
+        }
+    }
+}

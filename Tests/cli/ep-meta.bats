@@ -1,0 +1,213 @@
+#!/usr/bin/env bats
+# ep-meta as a person runs it: create, show, check, and what they refuse.
+
+load helper
+
+domain=pod.example.org
+one=11111111-1111-1111-1111-111111111111
+two=22222222-2222-2222-2222-222222222222
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || exit
+    echo '[]' >none
+    snapshot current-state $one >snapshot1
+    snapshot current-state $two >snapshot2
+    report full $one null >report1
+    report incremental $two "\"$one\"" >report2
+    # 1000000 bytes in 62 chunks: prefix, trailer and a tag for each.
+    receipt $((1000000 + 120 + 16 + 62 * 16)) a >receipt1
+    receipt $((1000000 + 120 + 16 + 62 * 16)) b >receipt2
+    ep-plan --domain $domain --snapshots none </dev/null >plan1
+    create 1 >meta1
+    echo "[$(snapshot current-parent $one)]" >snapshots
+    ep-plan --domain $domain --snapshots snapshots <meta1 >plan2
+    create 2 >meta2
+    cat meta1 meta2 >chain
+}
+
+snapshot() {
+    printf '{"slot":"%s","path":"/v/%s","uuid":"%s","receivedUuid":null,"generation":9,"created":"2026-11-23T06:10:00Z","readOnly":true}\n' \
+        "$1" "$1" "$2"
+}
+
+report() {
+    printf '{"stream":"btrfs","type":"%s","uuid":"%s","parentUuid":%s,"bytes":1000000,"complete":true}\n' "$@"
+}
+
+receipt() {
+    printf '{"size":%s,"sha256":"%s","sha512":"%s"}\n' \
+        "$1" "$(printf '%s' "$2" | sha256sum | cut -d' ' -f1)" "$(printf '%s' "$2" | sha512sum | cut -d' ' -f1)"
+}
+
+meta() {
+    timeout 60 ep-meta "$@"
+}
+
+create() {
+    timeout 60 ep-meta create --domain $domain --plan "plan$1" --snapshot "snapshot$1" --report "report$1" \
+        --receipt "receipt$1" --btrfs-progs 6.2
+}
+
+@test "create prints one line that check and jq take, and that the next plan is made on" {
+    [[ $(wc -l <meta1) -eq 1 ]]
+    ep-meta check <meta1
+    [[ $(jq -r .producer.kernel meta1) == "$(uname -r)" ]]
+    [[ $(jq -r '.producer["btrfs-progs"]' meta1) == 6.2 ]]
+    [[ $(jq -c keys_unsorted meta2) == '["version","domain","generation","type","uuid","date","size","sha512","sha256","producer","previous","parent"]' ]]
+}
+
+@test "previous is the digest of the document without its final newline" {
+    [[ $(jq -r .previous.metadataSha512 meta2) == "$(head -c -1 meta1 | sha512sum | cut -d' ' -f1)" ]]
+}
+
+@test "create refuses records that contradict one another" {
+    sed s/$two/$one/ snapshot2 >s && cp snapshot2 keep && cp s snapshot2
+    refuses 65 "the snapshot's is $one" create 2
+    cp keep snapshot2
+    report full $two null >report2
+    refuses 65 "the send stream is full, but the plan is incremental" create 2
+    report incremental $two "\"$two\"" >report2
+    refuses 65 "the send stream builds on $two, but the plan on $one" create 2
+    report incremental $two "\"$one\"" | sed 's/"complete":true/"complete":false/' >report2
+    refuses 65 "report2" create 2
+    echo '{"stream":"other","bytes":1000000,"complete":true}' >report2
+    refuses 65 "no send stream was sealed" create 2
+    report incremental $two "\"$one\"" >report2
+    receipt 1001127 b >receipt2
+    refuses 65 "the blob in the store has 1001127 bytes, but the sealed stream has 1001128" create 2
+    receipt 1001128 b >receipt2
+    create 2 | cmp - meta2
+    domain=other refuses 65 "the plan is for pod.example.org, not for other" create 2
+}
+
+@test "create names the record that is missing, empty, cut or damaged" {
+    for file in plan2 snapshot2 report2 receipt2; do
+        cp $file keep
+        rm $file
+        refuses 74 $file create 2
+        : >$file
+        refuses 65 $file create 2
+        head -c 40 keep >$file
+        refuses 65 $file create 2
+        echo '[]' >$file
+        refuses 65 "no JSON object: $file" create 2
+        cp keep $file
+    done
+    create 2 >/dev/null
+}
+
+@test "show is a page with human sizes next to exact bytes" {
+    run -0 ep-meta show <meta2
+    [[ ${lines[0]} == "pod.example.org, generation 2: incremental backup" ]]
+    [[ $output == *"977.7 KiB, sealed (1001128 bytes)"* ]]
+    [[ $output == *"Builds on generation 1, full:"* ]]
+    [[ $output == *"2026-11-23 06:10:00 UTC"* ]]
+}
+
+@test "show --format sh can be eval'ed and sourced" {
+    eval "$(meta show --format sh <meta2)"
+    [[ $META_GENERATION == 2 && $META_TYPE == incremental && $META_UUID == "$two" && $META_SIZE == 1001128 ]]
+    [[ $META_DOMAIN == "$domain" && $META_DATE == 2026-11-23T06:10:00Z && $META_PARENT_GENERATION == 1 ]]
+    [[ $META_PARENT_SHA256 == "$(jq -r .sha256 meta1)" && $META_SHA256 == "$(jq -r .sha256 meta2)" ]]
+    ep-meta show --format sh <meta1 >vars
+    # shellcheck disable=SC2016
+    run -0 timeout 60 dash -euc '. ./vars; echo "$META_TYPE,$META_PARENT_SHA256,$META_PARENT_GENERATION"'
+    [[ $output == full,, ]]
+}
+
+@test "a document cannot steer the terminal" {
+    jq -c '.producer.kernel = "\u001b]0;owned\u0007\u009b2J\nhint: \u202eabc"' meta1 >evil
+    ep-meta show <evil >page
+    grep -qF 'Linux \u{1b}]0;owned\u{7}\u{9b}2J\u{a}hint: \u{202e}abc' page
+    run ! grep -qP '[^\x20-\x7e]' page
+    jq -c '.date = "\u001b[2J"' meta1 >evil
+    refuses 65 "member date is no date" meta show <evil
+    jq -c '.domain = "\u001b[2J"' meta1 >evil
+    refuses 65 "member domain is no domain" meta check <evil
+    run ! grep -q $'\e' err
+    jq -c '.type = "\u001b[2J"' meta1 | sed 's/^{/{"\\u001b[2J":1,"\\u001b[2J":2,/' >evil
+    refuses 65 'member "\u001b[2J" is there twice' meta show <evil
+    run ! grep -q $'\e' err
+}
+
+@test "show and check refuse a document with a member missing or ill-typed, and name it" {
+    for path in $(jq -r 'paths | select(all(.[]; type == "string")) | "." + join(".")' meta2); do
+        name=${path#.}
+        filter=$(jq -rn --arg p "$name" '$p | split(".") | tojson')
+        jq -c "delpaths([$filter])" meta2 >bad
+        refuses 65 "member $name is missing" meta show <bad
+        refuses 65 "member $name is missing" meta check <bad
+        for value in null true '[1]' 1.5; do
+            jq -c "setpath($filter; $value)" meta2 >bad
+            refuses 65 "member $name is " meta show <bad
+        done
+    done
+}
+
+@test "huge, deep, doubled and broken documents are refused in bounded time" {
+    : | refuses 65 "empty, where a metadata document belongs: standard input" meta show
+    : | refuses 65 "empty input: standard input" meta check
+    echo | refuses 65 "empty" meta check
+    { head -c -2 meta1 && echo ',"size":1}'; } | refuses 65 'member "size" is there twice' meta check
+    { head -c -2 meta1 && echo ',"x":{"a":1,"\u0061":1}}'; } | refuses 65 'member "a" is there twice' meta show
+    sed 's/"size":[0-9]*/"size":99999999999999999999/' meta1 | refuses 65 "member size is no whole number" meta show
+    sed 's/"size":[0-9]*/"size":1e400/' meta1 | refuses 65 "member size is no whole number" meta show
+    sed 's/"size":[0-9]*/"size":9223372036854775807/' meta1 | refuses 65 "member size is out of range" meta show
+    head -c 1048576 /dev/zero | tr '\0' '[' | refuses 65 "nested deeper than 32 levels" meta show
+    yes '{"a":' | head -n 200000 | tr -d '\n' | refuses 65 "nested deeper" meta check
+    yes '1,' | head -n 200000 | tr -d '\n' | sed 's/^/[/' | refuses 65 "more than 65536 values" meta check
+    head -c 1048578 /dev/zero | refuses 65 "larger than" meta show
+    head -c 3000000 /dev/zero | refuses 65 "more than 1 MiB: standard input, line 1" meta check
+    head -c 100000 /dev/urandom | refuses 65 "standard input" meta show
+    { printf '\xef\xbb\xbf' && cat meta1; } | refuses 65 "bad JSON" meta check
+    sed 's/6\.2/\xff/' meta1 | refuses 65 "not UTF-8" meta check
+    cat meta1 meta1 | refuses 65 "more than one line" meta show
+    head -c -2 meta1 | refuses 65 "bad JSON" meta show
+}
+
+@test "check: a chain is whole, or the message names the line" {
+    run -0 ep-meta check --domain $domain <chain
+    [[ -z $output ]]
+    head -c -1 chain | ep-meta check
+    ep-meta check <meta2
+    refuses 65 "generation 1 follows generation 2: standard input, line 2" meta check < <(cat meta2 meta1)
+    refuses 65 "generation 1 follows generation 1: standard input, line 2" meta check < <(cat meta1 meta1)
+    refuses 65 "previous.metadataSha512 is another: standard input, line 2" \
+        meta check < <(sed 's/06:10:00/06:10:01/' meta1 && cat meta2)
+    # The same values in other bytes are another document.
+    refuses 65 "previous.metadataSha512 is another" meta check < <(sed 's/,/, /' meta1 && cat meta2)
+    refuses 65 "the parent in generation 2 is not what generation 1 says of itself" \
+        meta check < <(cat meta1 && jq -c '.parent.size += 1' meta2)
+    refuses 65 "standard input, line 2" meta check < <(cat meta1 && echo && cat meta2)
+    refuses 65 "the document is of pod.example.org, not of other" meta check --domain other <chain
+}
+
+@test "check takes a chain of any length in the memory of one document" {
+    # 16 documents of 1 MB each, each made on the one before; one of them takes 34 MB of address space.
+    pad=$(head -c 1000000 /dev/zero | tr '\0' ' ')
+    : >newest
+    : >long
+    for _ in {1..16}; do
+        ep-plan --domain $domain --snapshots none <newest >plan1
+        { printf %s "$pad" && create 1; } >newest
+        cat newest >>long
+    done
+    prlimit --as=44000000 timeout 120 ep-meta check <long
+    sed '12s/06:10:00/06:10:01/' long | refuses 65 "standard input, line 13" meta check
+}
+
+@test "usage: 64, a hint, nothing on standard output" {
+    refuses 64 "hint:" meta
+    refuses 64 "hint:" meta frobnicate
+    refuses 64 "--domain" meta create
+    refuses 64 "hint:" meta show --format xml
+    refuses 64 "no domain: ../x" meta check --domain ../x
+    domain=../x refuses 64 "no domain: ../x" create 1
+}
+
+@test "a full disk is an error" {
+    status=0
+    ep-meta show <meta1 >/dev/full 2>err || status=$?
+    [[ $status -eq 74 ]]
+    grep -q "standard output" err
+}

@@ -1,0 +1,252 @@
+#!/usr/bin/env bats
+# ep-seal and ep-unseal as a person runs them.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2094,SC2154
+
+load helper
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || exit
+    ep-key generate key >/dev/null
+    head -c 3000001 /dev/urandom >plain
+}
+
+seal() { timeout 60 ep-seal --key key "$@"; }
+unseal() { timeout 60 ep-unseal --key key "$@"; }
+
+# no_tail STATUS TEXT COMMAND…: ends in that status, says that, and what left is a cut stream that nobody opens.
+no_tail() {
+    local wanted=$1 text=$2 status=0
+    shift 2
+    "$@" >left 2>err || status=$?
+    [[ $status -eq $wanted ]] || { echo "status $status, not $wanted:" && cat err && return 1; }
+    grep -qF -- "$text" err || { echo "no '$text' in:" && cat err && return 1; }
+    run -65 unseal --check <left
+    [[ ! -e report ]]
+    ! grep -iE 'fatal|backtrace|stack' err
+}
+
+# A subvolume with a few files and two snapshots, and their streams: full, incremental.
+make_streams() {
+    needs_root
+    make_btrfs fs 128M
+    btrfs -q subvolume create fs/volume
+    head -c 200000 /dev/urandom >fs/volume/data
+    mkdir fs/volume/folder
+    ln -s data fs/volume/link
+    echo text >fs/volume/folder/text
+    btrfs -q subvolume snapshot -r fs/volume fs/one
+    echo more >>fs/volume/folder/text
+    btrfs -q subvolume snapshot -r fs/volume fs/two
+    btrfs -q send -f full fs/one
+    btrfs -q send -f incremental -p fs/one fs/two
+}
+
+uuid() { btrfs subvolume show "$1" | awk '$1 == "UUID:" { print $2 }'; }
+
+# The offset of every command of a btrfs stream.
+boundaries() {
+    local at=17 end length
+    end=$(stat -c %s "$1")
+    while ((at < end)); do
+        echo "$at"
+        length=$(od -An -tu4 --endian=little -j "$at" -N 4 "$1")
+        at=$((at + 10 + length))
+    done
+}
+
+@test "what was sealed comes back, as a blob and as metadata" {
+    local length kind
+    for length in 1 16383 16384 16385 3000001; do
+        head -c "$length" plain >part
+        for kind in blob metadata; do
+            seal --kind "$kind" <part >sealed
+            [[ $(stat -c %s sealed) -eq $((136 + length + 16 * (length / 16384 + 1))) ]]
+            unseal --kind "$kind" <sealed | cmp - part
+        done
+    done
+}
+
+@test "--check verifies and writes nothing" {
+    seal <plain >sealed
+    run -0 unseal --check <sealed
+    [[ $output == "" ]]
+    head -c -1 sealed >part
+    refuses 65 'cut' unseal --check <part
+    printf '\377' | dd of=sealed bs=1 seek=2000000 conv=notrunc status=none
+    refuses 65 'damaged or tampered with' unseal --check <sealed
+}
+
+@test "a cut sealed stream does not come out whole" {
+    local length status
+    seal <plain >sealed
+    for length in 0 63 119 120 16520 2000000 $(($(stat -c %s sealed) - 16)) $(($(stat -c %s sealed) - 1)); do
+        head -c "$length" sealed >part
+        status=0
+        unseal <part >out 2>err || status=$?
+        ((status == 65))
+        [[ $(stat -c %s out) -lt 3000001 ]]
+        cmp -n "$(stat -c %s out)" out plain
+    done
+}
+
+@test "the report of input that is no btrfs stream" {
+    umask 022
+    echo old >report
+    seal --report report <plain >sealed
+    [[ $(<report) == '{"stream":"other","bytes":3000001,"complete":true}' ]]
+    [[ $(stat -c %a report) == 600 ]]
+}
+
+@test "the reports of a full and an incremental btrfs stream" {
+    make_streams
+    local bytes
+    bytes=$(stat -c %s full)
+    seal --report report <full | unseal | cmp - full
+    [[ $(<report) == '{"stream":"btrfs","type":"full","uuid":"'$(uuid fs/one)'","parentUuid":null,"bytes":'$bytes',"complete":true}' ]]
+    bytes=$(stat -c %s incremental)
+    seal --report report <incremental | unseal | cmp - incremental
+    [[ $(<report) == '{"stream":"btrfs","type":"incremental","uuid":"'$(uuid fs/two)'","parentUuid":"'$(uuid fs/one)'","bytes":'$bytes',"complete":true}' ]]
+}
+
+@test "btrfs send as the command, to btrfs receive" {
+    make_streams
+    mkdir fs/here
+    seal --report report -- btrfs -q send fs/one | unseal | btrfs -q receive fs/here
+    [[ $(<report) == *'"type":"full","uuid":"'$(uuid fs/one)'"'*'"complete":true}' ]]
+    ep-snap check fs/here/one --received "$(uuid fs/one)"
+    cmp fs/one/data fs/here/one/data
+}
+
+@test "a btrfs stream that is cut between any two commands" {
+    make_streams
+    local stream at count=0
+    for stream in full incremental; do
+        for at in $(boundaries "$stream"); do
+            head -c "$at" "$stream" >part
+            no_tail 65 'the btrfs stream is cut' seal --report report <part
+            count=$((count + 1))
+        done
+    done
+    ((count > 24))
+    head -c -1 full >part
+    no_tail 65 'the btrfs stream is cut' seal --report report <part
+    head -c 100000 full >part
+    no_tail 65 'the btrfs stream is cut' seal --report report -- cat part
+}
+
+@test "a btrfs stream with something behind its end" {
+    make_streams
+    { cat full && echo; } >garbage
+    no_tail 65 'bytes behind the END command' seal --report report <garbage
+    cat full incremental >two
+    no_tail 65 'bytes behind the END command' seal --report report <two
+    btrfs -q send -f both fs/one fs/two
+    no_tail 65 'hint: send one subvolume only' seal --report report <both
+}
+
+@test "a btrfs stream of another snapshot is damaged in its first command" {
+    make_streams
+    printf '\377' | dd of=full bs=1 seek=50 conv=notrunc status=none
+    no_tail 65 'a command with a wrong checksum' seal --report report <full
+}
+
+@test "a command that exits with 0" {
+    seal --report report -- cat plain | unseal | cmp - plain
+    [[ $(<report) == '{"stream":"other","bytes":3000001,"complete":true}' ]]
+    seal -- cat <plain | unseal | cmp - plain
+}
+
+@test "a command that fails, dies, says nothing or is not there" {
+    no_tail 65 'sh ended with status 7' seal --report report -- sh -c 'cat plain; exit 7'
+    no_tail 65 'sh was ended by signal 9' seal --report report -- sh -c 'cat plain; kill -KILL $$'
+    refuses 65 'empty input: output of false' seal --report report -- false
+    refuses 65 'empty input: output of true' seal --report report -- true
+    refuses 69 'no such program: no-such-program' seal --report report -- no-such-program
+    touch script
+    refuses 77 'cannot run: permission denied: ./script' seal --report report -- ./script
+    [[ ! -e report ]]
+}
+
+@test "a producer that is killed in front of the pipe: only the btrfs stream shows it" {
+    make_streams
+    mkfifo pipe
+    sh -c 'head -c 150000 full; kill -KILL $$' >pipe &
+    no_tail 65 'the btrfs stream is cut' seal <pipe
+    sh -c 'head -c 150000 plain; kill -KILL $$' >pipe &
+    seal <pipe >sealed
+    unseal --check <sealed
+}
+
+@test "empty input is refused, and nothing leaves" {
+    refuses 65 'empty input: standard input' seal </dev/null
+    refuses 65 'empty input: standard input' unseal </dev/null
+}
+
+@test "what is no sealed stream is refused" {
+    refuses 65 'no sealed stream' unseal <plain
+    seal <plain >sealed
+    echo >>sealed
+    no_tail 65 'trailer' unseal <sealed
+}
+
+@test "another key, and the other kind" {
+    ep-key generate other >/dev/null
+    seal <plain >sealed
+    refuses 65 "sealed with another key: its id is $(ep-key id key), this key's is $(ep-key id other)" \
+        timeout 20 ep-unseal --key other <sealed
+    refuses 65 'this is sealed blob, not metadata' unseal --kind metadata <sealed
+    printf '\002' | dd of=sealed bs=1 seek=10 conv=notrunc status=none
+    refuses 65 'the salt or the commitment is not what was sealed' unseal --kind metadata <sealed
+}
+
+@test "a reader that goes away ends the command, too" {
+    local status
+    timeout 20 ep-seal --key key -- sh -c 'echo $$ >child; exec yes' 2>err | head -c 10 >left
+    status=("${PIPESTATUS[@]}")
+    [[ ${status[0]} -eq 74 ]]
+    grep -q 'the reader went away before the end: standard output' err
+    run ! kill -0 "$(<child)"
+    seal -- head -c 64M /dev/zero >sealed
+    timeout 20 ep-unseal --key key <sealed 2>err | head -c 10 >left
+    status=("${PIPESTATUS[@]}")
+    [[ ${status[0]} -eq 74 ]]
+    grep -q 'the reader went away before the end: standard output' err
+}
+
+@test "a full disk behind, a directory in front, a report that has no place" {
+    seal <plain >sealed
+    seal <plain 2>err >/dev/full || [[ $? -eq 74 ]]
+    grep -q 'no space left on device: standard output' err
+    unseal <sealed 2>err >/dev/full || [[ $? -eq 74 ]]
+    grep -q 'no space left on device: standard output' err
+    refuses 74 'is a directory: standard input' seal </
+    no_tail 74 'no such file or directory: nowhere' seal --report nowhere/report <plain
+}
+
+@test "usage" {
+    refuses 64 "'--key <file>'" timeout 20 ep-seal <plain
+    refuses 64 "'--key <file>'" timeout 20 ep-unseal <plain
+    refuses 64 "'--kind <kind>'" seal --kind letter <plain
+    refuses 64 "unexpected argument 'cat'" seal cat <plain
+    refuses 64 "'--expect <bytes>'" seal --expect many <plain
+}
+
+# peak COMMAND…: its peak memory in KiB, into the file that the first argument names.
+peak() {
+    local file=$1
+    shift
+    timeout 300 /usr/bin/time -q -f %M -o "$file" "$@"
+}
+
+@test "memory stays the same, 64 MiB or 1 GiB" {
+    local size tool
+    for size in 64M 1G; do
+        head -c "$size" /dev/zero | peak "seal.$size" ep-seal --key key |
+            peak "unseal.$size" ep-unseal --key key | cmp -n "$(numfmt --from=iec "$size")" - /dev/zero
+    done
+    for tool in seal unseal; do
+        echo "ep-$tool: $(<"$tool.64M") KiB, $(<"$tool.1G") KiB"
+        (($(<"$tool.64M") <= 24 * 1024 && $(<"$tool.1G") <= 24 * 1024))
+        (($(<"$tool.1G") - $(<"$tool.64M") <= 2048 && $(<"$tool.64M") - $(<"$tool.1G") <= 2048))
+    done
+}

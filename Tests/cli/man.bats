@@ -1,0 +1,117 @@
+#!/usr/bin/env bats
+# The man pages against the commands: what --help shows is in the page, and the other way round.
+
+load helper
+
+setup() {
+    cd "$EP_REPO/man" || exit
+    work=$BATS_TEST_TMPDIR
+}
+
+# The pages of commands that are here: those of the tools, and those of bin/.
+commands() {
+    local page
+    for page in *.1; do
+        [[ ! -x $(command -v "${page%.1}") ]] || echo "${page%.1}"
+    done
+}
+
+# helps COMMAND: its --help and that of each of its subcommands in $work/help, the subcommands in $work/subcommands.
+helps() {
+    local subcommand
+    timeout 10 "$1" --help >"$work/help"
+    # ArgumentParser lists them under a heading; bin/escapepod in its usage line, with bars between.
+    awk '/^SUBCOMMANDS:/ { listed = 1 } listed && /^  [a-z]/ { print $1 }
+        /^usage: .* \| / { gsub(/^usage: [^ ]+|\(.*/, ""); gsub(/\|/, " "); for (i = 1; i <= NF; i++) print $i }' \
+        "$work/help" >"$work/subcommands"
+    while read -r subcommand; do
+        timeout 10 "$1" "$subcommand" --help >>"$work/help" </dev/null
+    done <"$work/subcommands"
+}
+
+# The long options that the help offers, not those that its words mention: `  -h, --help  What it does.`
+offered() {
+    sed -nE 's/^  (-.*)/\1/p' "$work/help" | sed 's/   *.*//' | grep -oE -- '--[a-z][a-z0-9-]*' | sort -u
+}
+
+# documented COMMAND [It]: the long options on its page, or those that its lists describe. A line that names another
+# command is about that one's.
+documented() {
+    awk -v tool="$1" -v macro="${2-}" '$0 ~ "^\\." macro {
+        flag = 0
+        for (i = 1; i <= NF; i++) {
+            if ($i ~ /^\.?(Nm|Xr)$/ && $(i + 1) ~ /^[a-z]/ && $(i + 1) != tool) break
+            if ($i ~ /^\.?[A-Z][a-z]$/) flag = $i ~ /Fl$/
+            else if (flag && $i ~ /^-[a-z]/) print "-" $i
+        }
+    }' "$1.1" | sort -u
+}
+
+# statuses PAGE: those that its EXIT STATUS lists.
+statuses() {
+    awk '/^\.Sh/ { listed = $0 == ".Sh EXIT STATUS" } listed && /^\.It [0-9]+$/ { print $2 }' "$1" | sort
+}
+
+@test "every tool has a page, with its exit statuses and examples" {
+    local tool section missing=''
+    for tool in "${EP_BIN:-$EP_REPO/.build/debug}"/ep-*; do
+        [[ -f $tool && -x $tool ]] || continue
+        for section in 'EXIT STATUS' EXAMPLES; do
+            grep -qsx ".Sh $section" "${tool##*/}.1" || { echo "no $section: ${tool##*/}.1" && missing=1; }
+        done
+    done
+    [[ -z $missing ]]
+}
+
+@test "the options of --help and of the page are the same" {
+    local tool wrong=0
+    [[ -n $(commands) ]]
+    for tool in $(commands); do
+        helps "$tool"
+        offered >"$work/offered"
+        documented "$tool" It >"$work/described"
+        documented "$tool" >"$work/named"
+        grep -qx -- --help "$work/offered"
+        diff -u --label "$tool --help" --label "$tool.1" "$work/offered" "$work/described" || wrong=1
+        comm -13 "$work/offered" "$work/named" >"$work/unknown"
+        [[ ! -s $work/unknown ]] || { sed "s/^/$tool.1 names /" "$work/unknown" && wrong=1; }
+    done
+    ((wrong == 0))
+}
+
+@test "the subcommands of --help are in the page" {
+    local tool subcommand wrong=0
+    for tool in $(commands); do
+        helps "$tool"
+        while read -r subcommand; do
+            grep -qE "^\.(It )?Cm $subcommand( |\$)" "$tool.1" || { echo "no $subcommand: $tool.1" && wrong=1; }
+        done <"$work/subcommands"
+    done
+    ((wrong == 0))
+}
+
+@test "mandoc has nothing to say" {
+    run -0 mandoc -T lint -W warning ./*.[1-9]
+    [[ $output == "" ]]
+}
+
+@test "every exit status that a page lists is in the table of escapepod(7)" {
+    local page wrong=0
+    statuses escapepod.7 >"$work/table"
+    [[ $(tr '\n' ' ' <"$work/table") == '0 10 3 64 65 69 70 74 75 77 ' ]]
+    for page in *.[18]; do
+        statuses "$page" >"$work/listed"
+        [[ -s $work/listed ]] || { echo "none: $page" && wrong=1; }
+        comm -13 "$work/table" "$work/listed" >"$work/unknown"
+        [[ ! -s $work/unknown ]] || { sed "s/^/$page: /" "$work/unknown" && wrong=1; }
+    done
+    ((wrong == 0))
+}
+
+@test "every page of ours that a page refers to is there" {
+    local page section wrong=0
+    while read -r page section; do
+        [[ -e $page.$section ]] || { echo "no $page.$section" && wrong=1; }
+    done < <(grep -hE '^\.Xr (ep-|escapepod)' ./*.[1-9] | cut -d' ' -f2,3 | sort -u)
+    ((wrong == 0))
+}
