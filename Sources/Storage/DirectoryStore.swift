@@ -114,6 +114,13 @@ struct DirectoryStore: Store {
         return try backup(entry, in: directory)
     }
 
+    func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws {
+        guard let directory = try home(of: domain)?.directory("metadata") else { throw none(of: domain) }
+        let entries = try History(in: directory).all()
+        guard !entries.isEmpty else { throw none(of: domain) }
+        for entry in entries { try visit(try backup(entry, in: directory)) }
+    }
+
     private func backup(_ entry: History.Entry, in directory: Directory) throws -> Backup {
         Backup(blob: entry.blob, metadata: try directory.read(entry.name, limit: Self.metadataLimit))
     }

@@ -41,6 +41,18 @@ struct History {
         try only(entries.last)
     }
 
+    /// Every entry, ordered by number.
+    ///
+    /// - Throws: `badData` where a number or a blob is there twice.
+    func all() throws -> [Entry] {
+        for (one, other) in zip(entries, entries.dropFirst()) where one.number == other.number {
+            throw twice("number", other.number)
+        }
+        var blobs: Set<Address> = []
+        for entry in entries where !blobs.insert(entry.blob).inserted { throw twice("blob", entry.blob) }
+        return entries
+    }
+
     /// The entry with the next higher number, whatever that is, or the first; nil behind the head.
     ///
     /// - Throws: `notFound` where the blob is not in the history; `badData` where it, or what follows, is there twice.
@@ -50,20 +62,21 @@ struct History {
         guard let entry = found.first else {
             throw Failure(.notFound, "no backup with the blob \(blob)", at: place)
         }
-        guard found.count == 1 else {
-            throw Failure(.badData, "two backups have the blob \(blob)", at: place, hint: History.advice)
-        }
+        guard found.count == 1 else { throw twice("blob", blob) }
         return try only(entries.first { $0.number > entry.number })
     }
 
     private func only(_ entry: Entry?) throws -> Entry? {
         guard let entry else { return nil }
         guard entries.filter({ $0.number == entry.number }).count == 1 else {
-            throw Failure(
-                .badData, "two backups have the number \(entry.number)", at: place, hint: History.advice)
+            throw twice("number", entry.number)
         }
         return entry
     }
 
-    private static let advice = "were two stores copied into one? move the entry that does not belong away"
+    private func twice(_ what: String, _ value: any CustomStringConvertible) -> Failure {
+        Failure(
+            .badData, "two backups have the \(what) \(value)", at: place,
+            hint: "were two stores copied into one? move the entry that does not belong away")
+    }
 }

@@ -29,6 +29,11 @@ public protocol Store {
     /// - Throws: `notFound` where there is no further one, or where `blob` is not in the history.
     func next(of domain: Domain, after blob: Address?) throws -> Backup
 
+    /// The metadata of every backup, oldest first. The default walks `next`; a driver may know a shorter way.
+    ///
+    /// - Throws: `notFound` where the domain has no backup.
+    func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws
+
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
     ///
     /// - Throws: `notFound` where there is no such blob.
@@ -68,13 +73,22 @@ extension Store {
         try checked(next(of: domain, after: blob))
     }
 
-    /// Every backup's blob, oldest first.
+    /// Every backup's blob, oldest first, its metadata known to be whole.
     public func list(of domain: Domain) throws -> [Address] {
-        var blobs = [try nextMetadata(of: domain, after: nil).blob]
-        do {
-            while true { blobs.append(try nextMetadata(of: domain, after: blobs.last).blob) }
-        } catch let failure as Failure where failure.status == .notFound {
-            return blobs
+        var blobs: [Address] = []
+        try walk(domain) { blobs.append(try checked($0).blob) }
+        return blobs
+    }
+
+    public func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws {
+        var backup = try next(of: domain, after: nil)
+        while true {
+            try visit(backup)
+            do { backup = try next(of: domain, after: backup.blob) } catch let failure as Failure
+                where failure.status == .notFound
+            {
+                return
+            }
         }
     }
 
