@@ -1,0 +1,97 @@
+# A small system to back up, for the suites of the whole pipeline: a btrfs volume, a store, a key, a configuration.
+# shellcheck shell=bash disable=SC2154
+
+# make_pod [URL]: the volume ./vol with a file of 3 MiB, the folder ./store, and ./pod.conf that puts them together.
+make_pod() {
+    needs_root
+    volume=$PWD/vol
+    store=${1:-file://$PWD/store}
+    mkdir -p store tmp
+    export TMPDIR=$PWD/tmp
+    make_btrfs vol 256M
+    head -c 3M /dev/urandom >vol/big
+    echo first >vol/note
+    ep-key generate pod.key >/dev/null
+    configure
+}
+
+configure() {
+    printf '%s\n' domain=pod "volume=$volume" "store=$store" "key=$PWD/pod.key" >pod.conf
+}
+
+# Three backups, of the notes "first", "second" and "third"; the big file is new in the second.
+three_backups() {
+    escapepod backup ./pod.conf
+    head -c 3M /dev/urandom >vol/big
+    echo second >vol/note
+    escapepod backup ./pod.conf
+    echo third >vol/note
+    escapepod backup ./pod.conf
+}
+
+# The store's head, as one may compare it; "none" where there is none.
+head_of_store() {
+    local status=0
+    ep-fetch last "$store" --domain pod >head.sealed 2>/dev/null || status=$?
+    case $status in
+    0) sha256sum <head.sealed ;;
+    10) echo none ;;
+    *) echo "status $status" ;;
+    esac
+}
+
+# The folder with the slots of the only store that the volume has been backed up to.
+slots() { echo "$volume"/.escapepod/*; }
+
+# Names, types, lengths and times of everything in these folders, to see that nothing was touched.
+listing() { find "$@" -printf '%p %y %m %s %T@\n' | sort; }
+
+# The newest backup in `escapepod list`: its generation and type.
+newest() { escapepod list ./pod.conf | tail -n 1 | awk '{ print $1, $2 }'; }
+
+# tree DIR: all that a person would miss: content, modes, owners, times, extended attributes, links, holes.
+tree() (
+    cd "$1" || exit
+    find . -path ./.escapepod -prune -o -printf '%P %y %m %U:%G %T@ %n %l\n' | sort
+    find . -path ./.escapepod -prune -o -type f -printf '%P %s %b\n' | sort
+    find . -path ./.escapepod -prune -o -type f -print0 | sort -z | xargs -0 sha256sum
+    find . -path ./.escapepod -prune -o -print0 | sort -z | xargs -0 getfattr -dhm - --
+    # Which names are one file.
+    find . -path ./.escapepod -prune -o -links +1 -type f -printf '%i %P\n' | sort |
+        awk '{ printf "%s%s", ($1 == last ? " = " : "\n"), $2; last = $1 } END { print "" }' | sort
+)
+
+# new_machine: the volume is gone for good, and ./new is an empty file system.
+new_machine() {
+    umount vol
+    rm vol.img
+    make_btrfs new "${1:-256M}"
+}
+
+# restores NOTE: a restore succeeds, with that note, and nothing is left of it but the subvolume.
+restores() {
+    timeout 60 escapepod restore ./pod.conf --to new/pod
+    [[ $(<new/pod/note) = "$1" ]]
+    [[ $(ls -A new) = pod ]]
+}
+
+# stand_in TOOL: from here on the text on standard input runs in place of TOOL, with `real` as the tool's own path.
+# escapepod looks for the tools beside itself first, so it moves along.
+stand_in() {
+    mkdir -p stand-in
+    [[ -e stand-in/escapepod ]] || cp "$EP_REPO/bin/escapepod" stand-in/
+    {
+        echo '#!/bin/bash'
+        printf 'real=%q here=%q\n' "$(PATH=${PATH//"$PWD/stand-in:"/} command -v "$1")" "$PWD"
+        cat
+    } >"stand-in/$1"
+    chmod +x "stand-in/$1"
+    PATH=$PWD/stand-in:${PATH//"$PWD/stand-in:"/}
+    hash -r
+}
+
+# The tools themselves again.
+no_stand_in() {
+    PATH=${PATH//"$PWD/stand-in:"/}
+    hash -r
+}
