@@ -9,10 +9,7 @@ func withDrive<Result>(
     labelled label: String, for access: Access, _ body: (Directory) throws -> Result
 ) throws -> Result {
     let drive = try Drive(labelled: label)
-    if let root = try drive.mountedRoot() { return try body(root) }
-    let mount = try PrivateMount(of: drive, for: access)
-    defer { mount.end() }
-    return try body(try Directory(root: PrivateMount.point))
+    return try body(try drive.mountedRoot() ?? PrivateMount.root(of: drive, for: access))
 }
 
 /// A block device with a file system.
@@ -108,63 +105,6 @@ extension Directory {
         else { return false }
         return info.split(separator: UInt8(ascii: "\n")).contains {
             String(decoding: $0, as: UTF8.self) == "mnt_id:\t\(mount.id)"
-        }
-    }
-}
-
-/// A drive's file system mounted in a mount namespace of this process's own.
-///
-/// The kernel takes it down when the process ends, whatever ends it, so SIGKILL leaves nothing behind; for a file
-/// system in user space, which would outlive us in there, `MountKeeper` does.
-private final class PrivateMount {
-    /// Every process that mounts here sees only its own drive. Never removed: that would take down another's.
-    static let point = "/run/escapepod/drive"
-
-    private var keeper: MountKeeper?
-
-    init(of drive: Drive, for access: Access) throws {
-        for directory in ["/run/escapepod", PrivateMount.point] {
-            if mkdir(directory, 0o700) != 0 && errno != EEXIST {
-                throw Failure.system("cannot make the mount point", at: directory)
-            }
-        }
-        guard linux_unshare_mounts() == 0,
-            // What is unmounted outside goes here too, but nothing that is mounted here is seen outside.
-            Glibc.mount("none", "/", nil, linux_MOUNT_TREE_SLAVE, nil) == 0
-        else {
-            throw Failure.system(
-                "cannot mount for this process alone", at: drive.path,
-                hint: "run it as root, or mount the drive first")
-        }
-        try mount(drive, for: access)
-    }
-
-    private func mount(_ drive: Drive, for access: Access) throws {
-        let flags = linux_MOUNT_UNTRUSTED
-        let readOnly = access == .reading ? linux_MOUNT_READ_ONLY : 0
-        if Glibc.mount(drive.path, PrivateMount.point, drive.type, flags | readOnly, nil) == 0 { return }
-        // Someone writes to it right now: read through the same mount as theirs.
-        if errno == EBUSY, access == .reading,
-            Glibc.mount(drive.path, PrivateMount.point, drive.type, flags, nil) == 0
-        {
-            return
-        }
-        switch errno {
-        case ENODEV: keeper = try MountKeeper(mounting: drive, at: PrivateMount.point, for: access)
-        case EBUSY:
-            throw Failure(
-                .busy, "the drive is in use", at: drive.path, hint: "run it again when the other one is done")
-        default: throw Failure.system("cannot mount the drive", at: drive.path)
-        }
-    }
-
-    /// Unmounts; all that was opened on the drive must be closed. The data is durable by now, so where the file
-    /// system is still busy it goes as soon as it is not.
-    func end() {
-        if let keeper {
-            keeper.end()
-        } else if umount2(PrivateMount.point, 0) != 0 {
-            umount2(PrivateMount.point, Int32(MNT_DETACH))
         }
     }
 }

@@ -1,4 +1,3 @@
-import CLinux
 import Envelope
 import Glibc
 import OpenSSL
@@ -18,10 +17,9 @@ public final class Intake: @unchecked Sendable {
     /// The reader's, until it has been joined.
     private var framing: Framing
     private var workers: [Worker] = []
-    /// The reader waits for the input and for `cancelled`, which ends when `cancel` closes: a stalled producer
-    /// must not keep a driver that has failed from saying so.
-    private let cancelled: Descriptor
-    private var cancel: Descriptor?
+    /// The reader waits for the input and for this to close: a stalled producer must not keep a driver that has
+    /// failed from saying so.
+    private let cancel: Pipe
     private var lent = false
     private var whole: Receipt?
 
@@ -31,10 +29,7 @@ public final class Intake: @unchecked Sendable {
         self.source = source
         sha256 = try Digest(.sha256)
         sha512 = try Digest(.sha512)
-        var ends: [Int32] = [-1, -1]
-        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: nil) }
-        cancelled = Descriptor(owning: ends[0], name: "pipe")
-        cancel = Descriptor(owning: ends[1], name: "pipe")
+        cancel = try Pipe()
     }
 
     /// Starts the threads and waits until the input is seen to start as a sealed blob, so that the driver makes
@@ -74,7 +69,7 @@ public final class Intake: @unchecked Sendable {
     /// Ends the threads; the input is not read any further.
     func stop() {
         ring.fail(Failure(.bug, "the blob was given up", at: source.name))
-        cancel = nil
+        cancel.close()
         join()
     }
 
@@ -107,7 +102,7 @@ public final class Intake: @unchecked Sendable {
         while filled < buffer.count {
             var waiting = [
                 pollfd(fd: source.number, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: cancelled.number, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: cancel.output.number, events: Int16(POLLIN), revents: 0),
             ]
             guard retrying({ poll(&waiting, 2, -1) }) >= 0 else {
                 throw Failure.system("cannot wait for input", at: source.name)

@@ -26,22 +26,38 @@ make_drive() {
     device=$(losetup -f --show "$1.img")
 }
 
-# Nobody has the drive mounted: not here, and in no namespace of a process that is left.
+# Nobody has the drive mounted or open: not here, not in another namespace, not as a file system in user space.
+is_free() {
+    perl -MFcntl -e 'sysopen(D, $ARGV[0], O_RDWR | O_EXCL) or exit 1' "$device"
+}
+
 released() {
     local tries
     for tries in {1..100}; do
-        if ! cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -qE " $device | /run/escapepod/drive "; then return 0; fi
+        if is_free; then return 0; fi
         sleep 0.1
     done
-    cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -E " $device | /run/escapepod/drive "
+    grep -l " $device " /proc/[0-9]*/mountinfo
     return 1
+}
+
+# A test that fails must not leave what it started; 3 is the descriptor that bats waits for.
+teardown() {
+    exec 5>&-
+    [ -z "${pid-}" ] || kill -9 "$pid" 2>/dev/null || true
+    cleanup
+    [ -z "${disk-}" ] || {
+        losetup -d "$device" 2>/dev/null || true
+        umount "$BATS_TEST_TMPDIR/disk" 2>/dev/null || true
+        kill -9 "$disk" 2>/dev/null || true
+    }
 }
 
 # Starts to store a blob of 40 MB and stops in the middle, with the tool waiting for more; its process is $pid.
 store_half() {
     sealed blob 40000000 >half
     mkfifo feed
-    ep-store blob "$store" --domain pod <feed >half.receipt 2>err &
+    ep-store blob "$store" --domain pod <feed >half.receipt 2>err 3>&- &
     pid=$!
     exec 5>feed
     head -c 20000000 half >&5
@@ -156,30 +172,38 @@ round() {
     [ -f "top/escapepod/pod/blobs/$(sha256 blob)" ]
 }
 
-@test "the private mount is seen by nobody else, and is nosuid, nodev, noexec" {
-    make_drive drive ext4
-    store_half
-    lacks "$device" /proc/self/mountinfo
-    grep " /run/escapepod/drive " "/proc/$pid/mountinfo" | grep -q "rw,nosuid,nodev,noexec.* $device "
-    [ "$(stat -c %a /run/escapepod/drive)" = 700 ]
-    tail -c 20000000 half >&5
-    exec 5>&-
-    wait $pid
-    grep -q "$(sha256 half)" half.receipt
-    released
+@test "the private mount is in no tree of mounts, and the drive is free when the tool ends" {
+    for type in ext4 exfat; do
+        make_drive $type $type
+        store_half
+        if grep -l " $device " /proc/[0-9]*/mountinfo; then false; fi
+        if is_free; then false; fi
+        [ "$(stat -c %a /run/escapepod/drive)" = 700 ]
+        tail -c 20000000 half >&5
+        exec 5>&-
+        wait $pid
+        grep -q "$(sha256 half)" half.receipt
+        is_free
+        losetup -d "$device"
+        rm feed
+    done
 }
 
-@test "where mounts are shared, as systemd has it, the private one is not" {
+@test "where mounts are shared, as systemd has it, the private one is not; it is nosuid, nodev, noexec" {
     make_drive drive ext4
-    export -f store_half sealed
+    sealed blob 500 >blob
     export store device
+    # Held up between the mount and its leaving the tree.
     unshare -m --propagation shared bash -c '
-        store_half
-        grep -q " $device " /proc/$pid/mountinfo || exit 1
+        strace -f -o trace -e inject=umount2:delay_enter=3000000 ep-store blob "$store" --domain pod <blob >receipt &
+        for tries in {1..50}; do
+            sleep 0.1
+            pid=$(pgrep -P $!) && grep " $device " /proc/$pid/mountinfo >seen && break
+        done
         grep " $device " /proc/self/mountinfo && exit 1
-        kill -9 $pid'
-    exec 5>&-
-    released
+        wait $!'
+    grep -q " /run/escapepod/drive rw,nosuid,nodev,noexec" seen
+    grep -q "$(sha256 blob)" receipt
 }
 
 @test "kill -9 leaves no mount: ext4, btrfs, exFAT" {
@@ -256,7 +280,7 @@ round() {
     # A device whose every access fails once the file gone is there.
     mkdir disk
     nbdfuse disk/nbd --command nbdkit -s --exit-with-parent --filter=error memory 300M \
-        error=EIO error-rate=100% error-file="$PWD/gone" &
+        error=EIO error-rate=100% error-file="$PWD/gone" 3>&- &
     disk=$!
     for tries in {1..100}; do [ -e disk/nbd ] && break || sleep 0.1; done
     mkfs.ext4 -q -F -L "$label" disk/nbd
@@ -281,6 +305,6 @@ round() {
     refuses 10 "no blob" ep-fetch blob "$store" --domain pod "$(sha256 half)"
     store_blob half
     losetup -d "$device"
-    fusermount3 -u "$PWD/disk" 2>/dev/null || fusermount -u "$PWD/disk" || umount disk
+    umount disk
     wait $disk || true
 }

@@ -37,8 +37,8 @@ make_btrfs() {
 cleanup() {
     local at device file
     while read -r _ at _; do
-        # The kernel writes a space in a path as \040.
-        at=$(printf %b "$at")
+        # A space stands there as \040.
+        printf -v at %b "$at"
         [[ $at != "$BATS_TEST_TMPDIR"/* ]] || umount "$at" || umount -l "$at"
     done < <(tac /proc/self/mounts)
     ((EUID == 0)) || return 0
