@@ -5,7 +5,7 @@ extension JSON {
     public static let maximumDepth = 32
 
     /// More values than this are refused: the reader's memory stays bounded, whatever a text of 1 MiB is made of.
-    public static let maximumValues = 1 << 16
+    public static let maximumValues = 1 << 14
 
     /// Reads one JSON text (RFC 8259) that fills `bytes`, but for white space around it.
     ///

@@ -134,7 +134,7 @@ private let sample =
     @Test func countOfValues() {
         func list(_ count: Int) -> String { "[" + String(repeating: "1,", count: count - 2) + "1]" }
         #expect(refusal(list(JSON.maximumValues)) == nil)
-        #expect(refusal(list(JSON.maximumValues + 1))?.contains("more than 65536 values") == true)
+        #expect(refusal(list(JSON.maximumValues + 1))?.contains("more than 16384 values") == true)
     }
 }
 

@@ -155,7 +155,7 @@ create() {
     sed 's/"size":[0-9]*/"size":9223372036854775807/' meta1 | refuses 65 "member size is out of range" meta show
     head -c 1048576 /dev/zero | tr '\0' '[' | refuses 65 "nested deeper than 32 levels" meta show
     yes '{"a":' | head -n 200000 | tr -d '\n' | refuses 65 "nested deeper" meta check
-    yes '1,' | head -n 200000 | tr -d '\n' | sed 's/^/[/' | refuses 65 "more than 65536 values" meta check
+    yes '1,' | head -n 200000 | tr -d '\n' | sed 's/^/[/' | refuses 65 "more than 16384 values" meta check
     head -c 1048578 /dev/zero | refuses 65 "larger than" meta show
     head -c 3000000 /dev/zero | refuses 65 "more than 1 MiB: standard input, line 1" meta check
     head -c 100000 /dev/urandom | refuses 65 "standard input" meta show
