@@ -15,7 +15,7 @@ RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev pkg-config
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_SHOW := attr e2fsprogs
-NEEDED_TO_TEST := acl age attr bats dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 libnbd-bin mandoc nbdfuse nbdkit \
+NEEDED_TO_TEST := acl age attr bats dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
 	openssl patchelf python3 shellcheck strace time xxd
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
