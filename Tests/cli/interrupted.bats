@@ -41,7 +41,8 @@ fails_without_a_trace() {
         rm -f killed
         stand_in "$stage" < <(killed "$@")
         run timeout 60 escapepod backup ./pod.conf
-        [[ $status -eq 65 || $status -eq 74 || $status -eq 69 ]]
+        [[ $status -eq 74 ]]
+        [[ $output = *"escapepod: a tool was ended by SIGKILL"*hint:* ]]
         [[ $output = *"pod: $backup backup"* && $output != *done:* ]]
         [[ $(<killed) = yes ]]
         [[ $(head_of_store) = "$before" ]]
