@@ -1,0 +1,227 @@
+#!/usr/bin/env bats
+# Backups in a bad world: a store that is full, gone or damaged, a wrong key, slots that somebody emptied.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2154
+
+load helper
+load pod
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    make_pod
+}
+
+# refused STATUS WORDS [OPTION…]: a backup ends so, the head stays, and nothing of it is left here.
+refused() {
+    local status_wanted=$1 words=$2 before
+    shift 2
+    before=$(head_of_store)
+    run "-$status_wanted" timeout 60 escapepod backup ./pod.conf "$@"
+    [[ $output = *"$words"* && $output != *done:* ]] || { echo "no '$words' in: $output" && return 1; }
+    [[ $(head_of_store) = "$before" ]]
+    [[ ! -e $(slots)/current-state && -z $(ls -A tmp) ]]
+}
+
+# The file of the head's metadata.
+head_file() {
+    local found=(store/escapepod/pod/metadata/*)
+    echo "${found[-1]}"
+}
+
+# flip FILE OFFSET: another byte there; an offset below zero counts from the end.
+flip() {
+    local at=$2 byte
+    ((at >= 0)) || at=$(($(stat -c %s "$1") + at))
+    byte=$(od -An -tu1 -j "$at" -N 1 "$1")
+    # shellcheck disable=SC2059
+    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
+@test "a full disk on the store: 74, the head stays, and the next backup succeeds when there is room" {
+    truncate -s 8M disk.img
+    mkfs.ext4 -q -O ^has_journal -m 0 disk.img
+    mount -o loop disk.img store
+    for backup in full incremental; do
+        head -c 3M /dev/urandom >vol/big
+        head -c 100M /dev/zero >store/ballast || :
+        truncate -s -1M store/ballast
+        refused 74 "no space left on device: $PWD/store"
+        # Nothing half takes the little room that there is.
+        [[ $(df --output=avail -B1 store | tail -n 1) -ge 1000000 ]]
+        rm store/ballast
+        run -0 escapepod backup ./pod.conf
+        [[ $output = *"pod: $backup backup"*done:* ]]
+    done
+    # Without room for the metadata.
+    echo second >vol/note
+    stand_in ep-store <<'END'
+[[ $1 != metadata ]] || head -c 100M /dev/zero >"$here/store/ballast"
+exec "$real" "$@"
+END
+    before=$(head_of_store)
+    run -74 timeout 60 escapepod backup ./pod.conf
+    [[ $(head_of_store) = "$before" ]]
+    no_stand_in
+    rm store/ballast
+    run -0 escapepod backup ./pod.conf
+    [[ $(newest) = "3 incremental" ]]
+}
+
+@test "a store that is absent, a file, or read-only" {
+    store=file://$PWD/absent
+    configure
+    run -69 timeout 60 escapepod backup ./pod.conf
+    [[ $output = *"$PWD/absent"*hint:* ]]
+    [[ ! -e absent ]]
+    : >file
+    store=file://$PWD/file
+    configure
+    run timeout 60 escapepod backup ./pod.conf
+    [[ $status -eq 65 || $status -eq 69 || $status -eq 74 ]]
+    [[ $output = *"$PWD/file"* ]]
+    store=label:no-such-drive
+    configure
+    run -69 timeout 60 escapepod backup ./pod.conf
+    [[ $output = *"no-such-drive"* ]]
+    [[ ! -e vol/.escapepod ]]
+
+    store=file://$PWD/store
+    configure
+    mount --bind store store
+    mount -o remount,bind,ro store
+    run timeout 60 escapepod backup ./pod.conf
+    [[ $status -eq 77 ]]
+    [[ $output = *"read-only file system: $PWD/store"*hint:* ]]
+    [[ ! -e $(slots)/current-state && -z $(ls -A store) ]]
+    mount -o remount,bind,rw store
+    escapepod backup ./pod.conf
+}
+
+@test "a domain with a path in it: 64, in every command" {
+    before=$(listing .)
+    for command in backup list status; do
+        run -64 timeout 60 escapepod "$command" ./pod.conf --domain ../x
+        [[ $output = *../x* ]]
+    done
+    run -64 timeout 60 escapepod restore ./pod.conf --domain ../x --to vol/new
+    [[ $output = *../x* ]]
+    [[ ! -e x && ! -e store/x && -z $(ls -A store) && ! -e vol/.escapepod ]]
+}
+
+@test "a snapshot deleted by hand: a full backup, and the plan says why" {
+    three_backups
+    btrfs -q subvolume delete "$(slots)/current-parent"
+    echo fourth >vol/note
+    run -0 escapepod backup ./pod.conf
+    [[ ${lines[0]} = "pod: full backup of "*"generation 4" ]]
+    [[ ${lines[1]} = *"generation 3"* ]]
+    [[ ${lines[1]} != *"no backup of pod"* && ${lines[1]} != *"has its snapshot here"* ]]
+    [[ $(newest) = "4 full" ]]
+    echo fifth >vol/note
+    run -0 escapepod backup ./pod.conf
+    [[ $(newest) = "5 incremental" ]]
+    new_machine
+    restores fifth
+}
+
+@test "two backups at once: one gets 75 and changes nothing, the other completes" {
+    escapepod backup ./pod.conf
+    stand_in ep-seal <<'END'
+[[ ! -e "$here/waits" ]] || exec "$real" "$@"
+touch "$here/waits"
+for ((i = 0; i < 300; i++)); do [[ ! -e "$here/go" ]] || break; sleep 0.1; done
+exec "$real" "$@"
+END
+    timeout 60 escapepod backup ./pod.conf >first.out 2>&1 &
+    first=$!
+    for ((i = 0; i < 300; i++)); do [[ ! -e waits ]] || break; sleep 0.1; done
+    before=$(btrfs subvolume list -u vol)
+    run -75 timeout 60 escapepod backup ./pod.conf
+    [[ $output = *"another run is at work: $volume"*hint:* ]]
+    [[ $(btrfs subvolume list -u vol) = "$before" && $(newest) = "1 full" ]]
+    touch go
+    wait "$first"
+    [[ $(newest) = "2 incremental" ]]
+    escapepod backup ./pod.conf
+    [[ $(newest) = "3 incremental" ]]
+}
+
+@test "two machines with one domain: the slower one gets 75, and no backup of the faster one is lost" {
+    escapepod backup ./pod.conf
+    make_btrfs other 256M
+    echo other >other/note
+    sed "s,^volume=.*,volume=$PWD/other," pod.conf >other.conf
+    stand_in ep-meta <<'END'
+[[ $1 != create || -e "$here/once" ]] || { touch "$here/once" && escapepod backup "$here/other.conf" >&2; }
+exec "$real" "$@"
+END
+    run -75 timeout 60 escapepod backup ./pod.conf
+    no_stand_in
+    [[ $(newest) = "2 full" ]]
+    run -0 escapepod backup ./pod.conf
+    [[ $output = *"pod: full backup"* ]]
+    [[ $(newest) = "3 full" ]]
+}
+
+@test "a wrong key: 65 in every command, and nothing happens" {
+    escapepod backup ./pod.conf
+    ep-key generate other.key >/dev/null
+    refused 65 "another key" --key other.key
+    for command in list status "restore --to vol/new"; do
+        # shellcheck disable=SC2086
+        run -65 timeout 60 escapepod $command --store "$store" --domain pod --key other.key
+        [[ $output = *"another key"* ]]
+    done
+    [[ ! -e vol/new ]]
+    refused 74 "no such file or directory: no.key" --key no.key
+    run -0 escapepod backup ./pod.conf
+    [[ $(newest) = "2 incremental" ]]
+}
+
+@test "a head with a flipped byte, or cut: 65, and never taken for none" {
+    escapepod backup ./pod.conf
+    escapepod backup ./pod.conf
+    cp "$(head_file)" good
+    # Magic, kind, key id, salt, commitment, text, tag, trailer's length.
+    for at in 0 10 20 70 100 200 -20 -1; do
+        flip "$(head_file)" "$at"
+        refused 65 metadata
+        run -65 timeout 60 escapepod status ./pod.conf
+        run -65 timeout 60 escapepod list ./pod.conf
+        run -65 timeout 60 escapepod restore ./pod.conf --to vol/new
+        cp good "$(head_file)"
+    done
+    for length in 0 1 119 150 -1; do
+        truncate -s "$length" "$(head_file)"
+        refused 65 metadata
+        cp good "$(head_file)"
+    done
+    [[ ! -e vol/new ]]
+    run -0 escapepod backup ./pod.conf
+    [[ $(newest) = "3 incremental" ]]
+}
+
+@test "the metadata of another domain in this one's folder: 65" {
+    escapepod backup ./pod.conf
+    make_btrfs other 256M
+    escapepod backup ./pod.conf --volume other --domain other
+    foreign=$(echo store/escapepod/other/metadata/*)
+    cp store/escapepod/other/blobs/* store/escapepod/pod/blobs/
+    cp "$foreign" "store/escapepod/pod/metadata/0000000002-${foreign##*-}"
+    refused 65 "other"
+    run -65 timeout 60 escapepod list ./pod.conf
+    run -65 timeout 60 escapepod restore ./pod.conf --to vol/new
+    # In place of one's own, too.
+    cp "$foreign" "$(echo store/escapepod/pod/metadata/0000000001-*)"
+    rm "store/escapepod/pod/metadata/0000000002-${foreign##*-}"
+    refused 65 "other"
+    run -65 timeout 60 escapepod restore ./pod.conf --to vol/new
+    [[ ! -e vol/new ]]
+}
+
+@test "nested subvolumes are named in the plan; the slots are not" {
+    escapepod backup ./pod.conf
+    btrfs -q subvolume create vol/machines
+    run -0 escapepod backup ./pod.conf
+    [[ $output = *"left out, a subvolume of its own: "*machines* ]]
+    [[ $(grep -c 'left out' <<<"$output") -eq 1 ]]
+}
