@@ -53,7 +53,7 @@ keeps_the_tail() {
     previous=none
     for name in one two three; do
         sealed blob 500 >$name && store_blob $name
-        store_backup "$(sha256 $name)" $previous
+        store_backup "$(sha256 $name)" "$previous"
         previous=$(sha256 $name)
     done
     touch "$metadata/.partial-0000000000000000" "$metadata/Thumbs.db"
