@@ -1,12 +1,13 @@
 #!/usr/bin/env bats
 # label: on real drives: found, mounted for nobody else, and gone again, whatever ends the tool.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2094,SC2154
 
 load helper
 load storage
 
 setup() {
     needs_root
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || exit
     # No other drive of this machine has this label.
     label=ep$BATS_TEST_NUMBER-$RANDOM
     store=label:$label
@@ -32,8 +33,7 @@ is_free() {
 }
 
 released() {
-    local tries
-    for tries in {1..100}; do
+    for _ in {1..100}; do
         if is_free; then return 0; fi
         sleep 0.1
     done
@@ -249,8 +249,8 @@ round() {
         make_drive $type $type
         head -c 3000000 /dev/zero >bad
         refuses 65 "no sealed stream" ep-store blob "$store" --domain pod <bad
-        sealed blob 3000000 | head -c 2000000 >cut
-        refuses 65 "does not end in its trailer" ep-store blob "$store" --domain pod <cut
+        sealed blob 3000000 | head -c 2000000 >part
+        refuses 65 "does not end in its trailer" ep-store blob "$store" --domain pod <part
         released
         losetup -d "$device"
     done
@@ -282,7 +282,7 @@ round() {
     nbdfuse disk/nbd --command nbdkit -s --exit-with-parent --filter=error memory 300M \
         error=EIO error-rate=100% error-file="$PWD/gone" 3>&- &
     disk=$!
-    for tries in {1..100}; do [ -e disk/nbd ] && break || sleep 0.1; done
+    for _ in {1..100}; do [ -e disk/nbd ] && break || sleep 0.1; done
     mkfs.ext4 -q -F -L "$label" disk/nbd
     device=$(losetup -f --show disk/nbd)
     sealed blob 500 >blob && store_blob blob

@@ -1,11 +1,12 @@
 #!/usr/bin/env bats
 # ep-fetch: what it gives, and that the tail of a damaged blob stays where it is.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2094,SC2154
 
 load helper
 load storage
 
 setup() {
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || exit
     mkdir store
     store=file:$PWD/store
     blobs=store/escapepod/pod/blobs
@@ -25,7 +26,7 @@ keeps_the_tail() {
 
 @test "nothing there: 10, and the hint names the domains" {
     for order in last next list; do
-        refuses 10 "no other domain" ep-fetch $order "$store" --domain pod
+        refuses 10 "no other domain" ep-fetch "$order" "$store" --domain pod
     done
     sealed blob 500 >blob && store_blob blob
     mkdir store/escapepod/other store/escapepod/lost+found store/escapepod/.Trash
@@ -37,7 +38,7 @@ keeps_the_tail() {
 
 @test "a store that is not there is 69, never 10" {
     for order in last next list; do
-        refuses 69 "the store is not there" ep-fetch $order "$store/absent" --domain pod
+        refuses 69 "the store is not there" ep-fetch "$order" "$store/absent" --domain pod
     done
     touch file
     refuses 69 "not a directory" ep-fetch last "file:$PWD/file" --domain pod
@@ -52,7 +53,7 @@ keeps_the_tail() {
     previous=none
     for name in one two three; do
         sealed blob 500 >$name && store_blob $name
-        store_backup "$(sha256 $name)" $previous
+        store_backup "$(sha256 $name)" "$previous"
         previous=$(sha256 $name)
     done
     touch "$metadata/.partial-0000000000000000" "$metadata/Thumbs.db"

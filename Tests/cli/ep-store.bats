@@ -1,11 +1,12 @@
 #!/usr/bin/env bats
 # ep-store: what it takes, what it refuses, and what is left when it is killed, starved or lied to.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2094,SC2154
 
 load helper
 load storage
 
 setup() {
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || exit
     mkdir store
     store=file:$PWD/store
     blobs=store/escapepod/pod/blobs
@@ -19,7 +20,7 @@ stored() { find store -type f -printf '%f\n' | sort; }
 store_half() {
     sealed blob 40000000 >half
     mkfifo feed
-    ep-store blob "${1:-$store}" --domain pod <feed >half.receipt 2>err &
+    ep-store blob "$store" --domain pod <feed >half.receipt 2>err &
     pid=$!
     exec 5>feed
     head -c 20000000 half >&5
@@ -60,8 +61,8 @@ store_half() {
 @test "a cut stream gets no receipt and leaves nothing" {
     sealed blob 3500000 >blob
     for length in 1 63 64 120 1048575 1048576 1048577 2097152 3499983 3499984 3499992 3499999; do
-        head -c "$length" blob >cut
-        refuses 65 "standard input" timeout 20 ep-store blob "$store" --domain pod <cut
+        head -c "$length" blob >part
+        refuses 65 "standard input" timeout 20 ep-store blob "$store" --domain pod <part
         [ -z "$(stored)" ]
     done
 }
@@ -119,7 +120,7 @@ store_half() {
 $(sha256 two)" ]
     # The answer was lost, the question comes again.
     ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows "$(sha256 one)" <"meta.$(sha256 two)"
-    [ "$(find $metadata -type f | wc -l)" -eq 2 ]
+    [ "$(find "$metadata" -type f | wc -l)" -eq 2 ]
 }
 
 @test "metadata: its blob must be there, whole" {
@@ -137,8 +138,8 @@ $(sha256 two)" ]
     sealed blob 500 >blob && store_blob blob
     sealed metadata 1000 >whole
     sealed metadata 1200000 >huge
-    head -c 999 whole >cut
-    for input in /dev/null blob cut huge; do
+    head -c 999 whole >part
+    for input in /dev/null blob part huge; do
         refuses 65 "standard input" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <$input
     done
     [ "$(stored)" = "$(sha256 blob)" ]
@@ -148,8 +149,8 @@ $(sha256 two)" ]
     for name in one two; do
         sealed blob 500 >$name && store_blob $name && sealed metadata 400 >meta.$name
     done
-    for round in 1 2 3 4 5; do
-        rm -rf $metadata
+    for _ in 1 2 3 4 5; do
+        rm -rf "$metadata"
         first=0 second=0
         ep-store metadata "$store" --domain pod --blob "$(sha256 one)" --follows none <meta.one 2>/dev/null &
         ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows none <meta.two 2>/dev/null || second=$?
@@ -162,24 +163,24 @@ $(sha256 two)" ]
 @test "a limit on the length of files is met by parts" {
     sealed blob 10000000 >blob
     (ulimit -f 3000 && store_blob blob)
-    [ "$(find $blobs -type f -printf '%f %s\n' | sort | cut -c65-)" = ".000 2097152
+    [ "$(find "$blobs" -type f -printf '%f %s\n' | sort | cut -c65-)" = ".000 2097152
 .001 2097152
 .002 2097152
 .003 2097152
 .004 1611392" ]
-    cat $blobs/* | cmp - blob
+    cat "$blobs"/* | cmp - blob
     ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
     store_backup "$(sha256 blob)" none
     # Again, with a limit that cuts elsewhere, and without one.
     (ulimit -f 5000 && store_blob blob)
-    [ "$(find $blobs -type f | wc -l)" -eq 5 ]
+    [ "$(find "$blobs" -type f | wc -l)" -eq 5 ]
     ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
     store_blob blob
-    [ "$(ls $blobs)" = "$(sha256 blob)" ]
+    [ "$(ls "$blobs")" = "$(sha256 blob)" ]
     # Over a rotten copy.
     printf x | dd of="$blobs/$(sha256 blob)" bs=1 seek=5000 conv=notrunc status=none
     (ulimit -f 5000 && store_blob blob)
-    [ "$(find $blobs -type f | wc -l)" -eq 3 ]
+    [ "$(find "$blobs" -type f | wc -l)" -eq 3 ]
     ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
 }
 
@@ -298,7 +299,7 @@ $(sha256 two)" ]
     done
     sealed metadata 400 >meta
     for step in fsync:{1,2,3,4} renameat2:1 flock:{1,2} write:1; do
-        rm -f $metadata/0000000002-*
+        rm -f "$metadata"/0000000002-*
         timeout 60 strace -f -o trace -e "inject=${step%:*}:signal=KILL:when=${step#*:}" \
             ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" <meta 2>err && false
         ep-fetch last "$store" --domain pod >last
