@@ -73,6 +73,7 @@ restores() {
     timeout 60 escapepod restore ./pod.conf --to new/pod
     [[ $(<new/pod/note) = "$1" ]]
     [[ $(ls -A new) = pod ]]
+    [[ $(cd new/pod && echo .[!.]* *) = ".escapepod big note" ]]
 }
 
 # stand_in TOOL: from here on the text on standard input runs in place of TOOL, with `real` as the tool's own path.
