@@ -58,7 +58,13 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "DuneSeaTests", dependencies: ["DuneSea", "OpenSSL", "Envelope", "Plumbing"],
+            name: "DuneSeaTests",
+            dependencies: [
+                "DuneSea", "OpenSSL", "Envelope", "Plumbing",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
             swiftSettings: strict),
     ]
 )

@@ -144,7 +144,7 @@ extension API {
                 .badRequest, "a domain is 1 to 253 of a-z 0-9 . _ -, not starting with a dot")
         }
         let doorkeeper = doorkeeper
-        let tokens = try await store.onDisk { try doorkeeper.current() }
+        let tokens = try await store.ground.onDisk { try doorkeeper.current() }
         let scheme = "bearer "
         guard let given = request.headers[.authorization], given.lowercased().hasPrefix(scheme),
             let rights = tokens.rights(of: String(given.dropFirst(scheme.count)), in: domain)
@@ -165,7 +165,11 @@ extension API {
         let upload = try await shelf.open()
         return Response(
             status: .created,
-            headers: [.location: "/v1/\(shelf.domain)/uploads/\(upload.id)", .uploadOffset: "0"])
+            headers: [
+                .location: "/v1/\(shelf.domain)/uploads/\(upload.id)", .uploadOffset: "0",
+                .contentType: "text/plain; charset=utf-8",
+            ],
+            body: .init(byteBuffer: ByteBuffer(string: "\(upload.id)\n")))
     }
 
     private func acknowledge(_ upload: Upload) async throws -> Response {
@@ -254,7 +258,7 @@ extension API {
         headers[.contentLength] = "\(range.count)"
         guard request.method == .get else { return Response(status: status, headers: headers) }
         let path = shelf.path(ofBlob: address)
-        let file = try await store.onDisk { try File(path, O_RDONLY) }
+        let file = try await store.ground.onDisk { try File(path, O_RDONLY) }
         return Response(status: status, headers: headers, body: stream(file, range))
     }
 
@@ -264,7 +268,7 @@ extension API {
             @Sendable func piece(at start: UInt64) async throws -> ByteBuffer? {
                 guard start < range.upperBound else { return nil }
                 let count = min(256 << 10, Int(clamping: range.upperBound - start))
-                return try await store.onDisk {
+                return try await store.ground.onDisk {
                     var buffer = ByteBuffer()
                     let got = try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) {
                         try file.read(into: .init(rebasing: $0.prefix(count)), at: start)

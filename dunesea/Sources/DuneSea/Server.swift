@@ -35,12 +35,12 @@ public struct Endpoint: Sendable, CustomStringConvertible {
     /// Whether only this machine can reach it.
     public var isLoopback: Bool {
         if host == "localhost" || host == "::1" { return true }
-        let parts = host.split(separator: ".").compactMap { UInt8($0) }
-        return parts.count == 4 && parts[0] == 127
+        let parts = host.split(separator: ".", omittingEmptySubsequences: false).map { UInt8($0) }
+        return parts.count == 4 && parts[0] == 127 && !parts.contains(nil)
     }
 }
 
-/// The server as a whole: two listeners and the hourly broom.
+/// The server as a whole: two listeners and the broom.
 public struct Server: Sendable {
     public struct TLS: Sendable {
         let certificate: String
@@ -93,7 +93,7 @@ public struct Server: Sendable {
     public func run() async throws {
         var logger = Logger(label: "dunesea") { _ in SwiftLogNoOpLogHandler() }
         logger.logLevel = .critical
-        let limits = api.store.limits
+        let limits = api.store.ground.limits
         let metrics = api.metrics
         var http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [
@@ -159,7 +159,7 @@ private struct Broom: Service {
                 } catch let error as DiskError {
                     log("error: \(error.failure.what): \(error.path)")
                 }
-                try await Task.sleep(for: .seconds(min(60, max(1, store.limits.uploadAge / 4))))
+                try await Task.sleep(for: .seconds(min(60, max(1, store.ground.limits.uploadAge / 4))))
             }
         }
     }

@@ -6,7 +6,7 @@ import Synchronization
 /// One domain in a store: its blobs, its history, its unfinished uploads.
 final class Shelf: Sendable {
     let domain: Domain
-    private unowned let store: Store
+    private let ground: Ground
     private let state: Mutex<State>
     /// Through here goes whoever gives a file its name.
     private let naming = Turnstile()
@@ -46,19 +46,15 @@ final class Shelf: Sendable {
     }
 
     /// A domain without anything.
-    init(_ domain: Domain, of store: Store) {
+    init(_ domain: Domain, on ground: Ground) {
         self.domain = domain
-        self.store = store
+        self.ground = ground
         state = Mutex(State())
     }
 
-    private static func blobs(_ domain: Domain, _ directory: String) -> String {
-        "\(directory)/escapepod/\(domain)/blobs"
-    }
-
-    private var blobs: String { Shelf.blobs(domain, store.directory) }
-    private var metadata: String { "\(store.directory)/escapepod/\(domain)/metadata" }
-    private var unfinished: String { "\(store.directory)/dunesea/uploads/\(domain)" }
+    private var blobs: String { "\(ground.directory)/escapepod/\(domain)/blobs" }
+    private var metadata: String { "\(ground.directory)/escapepod/\(domain)/metadata" }
+    private var unfinished: String { "\(ground.directory)/dunesea/uploads/\(domain)" }
 
     func path(ofBlob address: Address) -> String { "\(blobs)/\(address)" }
 }
@@ -67,8 +63,8 @@ final class Shelf: Sendable {
 
 extension Shelf {
     /// Reads what is there, and makes it durable. Blocks.
-    convenience init(loading domain: Domain, of store: Store) throws {
-        self.init(domain, of: store)
+    convenience init(loading domain: Domain, on ground: Ground) throws {
+        self.init(domain, on: ground)
         try makeDirectories()
         var found = State()
         found.ready = true
@@ -88,7 +84,7 @@ extension Shelf {
                 try Directory.remove(path)
                 continue
             }
-            let upload = try Upload(resuming: name, at: path, on: self, of: store)
+            let upload = try Upload(resuming: name, at: path, on: self, ground)
             found.uploads[name] = upload
             found.used += upload.offset
         }
@@ -96,18 +92,18 @@ extension Shelf {
     }
 
     private func makeDirectories() throws {
-        let own = "\(store.directory)/escapepod/\(domain)"
+        let own = "\(ground.directory)/escapepod/\(domain)"
         for directory in [unfinished, own, blobs, metadata] { try Directory.make(directory) }
         // What is in them first, then their own names.
         for directory in [unfinished, blobs, metadata, own] { try Directory.sync(directory) }
-        try Directory.sync("\(store.directory)/dunesea/uploads")
-        try Directory.sync("\(store.directory)/escapepod")
+        try Directory.sync("\(ground.directory)/dunesea/uploads")
+        try Directory.sync("\(ground.directory)/escapepod")
     }
 
     private func makeReady() async throws {
         try await naming.pass {
             guard !state.withLock({ $0.ready }) else { return }
-            try await store.onDisk { try self.makeDirectories() }
+            try await ground.onDisk { try self.makeDirectories() }
             state.withLock { $0.ready = true }
         }
     }
@@ -132,7 +128,7 @@ extension Shelf {
     }
 
     private func check(_ bytes: UInt64, on state: borrowing State) throws {
-        guard let limit = store.limits.domainBytes else { return }
+        guard let limit = ground.limits.domainBytes else { return }
         let (sum, overflow) = state.used.addingReportingOverflow(bytes)
         guard !overflow, sum <= limit else {
             throw Refusal(
@@ -167,9 +163,9 @@ extension Shelf {
     func open() async throws -> Upload {
         try await makeReady()
         let id = randomHex(bytes: 16)
-        let upload = Upload(id, at: "\(unfinished)/\(id)", on: self, of: store)
+        let upload = Upload(id, at: "\(unfinished)/\(id)", on: self, ground)
         try state.withLock { state in
-            guard state.uploads.count < store.limits.uploads else {
+            guard state.uploads.count < ground.limits.uploads else {
                 throw Refusal(
                     .tooManyRequests,
                     "the domain has \(state.uploads.count) unfinished uploads, the most allowed",
@@ -198,7 +194,7 @@ extension Shelf {
     /// The length of a blob; nil where there is none of that address.
     func size(ofBlob address: Address) async throws -> UInt64? {
         let path = path(ofBlob: address)
-        return try await store.onDisk { try Directory.size(path) }
+        return try await ground.onDisk { try Directory.size(path) }
     }
 
     /// Gives a synced file its address. Returns false where a blob of that address was there already: then the file is
@@ -207,7 +203,7 @@ extension Shelf {
         let target = self.path(ofBlob: address)
         let directory = blobs
         return try await naming.pass {
-            try await store.onDisk {
+            try await ground.onDisk {
                 if let there = try Directory.size(target) {
                     guard there == length else { throw Shelf.otherLength(there) }
                     try Directory.remove(path)
@@ -261,7 +257,7 @@ extension Shelf {
             return nil
         }
         let path = "\(metadata)/\(backup.fileName)"
-        return try await store.onDisk {
+        return try await ground.onDisk {
             let file = try File(path, O_RDONLY)
             return try file.read(at: 0, count: Int(clamping: min(file.size(), Shelf.longestDocument)))
         }
@@ -298,7 +294,7 @@ extension Shelf {
             let backup = Backup(number: (head?.number ?? 0) + 1, blob: blob)
             try reserve(UInt64(document.count))
             do {
-                try await store.onDisk { try self.write(document, as: backup) }
+                try await ground.onDisk { try self.write(document, as: backup) }
             } catch {
                 release(UInt64(document.count))
                 throw error

@@ -16,10 +16,7 @@ import Synchronization
 /// What has a name under `escapepod` is whole and never changes: a file is written and synced elsewhere in DIR, then moved
 /// there, and its new directory synced, before anybody hears of it.
 public final class Store: Sendable {
-    let directory: String
-    let limits: Limits
-    /// The only threads that touch the disk.
-    let threads: NIOThreadPool
+    let ground: Ground
     private let lock: File
     private let shelves = Mutex<[Domain: Shelf]>([:])
 
@@ -27,9 +24,7 @@ public final class Store: Sendable {
     ///
     /// - Throws: `busy` where another server has it.
     public init(directory: String, limits: Limits, threads: NIOThreadPool) throws {
-        self.directory = directory
-        self.limits = limits
-        self.threads = threads
+        ground = Ground(directory: directory, limits: limits, threads: threads)
         do {
             lock = try Store.prepare(directory)
             guard lock.lock(waiting: false) else {
@@ -53,10 +48,11 @@ public final class Store: Sendable {
 
     /// Every domain's names are synced here, since a server that was killed may have named a file and not yet said so.
     private func load() throws {
+        let directory = ground.directory
         var found: [Domain: Shelf] = [:]
         for place in ["escapepod", "dunesea/uploads"] {
             for domain in try Directory.names("\(directory)/\(place)").compactMap(Domain.init) {
-                if found[domain] == nil { found[domain] = try Shelf(loading: domain, of: self) }
+                if found[domain] == nil { found[domain] = try Shelf(loading: domain, on: ground) }
             }
         }
         try Directory.sync("\(directory)/escapepod")
@@ -67,7 +63,7 @@ public final class Store: Sendable {
     func shelf(_ domain: Domain) -> Shelf {
         shelves.withLock { shelves in
             if let shelf = shelves[domain] { return shelf }
-            let shelf = Shelf(domain, of: self)
+            let shelf = Shelf(domain, on: ground)
             shelves[domain] = shelf
             return shelf
         }
@@ -77,19 +73,29 @@ public final class Store: Sendable {
 
     /// Whether the directory still answers.
     func isThere() async -> Bool {
-        let path = "\(directory)/dunesea/uploads"
-        return (try? await onDisk { access(path, R_OK | W_OK | X_OK) == 0 }) ?? false
-    }
-
-    /// Runs what blocks on a disk thread.
-    func onDisk<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
-        try await threads.runIfActive(work)
+        let path = "\(ground.directory)/dunesea/uploads"
+        return (try? await ground.onDisk { access(path, R_OK | W_OK | X_OK) == 0 }) ?? false
     }
 
     /// Removes the unfinished uploads that nobody has touched for `limits.uploadAge`.
     func removeStale() async throws {
         for shelf in allShelves {
-            for upload in shelf.uploads where upload.idle >= limits.uploadAge { try await upload.abandon() }
+            for upload in shelf.uploads where upload.idle >= ground.limits.uploadAge {
+                try await upload.abandon()
+            }
         }
+    }
+}
+
+/// What every part of a store stands on.
+struct Ground: Sendable {
+    let directory: String
+    let limits: Limits
+    /// The only threads that touch the disk.
+    let threads: NIOThreadPool
+
+    /// Runs what blocks on a disk thread.
+    func onDisk<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
+        try await threads.runIfActive(work)
     }
 }

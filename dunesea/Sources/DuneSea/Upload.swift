@@ -14,7 +14,7 @@ final class Upload: Sendable {
     let id: String
     private let path: String
     private unowned let shelf: Shelf
-    private unowned let store: Store
+    private let ground: Ground
     private let turn = Turnstile()
     private let state: Mutex<State>
 
@@ -38,17 +38,17 @@ final class Upload: Sendable {
 
     static func isID(_ name: String) -> Bool { name.isHex(bytes: 16) }
 
-    init(_ id: String, at path: String, on shelf: Shelf, of store: Store) {
+    init(_ id: String, at path: String, on shelf: Shelf, _ ground: Ground) {
         self.id = id
         self.path = path
         self.shelf = shelf
-        self.store = store
+        self.ground = ground
         state = Mutex(State(touched: Upload.now))
     }
 
     /// One that an earlier server left. Blocks.
-    convenience init(resuming id: String, at path: String, on shelf: Shelf, of store: Store) throws {
-        self.init(id, at: path, on: shelf, of: store)
+    convenience init(resuming id: String, at path: String, on shelf: Shelf, _ ground: Ground) throws {
+        self.init(id, at: path, on: shelf, ground)
         let status = try File(path, O_RDONLY).status()
         state.withLock {
             $0.offset = UInt64(clamping: status.st_size)
@@ -122,7 +122,7 @@ extension Upload {
     }
 
     private func checkRoom(for bytes: UInt64) throws {
-        guard let limit = store.limits.uploadBytes else { return }
+        guard let limit = ground.limits.uploadBytes else { return }
         let (sum, overflow) = offset.addingReportingOverflow(bytes)
         guard !overflow, sum <= limit else {
             throw Refusal(
@@ -144,7 +144,7 @@ extension Upload {
                 let start = offset
                 do {
                     let file = try await opened()
-                    try await store.onDisk { try self.write(bytes, to: file) }
+                    try await ground.onDisk { try self.write(bytes, to: file) }
                 } catch {
                     if offset == start { shelf.release(count) }
                     throw error
@@ -159,7 +159,7 @@ extension Upload {
     private func opened(_ flags: Int32 = 0) async throws -> File {
         if let file = state.withLock({ $0.file }) { return file }
         let path = path
-        let file = try await store.onDisk { try File(path, O_RDWR | flags) }
+        let file = try await ground.onDisk { try File(path, O_RDWR | flags) }
         state.withLock { $0.file = file }
         return file
     }
@@ -214,8 +214,8 @@ extension Upload {
             }
             do {
                 let file = try await opened()
-                try await store.onDisk { try self.checkEnvelope(of: file) }
-                while try await store.onDisk({ try self.hashMore(of: file) }) {}
+                try await ground.onDisk { try self.checkEnvelope(of: file) }
+                while try await ground.onDisk({ try self.hashMore(of: file) }) {}
                 let digest = state.withLock { $0.digest?.finish() }
                 guard digest == address.description else {
                     throw Refusal(
@@ -223,7 +223,7 @@ extension Upload {
                         "the bytes have the SHA-256 \(digest ?? "of nothing"), not \(address)",
                         hint: "send the blob again")
                 }
-                try await store.onDisk { try file.sync() }
+                try await ground.onDisk { try file.sync() }
                 let new = try await shelf.keep(path, length: length, as: address)
                 end(bytes: new ? 0 : length)
                 return new
@@ -280,7 +280,7 @@ extension Upload {
         guard !state.withLock({ $0.gone }) else { return }
         end(bytes: offset)
         let path = path
-        try await store.onDisk { try Directory.remove(path) }
+        try await ground.onDisk { try Directory.remove(path) }
     }
 
     private func end(bytes: UInt64) {

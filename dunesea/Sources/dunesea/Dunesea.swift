@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dispatch
 import DuneSea
+import Glibc
 import Plumbing
 import Tool
 
@@ -70,11 +71,21 @@ struct Serve: Tool {
         limits.uploadAge = uploadAge.seconds
         limits.connections = connections
         limits.patience = patience.seconds
+        allowOpenFiles()
         let server = try Server(
             directory: place.dir, limits: limits, listen: endpoint, metrics: metrics.map(self.endpoint),
             tls: tls,
             log: { say("dunesea: \($0)") })
         try finish { try await server.run() }
+    }
+
+    /// As many as the system lets it have: each unfinished upload takes one.
+    private func allowOpenFiles() {
+        let openFiles = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        var limit = rlimit()
+        guard getrlimit(openFiles, &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(openFiles, &limit)
     }
 
     private func endpoint(_ text: String) throws -> Endpoint {
