@@ -94,7 +94,7 @@ public struct API: HTTPResponder {
             return try await finish(request, address(rest), on: shelf)
         case (.get, 2, "blobs"), (.head, 2, "blobs"):
             try may(.read)
-            return try await blob(address(rest), of: shelf, for: request)
+            return try await blob(address(rest), of: shelf, for: request, context)
         case (.put, 2, "metadata"):
             try may(.append)
             return try await advance(request, address(rest), on: shelf, context)
@@ -232,7 +232,9 @@ extension API {
         return Response(status: new ? .created : .ok, headers: location)
     }
 
-    private func blob(_ address: Address, of shelf: Shelf, for request: Request) async throws -> Response {
+    private func blob(_ address: Address, of shelf: Shelf, for request: Request, _ context: Connection)
+        async throws -> Response
+    {
         guard let size = try await shelf.size(ofBlob: address) else {
             throw Refusal(.notFound, "no such blob")
         }
@@ -259,11 +261,11 @@ extension API {
         guard request.method == .get else { return Response(status: status, headers: headers) }
         let path = shelf.path(ofBlob: address)
         let file = try await store.ground.onDisk { try File(path, O_RDONLY) }
-        return Response(status: status, headers: headers, body: stream(file, range))
+        return Response(status: status, headers: headers, body: stream(file, range, to: context.channel))
     }
 
     /// Reads one piece ahead of the socket.
-    private func stream(_ file: File, _ range: Range<UInt64>) -> ResponseBody {
+    private func stream(_ file: File, _ range: Range<UInt64>, to channel: any Channel) -> ResponseBody {
         ResponseBody(contentLength: range.count) { writer in
             @Sendable func piece(at start: UInt64) async throws -> ByteBuffer? {
                 guard start < range.upperBound else { return nil }
@@ -286,6 +288,8 @@ extension API {
                     let next = start
                     async let ahead = piece(at: next)
                     try await writer.write(buffer)
+                    // The writer learns that the socket is full only when the event loop has come to the piece.
+                    try await channel.eventLoop.submit {}.get()
                     metrics.sent(buffer.readableBytes)
                     current = try await ahead
                 }
