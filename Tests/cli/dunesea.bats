@@ -21,7 +21,7 @@ teardown() {
 
 # serve OPTION…: starts a server; sets pid, host and store.
 serve() {
-    dunesea serve --dir store --listen 127.0.0.1:0 "$@" 2> log 3>&- &
+    dunesea serve --dir "$PWD/store" --listen 127.0.0.1:0 "$@" 2> log 3>&- &
     pid=$!
     servers+=("$pid")
     for _ in {1..200}; do
@@ -83,6 +83,17 @@ finish() { ask "$1" -X PUT "$store/blobs/$(address "$2")?upload=$id&length=$(sta
 
 # put FILE: the three steps.
 put() { begin && append 204 0 "$1" && finish 201 "$1"; }
+
+# inject CALL PATH FAULT: the server's next such call there ends so.
+inject() {
+    strace -f -qq -o trace -e "trace=$1" -e "inject=$1:$3" -P "$(realpath -m "$2")" -p "$pid" 2> strace.err 3>&- &
+    tracer=$!
+    servers+=("$tracer")
+    eventually tracing
+}
+
+# tracing: whether strace has taken hold of the server.
+tracing() { [[ $(awk '/TracerPid/ { print $2 }' "/proc/$pid/status") == "$tracer" ]]; }
 
 # not COMMAND…: bash lets a test go on after "! COMMAND".
 not() { ! "$@"; }
@@ -235,26 +246,60 @@ eventually() {
 }
 
 @test "a sync that fails is said, never repeated, and leaves nothing" {
-    for call in 1 2; do
+    for what in file directory; do
         serve
         sealed 1 5000 > blob
         begin
         append 204 0 blob
-        strace -f -qq -o trace -e trace=fsync -e inject=fsync:error=EIO:when="$call" -p "$pid" 2> strace.err 3>&- &
-        tracer=$!
-        servers+=("$tracer")
-        tracing() { [[ $(awk '/TracerPid/ { print $2 }' "/proc/$pid/status") == "$tracer" ]]; }
-        eventually tracing
+        place=store/escapepod/pod.example.org/blobs
+        [[ $what == directory ]] || place=store/dunesea/uploads/pod.example.org/$id
+        inject fsync "$place" error=EIO
         finish 500 blob
         grep -q "the store's disk failed" body
         grep -q 'error: cannot bring to stable storage' log
         kill "$tracer"
         wait "$tracer" || true
-        [[ $(wc -l < trace) -eq $call ]]
+        [[ $(wc -l < trace) -eq 1 ]]
         [[ -z $(ls store/escapepod/pod.example.org/blobs store/dunesea/uploads/pod.example.org | grep -v :) ]]
         put blob
         crash
         rm store/escapepod/pod.example.org/blobs/*
+    done
+}
+
+@test "killed at each step of storing, it has the whole or nothing" {
+    for what in blob document; do
+        for step in file rename directory; do
+            serve
+            sealed 1 5000 > blob
+            sealed 2 300 > document
+            begin
+            append 204 0 blob
+            [[ $what == blob ]] || finish 201 blob
+            head=$(curl -fsS -H @auth -o previous -w '%header{backup-blob}' "$store/metadata/last") || head=none
+            new=store/escapepod/pod.example.org/blobs
+            old=store/dunesea/uploads/pod.example.org/$id
+            if [[ $what == document ]]; then new=${new%blobs}metadata old=${old%/*}/metadata; fi
+            case $step in
+                file) inject fsync "$old" signal=KILL ;;
+                rename) inject rename "$old" signal=KILL ;;
+                directory) inject fsync "$new" signal=KILL ;;
+            esac
+            url="$store/metadata/$(address blob)?follows=$head"
+            [[ $what == document ]] || url="$store/blobs/$(address blob)?upload=$id&length=5136"
+            run curl -sS --max-time 20 -H @auth -T document "$url"
+            [[ $status -ne 0 ]]
+            wait "$pid" "$tracer" || true
+            serve
+            dunesea check --dir store
+            # The client asks again.
+            code=$(as auth -X PUT "$store/blobs/$(address blob)?upload=$id&length=5136")
+            [[ $code == 20[01] ]]
+            code=$(as auth -T document "$store/metadata/$(address blob)?follows=$head")
+            [[ $code == 20[01] ]]
+            curl -sS -H @auth "$store/metadata/last" | cmp - document
+            crash
+        done
     done
 }
 
@@ -504,7 +549,6 @@ eventually() {
     strace -f -qq -o trace -e trace=getdents64,openat -p "$pid" 2> strace.err 3>&- &
     tracer=$!
     servers+=("$tracer")
-    tracing() { [[ $(awk '/TracerPid/ { print $2 }' "/proc/$pid/status") == "$tracer" ]]; }
     eventually tracing
     ask 200 "$store/metadata/last"
     [[ $(field Backup-Blob) == "$previous" ]]
