@@ -653,9 +653,43 @@ eventually() {
     [[ $(curl -sS -o text -w '%{http_code}' "http://$host/healthz") == 503 ]]
 }
 
-@test "TLS by certificate files" {
+certificate() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out chain.pem -days 2 \
         -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2> openssl.err
+}
+
+@test "a slow disk slows the clients down, and fills no memory" {
+    certificate
+    sealed 1 200000000 > blob
+    for scheme in http https; do
+        options=()
+        [[ $scheme == http ]] || options=(--tls-cert chain.pem --tls-key key.pem)
+        serve "${options[@]}"
+        store=${store/http:/$scheme:}
+        curl() { command curl --cacert chain.pem "$@"; }
+        strace -f -qq -o trace -e trace=pwrite64 -e inject=pwrite64:delay_enter=50000 -p "$pid" 2> strace.err 3>&- &
+        tracer=$!
+        servers+=("$tracer")
+        eventually tracing
+        clients=()
+        for client in 1 2 3 4; do
+            begin
+            command curl -sS --cacert chain.pem --max-time 5 -H @auth -H "Upload-Offset: 0" -X PATCH -T blob "$upload" \
+                2> "err-$client" 3>&- &
+            clients+=($!)
+        done
+        for client in "${clients[@]}"; do wait "$client" || true; done
+        peak=$(awk '/VmHWM/ { print $2 }' "/proc/$pid/status")
+        echo "$scheme: $peak KiB"
+        [[ $peak -lt 65536 ]]
+        grep -q 'timed out' err-1
+        crash
+        rm -r store/dunesea/uploads
+    done
+}
+
+@test "TLS by certificate files" {
+    certificate
     serve --tls-cert chain.pem --tls-key key.pem
     store=${store/http:/https:}
     curl() { command curl --cacert chain.pem "$@"; }

@@ -24,7 +24,7 @@ public struct API: HTTPResponder {
     let log: @Sendable (String) -> Void
 
     /// Bytes between the socket and the disk: two such pieces an upload, one being filled, one being written.
-    static let piece = 512 << 10
+    static let piece = 256 << 10
 
     public func respond(to request: Request, context: Connection) async throws -> Response {
         let began = ContinuousClock.now
@@ -187,6 +187,7 @@ extension API {
         try await context.goOn(request)
 
         var filling = ByteBuffer()
+        filling.reserveCapacity(API.piece)
         var writing: Task<Void, any Error>?
         func pass(_ piece: ByteBuffer) async throws {
             // The socket is read again only when the piece before is on its way to the disk: that is the back-pressure.
@@ -197,10 +198,11 @@ extension API {
         do {
             for try await var part in request.body {
                 filling.writeBuffer(&part)
-                if filling.readableBytes >= API.piece {
+                // The socket is read 64 KiB at a time; one more part might not fit.
+                if filling.readableBytes > API.piece - (64 << 10) {
                     try await pass(filling)
                     filling = ByteBuffer()
-                    filling.reserveCapacity(API.piece + 64 << 10)
+                    filling.reserveCapacity(API.piece)
                 }
             }
         } catch let error where !(error is Refusal || error is DiskError) {

@@ -38,6 +38,8 @@ final class SlowPeer: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
+        // What is read ahead of the application is counted in parts; with TLS all that one round reads becomes one part.
+        try? context.channel.syncOptions?.setOption(.maxMessagesPerRead, value: 1)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         tick = context.eventLoop.scheduleRepeatedTask(initialDelay: patience, delay: patience) { _ in
             let (handler, context) = bound.value
