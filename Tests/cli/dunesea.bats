@@ -21,6 +21,8 @@ teardown() {
 
 # serve OPTION…: starts a server; sets pid, host and store.
 serve() {
+    # The port is not to be that of the server before.
+    : > log
     dunesea serve --dir "$PWD/store" --listen 127.0.0.1:0 "$@" 2> log 3>&- &
     pid=$!
     servers+=("$pid")
