@@ -517,7 +517,7 @@ eventually() {
     # A lost answer.
     ask 200 -T document "$store/metadata/$head?follows=$(address base)"
     ask 424 -T document "$store/metadata/$(printf 'a%.0s' {1..64})?follows=$head"
-    ask 409 -T document "$store/metadata/$(address a)?follows=none"
+    ask 409 -T document "$store/metadata/$(address base)?follows=none"
     [[ $(field Backup-Blob) == "$head" ]]
 }
 
