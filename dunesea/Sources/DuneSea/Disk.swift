@@ -1,0 +1,162 @@
+import CLinux
+import Glibc
+public import Plumbing
+
+/// A system call that failed on the store: which, where, and its error number.
+public struct DiskError: Error {
+    public let what: String
+    public let path: String
+    public let code: Int32
+
+    init(_ what: String, _ path: String, code: Int32 = errno) {
+        self.what = what
+        self.path = path
+        self.code = code
+    }
+
+    /// There is no room, on the file system or in its quota.
+    public var isFull: Bool { code == ENOSPC || code == EDQUOT }
+
+    public var failure: Failure { .system(what, at: path, errno: code) }
+}
+
+/// An open file. Its calls block: the server makes them on its disk threads only.
+final class File: Sendable {
+    let path: String
+    private let descriptor: Int32
+
+    init(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws {
+        let descriptor = retrying { open(path, flags | O_CLOEXEC | O_NOFOLLOW, mode) }
+        guard descriptor >= 0 else { throw DiskError("cannot open", path) }
+        self.path = path
+        self.descriptor = descriptor
+    }
+
+    deinit { _ = close(descriptor) }
+
+    func status() throws -> stat {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw DiskError("cannot read", path) }
+        return status
+    }
+
+    func size() throws -> UInt64 { UInt64(clamping: try status().st_size) }
+
+    /// Reads until the buffer is full or the file ends.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws -> Int {
+        var filled = 0
+        while filled < buffer.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+            let count = retrying {
+                pread(descriptor, rest.baseAddress, rest.count, off_t(clamping: offset + UInt64(filled)))
+            }
+            guard count >= 0 else { throw DiskError("cannot read", path) }
+            if count == 0 { break }
+            filled += count
+        }
+        return filled
+    }
+
+    func read(at offset: UInt64, count: Int) throws -> [UInt8] {
+        try [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            filled = try read(into: .init(buffer), at: offset)
+        }
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws {
+        var done = 0
+        while done < bytes.count {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let count = retrying {
+                pwrite(descriptor, rest.baseAddress, rest.count, off_t(clamping: offset + UInt64(done)))
+            }
+            guard count >= 0 else { throw DiskError("cannot write", path) }
+            done += count
+        }
+    }
+
+    /// fsync(2). Its failure is final: the kernel may have dropped the pages, so a second call would lie.
+    func sync() throws {
+        guard retrying({ fsync(descriptor) }) == 0 else {
+            throw DiskError("cannot bring to stable storage", path)
+        }
+    }
+
+    /// Starts the write-back of `[start, end)` and waits for that of the `end - start` bytes before: no more than two such
+    /// windows are ever dirty, and the sync at the end is short.
+    func writeBack(from start: UInt64, to end: UInt64) throws {
+        let length = off_t(clamping: end - start)
+        try startOrWait(off_t(clamping: start), length, linux_SYNC_WRITE)
+        if start >= end - start {
+            try startOrWait(off_t(clamping: start) - length, length, linux_SYNC_WAIT)
+        }
+    }
+
+    private func startOrWait(_ offset: off_t, _ length: off_t, _ flags: UInt32) throws {
+        let done = retrying { linux_sync_file_range(descriptor, offset, length, flags) }
+        // Not every file system has it; the sync at the end does the same, later.
+        guard done == 0 || [ENOSYS, EINVAL, ESPIPE, EOPNOTSUPP].contains(errno) else {
+            throw DiskError("cannot bring to stable storage", path)
+        }
+    }
+
+    /// flock(2), exclusive. Whether it was free.
+    func lock(waiting: Bool) -> Bool {
+        retrying { flock(descriptor, LOCK_EX | (waiting ? 0 : LOCK_NB)) } == 0
+    }
+
+    /// Gives the file to another, where this process may.
+    func give(to owner: stat) {
+        _ = fchown(descriptor, owner.st_uid, owner.st_gid)
+    }
+}
+
+/// Names in directories; the calls block too.
+enum Directory {
+    /// The names in it, in no order, without those that start with a dot.
+    static func names(_ path: String) throws -> [String] {
+        guard let stream = opendir(path) else { throw DiskError("cannot list", path) }
+        defer { closedir(stream) }
+        var names: [String] = []
+        errno = 0
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+            errno = 0
+        }
+        guard errno == 0 else { throw DiskError("cannot list", path) }
+        return names
+    }
+
+    /// Makes it where it is not there yet. Its name is durable only after a `sync` of the directory above.
+    static func make(_ path: String, mode: mode_t = 0o700) throws {
+        guard mkdir(path, mode) == 0 || errno == EEXIST else { throw DiskError("cannot make", path) }
+    }
+
+    /// Brings the names in it to stable storage; like every sync, never to be tried again.
+    static func sync(_ path: String) throws {
+        try File(path, O_RDONLY | O_DIRECTORY).sync()
+    }
+
+    /// Moves a file; a file that has the new name goes.
+    static func rename(_ from: String, _ to: String) throws {
+        guard Glibc.rename(from, to) == 0 else { throw DiskError("cannot name", to) }
+    }
+
+    /// Removes a file, if it is there.
+    static func remove(_ path: String) throws {
+        guard unlink(path) == 0 || errno == ENOENT else { throw DiskError("cannot remove", path) }
+    }
+
+    /// The length of the regular file of that name; nil where there is none.
+    static func size(_ path: String) throws -> UInt64? {
+        var status = stat()
+        guard lstat(path, &status) == 0 else {
+            if errno == ENOENT { return nil }
+            throw DiskError("cannot read", path)
+        }
+        return status.st_mode & S_IFMT == S_IFREG ? UInt64(clamping: status.st_size) : nil
+    }
+}

@@ -1,0 +1,33 @@
+import Plumbing
+
+/// The name of a system that is backed up: 1 to 253 of `a-z 0-9 . _ -`, not starting with a dot; so it is a safe file name.
+public struct Domain: Hashable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    public init?(_ text: some StringProtocol) {
+        let bytes = text.utf8
+        guard (1...253).contains(bytes.count), bytes.first != UInt8(ascii: "."),
+            bytes.allSatisfy({
+                (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || [0x2d, 0x2e, 0x5f].contains($0)
+            })
+        else { return nil }
+        self.description = String(text)
+    }
+}
+
+/// The address of a blob: the SHA-256 of its sealed bytes, 64 digits of lower-case hex.
+public struct Address: Hashable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    public init?(_ text: some StringProtocol) {
+        let text = String(text)
+        guard text.isHex(bytes: 32) else { return nil }
+        self.description = text
+    }
+}
+
+/// Random bytes from the kernel, in lower-case hex.
+func randomHex(bytes: Int) -> String {
+    var generator = SystemRandomNumberGenerator()
+    return (0..<bytes).map { _ in UInt8.random(in: .min ... .max, using: &generator) }.hex
+}

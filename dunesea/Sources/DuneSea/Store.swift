@@ -1,0 +1,101 @@
+import Envelope
+import Glibc
+public import NIOPosix
+import Plumbing
+import Synchronization
+
+/// The directory with everything that is kept, and in memory what an answer needs to be quick.
+///
+/// ```
+/// DIR/escapepod/DOMAIN/blobs/SHA256                  as on a drive: escapepod-storage(7)
+/// DIR/escapepod/DOMAIN/metadata/NUMBER-SHA256
+/// DIR/dunesea/uploads/DOMAIN/ID                      unfinished
+/// DIR/dunesea/tokens                                 hashed
+/// DIR/dunesea/lock                                   held by the one server
+/// ```
+/// What has a name under `escapepod` is whole and never changes: a file is written and synced elsewhere in DIR, then moved
+/// there, and its new directory synced, before anybody hears of it.
+public final class Store: Sendable {
+    let ground: Ground
+    private let lock: File
+    private let shelves = Mutex<[Domain: Shelf]>([:])
+
+    /// Opens the directory, makes it ready where it is new, and reads what is there. Blocks.
+    ///
+    /// - Throws: `busy` where another server has it.
+    public init(directory: String, limits: Limits, threads: NIOThreadPool) throws {
+        ground = Ground(directory: directory, limits: limits, threads: threads)
+        do {
+            lock = try Store.prepare(directory)
+            guard lock.lock(waiting: false) else {
+                throw Failure(.busy, "another dunesea serves this directory", at: directory)
+            }
+            try load()
+        } catch let error as DiskError {
+            throw error.failure
+        }
+    }
+
+    /// Makes DIR's own folders durable; returns the lock, not yet held.
+    static func prepare(_ directory: String) throws -> File {
+        for folder in ["escapepod", "dunesea"] { try Directory.make("\(directory)/\(folder)") }
+        try Directory.make("\(directory)/dunesea/uploads")
+        let lock = try File("\(directory)/dunesea/lock", O_RDWR | O_CREAT)
+        try Directory.sync("\(directory)/dunesea")
+        try Directory.sync(directory)
+        return lock
+    }
+
+    /// Every domain's names are synced here, since a server that was killed may have named a file and not yet said so.
+    private func load() throws {
+        let directory = ground.directory
+        var found: [Domain: Shelf] = [:]
+        for place in ["escapepod", "dunesea/uploads"] {
+            for domain in try Directory.names("\(directory)/\(place)").compactMap(Domain.init) {
+                if found[domain] == nil { found[domain] = try Shelf(loading: domain, on: ground) }
+            }
+        }
+        try Directory.sync("\(directory)/escapepod")
+        shelves.withLock { $0 = found }
+    }
+
+    /// What is kept of a domain. Asking makes nothing on disk.
+    func shelf(_ domain: Domain) -> Shelf {
+        shelves.withLock { shelves in
+            if let shelf = shelves[domain] { return shelf }
+            let shelf = Shelf(domain, on: ground)
+            shelves[domain] = shelf
+            return shelf
+        }
+    }
+
+    var allShelves: [Shelf] { shelves.withLock { Array($0.values) } }
+
+    /// Whether the directory still answers.
+    func isThere() async -> Bool {
+        let path = "\(ground.directory)/dunesea/uploads"
+        return (try? await ground.onDisk { access(path, R_OK | W_OK | X_OK) == 0 }) ?? false
+    }
+
+    /// Removes the unfinished uploads that nobody has touched for `limits.uploadAge`.
+    func removeStale() async throws {
+        for shelf in allShelves {
+            for upload in shelf.uploads where upload.idle >= ground.limits.uploadAge {
+                try await upload.abandon()
+            }
+        }
+    }
+}
+
+/// What every part of a store stands on.
+struct Ground: Sendable {
+    let directory: String
+    let limits: Limits
+    /// The only threads that touch the disk.
+    let threads: NIOThreadPool
+
+    /// Runs what blocks on a disk thread.
+    func onDisk<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
+        try await threads.runIfActive(work)
+    }
+}

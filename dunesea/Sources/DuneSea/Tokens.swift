@@ -1,0 +1,198 @@
+import Glibc
+import OpenSSL
+import Plumbing
+import Synchronization
+
+/// Who may do what: one line a token in `DIR/dunesea/tokens`, which holds the SHA-256 of each and never the token.
+///
+/// ```
+/// SHA256 DOMAIN append,read 2026-11-23T06:10:00Z
+/// ```
+/// A token has 256 random bits, so a plain digest keeps it as well as a slow one.
+public struct Tokens: Sendable {
+    public struct Rights: OptionSet, Sendable, CustomStringConvertible {
+        public let rawValue: Int
+        public init(rawValue: Int) { self.rawValue = rawValue }
+        public static let append = Rights(rawValue: 1)
+        public static let read = Rights(rawValue: 2)
+
+        public var description: String {
+            [(Rights.append, "append"), (.read, "read")].filter { contains($0.0) }.map(\.1).joined(
+                separator: ",")
+        }
+
+        init?(_ text: Substring) {
+            self = []
+            for word in text.split(separator: ",") {
+                switch word {
+                case "append": insert(.append)
+                case "read": insert(.read)
+                default: return nil
+                }
+            }
+        }
+    }
+
+    public struct Entry: Sendable {
+        let digest: String
+        public let domain: Domain
+        public let rights: Rights
+        /// RFC 3339, UTC.
+        public let created: String
+
+        /// What a person calls it by: the first digits of its digest.
+        public var id: String { String(digest.prefix(12)) }
+
+        var line: String { "\(digest) \(domain) \(rights) \(created)\n" }
+
+        init(digest: String, domain: Domain, rights: Rights, created: String) {
+            self.digest = digest
+            self.domain = domain
+            self.rights = rights
+            self.created = created
+        }
+
+        init?(line: Substring) {
+            let words = line.split(separator: " ")
+            guard words.count == 4, let digest = Address(words[0]), let domain = Domain(words[1]),
+                let rights = Rights(words[2])
+            else { return nil }
+            self.init(
+                digest: digest.description, domain: domain, rights: rights, created: String(words[3]))
+        }
+    }
+
+    public private(set) var entries: [Entry] = []
+    private static let longest = 16 << 20
+
+    static func path(in directory: String) -> String { "\(directory)/dunesea/tokens" }
+
+    init() {}
+
+    /// Blocks. No file means no tokens.
+    public init(in directory: String) throws {
+        let path = Tokens.path(in: directory)
+        do {
+            guard let size = try Directory.size(path) else { return }
+            let file = try File(path, O_RDONLY)
+            let bytes = try file.read(at: 0, count: Int(clamping: min(size, UInt64(Tokens.longest))))
+            for (index, line) in String(decoding: bytes, as: UTF8.self).split(separator: "\n").enumerated() {
+                guard let entry = Entry(line: line) else {
+                    throw Failure(
+                        .badData, "no token entry", at: "\(path), line \(index + 1)",
+                        hint: "remove that line, then make the token anew")
+                }
+                entries.append(entry)
+            }
+        } catch let error as DiskError {
+            throw error.failure
+        }
+    }
+
+    /// What `token` may do in `domain`; nil where it does not open it, for whatever reason.
+    ///
+    /// Looks at every entry, and at every digit of it, so that the time says nothing of the digests.
+    func rights(of token: String, in domain: Domain) -> Rights? {
+        guard let digest = try? Digest.hex(.sha256, of: Array(token.utf8)) else { return nil }
+        var rights: Rights?
+        for entry in entries {
+            let difference = zip(entry.digest.utf8, digest.utf8).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) }
+            if difference == 0, entry.domain == domain { rights = entry.rights }
+        }
+        return rights
+    }
+}
+
+// MARK: - The operator's side
+
+extension Tokens {
+    /// Makes a token. Blocks.
+    ///
+    /// - Returns: the token, which is kept nowhere.
+    public static func add(_ domain: Domain, _ rights: Rights, in directory: String) throws -> String {
+        let token = "dunesea-\(randomHex(bytes: 32))"
+        let digest = try Digest.hex(.sha256, of: Array(token.utf8))
+        let entry = Entry(digest: digest, domain: domain, rights: rights, created: timestamp())
+        try change(in: directory) { $0.append(entry) }
+        return token
+    }
+
+    /// Takes a token's rights away. Blocks.
+    ///
+    /// - Parameter id: as `Entry.id` has it.
+    public static func remove(_ id: String, in directory: String) throws {
+        try change(in: directory) { entries in
+            let kept = entries.filter { $0.id != id }
+            guard kept.count < entries.count else {
+                throw Failure(.notFound, "no such token", at: id, hint: "dunesea token list shows them")
+            }
+            entries = kept
+        }
+    }
+
+    private static func change(in directory: String, _ change: (inout [Entry]) throws -> Void) throws {
+        do {
+            _ = try Store.prepare(directory)
+            let home = "\(directory)/dunesea"
+            let lock = try File("\(home)/tokens.lock", O_RDWR | O_CREAT)
+            guard lock.lock(waiting: true) else { throw DiskError("cannot lock", lock.path) }
+            var tokens = try Tokens(in: directory)
+            try change(&tokens.entries)
+            let temporary = "\(home)/tokens.new"
+            let file = try File(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+            try Array(tokens.entries.map(\.line).joined().utf8).withUnsafeBytes { try file.write($0, at: 0) }
+            // Made by root, read by the server's user.
+            let owner = try File(home, O_RDONLY | O_DIRECTORY).status()
+            file.give(to: owner)
+            lock.give(to: owner)
+            try file.sync()
+            try Directory.rename(temporary, path(in: directory))
+            try Directory.sync(home)
+        } catch let error as DiskError {
+            throw error.failure
+        }
+    }
+
+    private static func timestamp() -> String {
+        var now = time(nil)
+        var parts = tm()
+        gmtime_r(&now, &parts)
+        var text = [CChar](repeating: 0, count: 32)
+        strftime(&text, text.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
+        return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init), as: UTF8.self)
+    }
+}
+
+/// The tokens as the server sees them: read again when the file is another.
+final class Doorkeeper: Sendable {
+    private struct Seen {
+        var tokens = Tokens()
+        var file: [Int] = []
+    }
+
+    private let directory: String
+    private let seen: Mutex<Seen>
+
+    /// Blocks.
+    init(directory: String) throws {
+        self.directory = directory
+        seen = Mutex(Seen())
+        _ = try current()
+    }
+
+    /// Blocks. A file that cannot be read or understood is an error for everybody, never an open door.
+    func current() throws -> Tokens {
+        var status = stat()
+        let there = stat(Tokens.path(in: directory), &status) == 0
+        let file =
+            there
+            ? [Int(status.st_ino), Int(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec] : []
+        return try seen.withLock { seen in
+            if seen.file != file {
+                seen.tokens = try Tokens(in: directory)
+                seen.file = file
+            }
+            return seen.tokens
+        }
+    }
+}

@@ -1,0 +1,294 @@
+import Envelope
+import Glibc
+import HTTPTypes
+import NIOCore
+import OpenSSL
+import Plumbing
+import Synchronization
+
+/// A blob on its way: bytes in order, each piece written before it is acknowledged.
+///
+/// One request at a time may append. Whoever asks for the offset, appends, or finishes takes the upload over, and the request
+/// that had it gets a refusal: a client that lost its connection does not have to wait until the server notices.
+final class Upload: Sendable {
+    let id: String
+    private let path: String
+    private unowned let shelf: Shelf
+    private let ground: Ground
+    private let turn = Turnstile()
+    private let state: Mutex<State>
+
+    private struct State {
+        /// Open for as long as the upload lives, so that no write error goes unheard; nil until it is used.
+        var file: File?
+        var offset: UInt64 = 0
+        /// Of the bytes up to `hashed`; behind `offset` after a restart, until the upload is finished.
+        var digest: Digest?
+        var hashed: UInt64 = 0
+        /// Counts who took it over.
+        var holder: UInt64 = 0
+        var touched: Int64
+        var gone = false
+    }
+
+    /// Who appends.
+    struct Hold { fileprivate let number: UInt64 }
+
+    static let window: UInt64 = 8 << 20
+
+    static func isID(_ name: String) -> Bool { name.isHex(bytes: 16) }
+
+    init(_ id: String, at path: String, on shelf: Shelf, _ ground: Ground) {
+        self.id = id
+        self.path = path
+        self.shelf = shelf
+        self.ground = ground
+        state = Mutex(State(touched: Upload.now))
+    }
+
+    /// One that an earlier server left. Blocks.
+    convenience init(resuming id: String, at path: String, on shelf: Shelf, _ ground: Ground) throws {
+        self.init(id, at: path, on: shelf, ground)
+        let status = try File(path, O_RDONLY).status()
+        state.withLock {
+            $0.offset = UInt64(clamping: status.st_size)
+            // The file's own clock: a restart must not make it young again.
+            $0.touched = Upload.now - max(0, Int64(time(nil)) - Int64(status.st_mtim.tv_sec))
+        }
+    }
+
+    private static var now: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &time)
+        return Int64(time.tv_sec)
+    }
+
+    /// What the server has, and keeps when it is killed.
+    var offset: UInt64 { state.withLock { $0.offset } }
+
+    /// Seconds since something was appended.
+    var idle: Int64 { state.withLock { Upload.now - $0.touched } }
+
+    func create() async throws {
+        try await turn.pass { _ = try await opened(O_CREAT | O_EXCL) }
+    }
+}
+
+// MARK: - Appending
+
+extension Upload {
+    /// Takes it over, to learn the offset.
+    func acknowledged() async throws -> UInt64 {
+        try await turn.pass {
+            _ = try hold()
+            return offset
+        }
+    }
+
+    /// Takes it over, to append at `start`.
+    ///
+    /// - Parameter announced: how many bytes, if the client says so.
+    func take(at start: UInt64, announced: UInt64?) async throws -> Hold {
+        let (held, refusal): (Hold, Refusal?) = try await turn.pass {
+            let held = try hold()
+            guard start == offset else { throw wrongOffset("the upload is at byte \(offset), not \(start)") }
+            do {
+                try checkRoom(for: announced ?? 0)
+                try shelf.checkRoom(for: announced ?? 0)
+                return (held, nil)
+            } catch let refusal as Refusal {
+                return (held, refusal)
+            }
+        }
+        if let refusal {
+            try await abandon()
+            throw refusal
+        }
+        return held
+    }
+
+    private func hold() throws -> Hold {
+        try state.withLock { state in
+            guard !state.gone else { throw Refusal(.notFound, "no such unfinished upload") }
+            state.holder += 1
+            return Hold(number: state.holder)
+        }
+    }
+
+    private func wrongOffset(_ what: String) -> Refusal {
+        Refusal(
+            .conflict, what, hint: "go on from Upload-Offset",
+            headers: [.uploadOffset: "\(offset)"])
+    }
+
+    private func checkRoom(for bytes: UInt64) throws {
+        guard let limit = ground.limits.uploadBytes else { return }
+        let (sum, overflow) = offset.addingReportingOverflow(bytes)
+        guard !overflow, sum <= limit else {
+            throw Refusal(
+                .insufficientStorage, "an upload here may have \(limit) bytes at most",
+                hint: "the operator of the store can allow more")
+        }
+    }
+
+    /// Appends. A fault of the disk, of the room or of the bytes ends the upload.
+    func append(_ bytes: ByteBuffer, holding held: Hold) async throws {
+        try await turn.pass {
+            guard state.withLock({ $0.holder == held.number && !$0.gone }) else {
+                throw wrongOffset("another request has taken the upload over")
+            }
+            do {
+                let count = UInt64(bytes.readableBytes)
+                try checkRoom(for: count)
+                try shelf.reserve(count)
+                let start = offset
+                do {
+                    let file = try await opened()
+                    try await ground.onDisk { try self.write(bytes, to: file) }
+                } catch {
+                    if offset == start { shelf.release(count) }
+                    throw error
+                }
+            } catch {
+                try? await remove()
+                throw error
+            }
+        }
+    }
+
+    private func opened(_ flags: Int32 = 0) async throws -> File {
+        if let file = state.withLock({ $0.file }) { return file }
+        let path = path
+        let file = try await ground.onDisk { try File(path, O_RDWR | flags) }
+        state.withLock { $0.file = file }
+        return file
+    }
+
+    private func write(_ bytes: ByteBuffer, to file: File) throws {
+        let (start, known) = try state.withLock { state in
+            // One that starts here is hashed as it comes; one from before a restart when it is finished.
+            if state.offset == 0 { state.digest = try Digest(.sha256) }
+            return (state.offset, state.hashed == state.offset ? state.digest : nil)
+        }
+        try bytes.withUnsafeReadableBytes {
+            try file.write($0, at: start)
+            known?.update($0)
+        }
+        let end = start + UInt64(bytes.readableBytes)
+        state.withLock {
+            $0.offset = end
+            if known != nil { $0.hashed = end }
+            $0.touched = Upload.now
+        }
+        if start < UInt64(Envelope.headerLength), end >= UInt64(Envelope.headerLength) {
+            try checkHeader(of: file)
+        }
+        let windows = (start / Upload.window)..<(end / Upload.window)
+        for window in windows {
+            try file.writeBack(from: window * Upload.window, to: (window + 1) * Upload.window)
+        }
+    }
+
+    private func checkHeader(of file: File) throws {
+        do {
+            let header = try file.read(at: 0, count: Envelope.headerLength)
+            try Envelope.Header(parsing: header, at: "upload").require(.blob, at: "upload")
+        } catch let failure as Failure {
+            throw Refusal(failure)
+        }
+    }
+}
+
+// MARK: - Ending
+
+extension Upload {
+    /// Makes it the blob `address`, if it has that digest and `length` bytes of a sealed stream. Ends the upload, except
+    /// where bytes are missing.
+    ///
+    /// - Returns: false where the blob was there already.
+    func finish(length: UInt64, address: Address) async throws -> Bool {
+        try await turn.pass {
+            _ = try hold()
+            guard offset == length else {
+                throw wrongOffset("the upload has \(offset) bytes, not \(length)")
+            }
+            do {
+                let file = try await opened()
+                try await ground.onDisk { try self.checkEnvelope(of: file) }
+                while try await ground.onDisk({ try self.hashMore(of: file) }) {}
+                let digest = state.withLock { $0.digest?.finish() }
+                guard digest == address.description else {
+                    throw Refusal(
+                        .unprocessableContent,
+                        "the bytes have the SHA-256 \(digest ?? "of nothing"), not \(address)",
+                        hint: "send the blob again")
+                }
+                try await ground.onDisk { try file.sync() }
+                let new = try await shelf.keep(path, length: length, as: address)
+                end(bytes: new ? 0 : length)
+                return new
+            } catch {
+                try? await remove()
+                throw error
+            }
+        }
+    }
+
+    private func checkEnvelope(of file: File) throws {
+        try checkHeader(of: file)
+        let trailer = UInt64(Envelope.trailerLength)
+        guard offset >= UInt64(Envelope.minimumLength) else {
+            throw Refusal(.unprocessableContent, "\(offset) bytes are too short for a sealed stream")
+        }
+        do {
+            try Envelope.check(
+                tail: file.read(at: offset - trailer, count: Envelope.trailerLength), length: offset,
+                at: "upload")
+        } catch let failure as Failure {
+            throw Refusal(failure)
+        }
+    }
+
+    /// Hashes the next window of what was there before a restart; false when nothing is left. In steps, so that a disk
+    /// thread is never taken for long, and a client that asks again finds the work done so far.
+    private func hashMore(of file: File) throws -> Bool {
+        let (digest, start, end) = try state.withLock { state in
+            if state.digest == nil { state.digest = try Digest(.sha256) }
+            return (state.digest, state.hashed, min(state.offset, state.hashed + Upload.window))
+        }
+        guard let digest, start < end else { return false }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4096)
+        defer { buffer.deallocate() }
+        var at = start
+        while at < end {
+            let count = try file.read(
+                into: .init(rebasing: buffer.prefix(Int(clamping: end - at))), at: at)
+            guard count > 0 else { throw DiskError("shorter than it was", path, code: EIO) }
+            digest.update(.init(rebasing: buffer.prefix(count)))
+            at += UInt64(count)
+        }
+        state.withLock { $0.hashed = end }
+        return true
+    }
+
+    /// Removes it with its bytes.
+    func abandon() async throws {
+        try await turn.pass { try await remove() }
+    }
+
+    private func remove() async throws {
+        guard !state.withLock({ $0.gone }) else { return }
+        end(bytes: offset)
+        let path = path
+        try await ground.onDisk { try Directory.remove(path) }
+    }
+
+    private func end(bytes: UInt64) {
+        state.withLock { state in
+            state.gone = true
+            state.file = nil
+        }
+        shelf.release(bytes)
+        shelf.forget(self)
+    }
+}

@@ -1,0 +1,231 @@
+import ArgumentParser
+import Dispatch
+import DuneSea
+import Glibc
+import Plumbing
+import Tool
+
+@main
+struct Dunesea: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "dunesea", abstract: "Keeps sealed backups for other machines.", version: version,
+        subcommands: [Serve.self, Token.self, Check.self])
+}
+
+struct Place: ParsableArguments {
+    @Option(help: "The directory that holds the store.")
+    var dir = "/var/lib/dunesea"
+}
+
+struct Serve: Tool {
+    static let configuration = CommandConfiguration(abstract: "Serve a directory.")
+
+    @OptionGroup var place: Place
+
+    @Option(help: "Where to listen, HOST:PORT.")
+    var listen = "127.0.0.1:8443"
+
+    @Option(help: "The certificate chain, PEM.")
+    var tlsCert: String?
+
+    @Option(help: "The certificate's key, PEM.")
+    var tlsKey: String?
+
+    @Flag(help: "Without TLS, listen on other addresses than loopback too.")
+    var insecure = false
+
+    @Option(help: "Where to show metrics, HOST:PORT.")
+    var metrics: String?
+
+    @Option(help: "The most bytes of a domain, such as 500G.")
+    var domainBytes: Size?
+
+    @Option(help: "The most bytes of an upload.")
+    var uploadBytes: Size?
+
+    @Option(help: "The most unfinished uploads of a domain.")
+    var uploads = 8
+
+    @Option(help: "Remove an unfinished upload after this time without a byte, such as 90m.")
+    var uploadAge = Span(seconds: 24 * 3600)
+
+    @Option(help: "The most connections.")
+    var connections = 64
+
+    @Option(help: "Cut a client that does not move for this time.")
+    var patience = Span(seconds: 30)
+
+    func run() throws {
+        let endpoint = try self.endpoint(listen)
+        let tls = try tlsFiles()
+        guard tls != nil || endpoint.isLoopback || insecure else {
+            throw Failure(
+                .usage, "without TLS only a loopback address will do", at: listen,
+                hint: "give --tls-cert and --tls-key, or --insecure where something in front has TLS")
+        }
+        guard uploads > 0, connections > 0 else { throw Failure(.usage, "a limit of 0 lets nobody in") }
+        var limits = Limits()
+        limits.domainBytes = domainBytes?.bytes
+        limits.uploadBytes = uploadBytes?.bytes
+        limits.uploads = uploads
+        limits.uploadAge = uploadAge.seconds
+        limits.connections = connections
+        limits.patience = patience.seconds
+        allowOpenFiles()
+        let server = try Server(
+            directory: place.dir, limits: limits, listen: endpoint, metrics: metrics.map(self.endpoint),
+            tls: tls,
+            log: { say("dunesea: \($0)") })
+        try finish { try await server.run() }
+    }
+
+    /// As many as the system lets it have: each unfinished upload takes one.
+    private func allowOpenFiles() {
+        let openFiles = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        var limit = rlimit()
+        guard getrlimit(openFiles, &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(openFiles, &limit)
+    }
+
+    private func endpoint(_ text: String) throws -> Endpoint {
+        guard let endpoint = Endpoint(text) else { throw Failure(.usage, "no HOST:PORT", at: text) }
+        return endpoint
+    }
+
+    private func tlsFiles() throws -> Server.TLS? {
+        switch (tlsCert, tlsKey) {
+        case (nil, nil): return nil
+        case (let certificate?, let key?): return .init(certificate: certificate, key: key)
+        default: throw Failure(.usage, "--tls-cert and --tls-key go together")
+        }
+    }
+
+    /// Waits here, on the main thread, for what runs on others.
+    private func finish(_ work: @escaping @Sendable () async throws -> Void) throws {
+        let done = DispatchSemaphore(value: 0)
+        let outcome = Outcome()
+        Task {
+            do { try await work() } catch { outcome.error = error }
+            done.signal()
+        }
+        done.wait()
+        if let error = outcome.error { throw error }
+    }
+
+    /// Written before the signal, read after it.
+    private final class Outcome: @unchecked Sendable {
+        var error: (any Error)?
+    }
+}
+
+struct Token: Tool {
+    static let configuration = CommandConfiguration(
+        abstract: "Say who may do what.", subcommands: [Add.self, List.self, Remove.self])
+
+    struct Add: Tool {
+        static let configuration = CommandConfiguration(abstract: "Make a token, and print it this once.")
+
+        @OptionGroup var place: Place
+
+        @Flag(help: "It may store backups.")
+        var append = false
+
+        @Flag(help: "It may get backups.")
+        var read = false
+
+        @Argument(help: "The domain that it opens.")
+        var domain: String
+
+        func run() throws {
+            guard let domain = Domain(domain) else {
+                throw Failure(
+                    .usage, "no domain", at: domain,
+                    hint: "it has 1 to 253 of a-z 0-9 . _ -, and does not start with a dot")
+            }
+            guard append || read else { throw Failure(.usage, "say --append, --read, or both") }
+            var rights: Tokens.Rights = []
+            if append { rights.insert(.append) }
+            if read { rights.insert(.read) }
+            print(try Tokens.add(domain, rights, in: place.dir))
+        }
+    }
+
+    struct List: Tool {
+        static let configuration = CommandConfiguration(
+            abstract: "List the tokens: id, domain, rights, date.")
+
+        @OptionGroup var place: Place
+
+        func run() throws {
+            for token in try Tokens(in: place.dir).entries {
+                print("\(token.id) \(token.domain) \(token.rights) \(token.created)")
+            }
+        }
+    }
+
+    struct Remove: Tool {
+        static let configuration = CommandConfiguration(abstract: "Take a token's rights away.")
+
+        @OptionGroup var place: Place
+
+        @Argument(help: "As list shows it.")
+        var id: String
+
+        func run() throws {
+            try Tokens.remove(id, in: place.dir)
+        }
+    }
+}
+
+struct Check: Tool {
+    static let configuration = CommandConfiguration(abstract: "Verify every blob against its address.")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        var check = DuneSea.Check(directory: place.dir) { say("dunesea: \($0)") }
+        try check.run()
+        print("\(check.blobs) blobs, \(check.bytes) bytes, \(check.backups) backups, \(check.faults) faults")
+        guard check.faults == 0 else {
+            throw Failure(
+                .badData, "faults found", at: place.dir,
+                hint:
+                    "bring the named files back from another copy of the store; what stays damaged ends its chain"
+            )
+        }
+    }
+}
+
+/// A count of bytes with a binary unit: `4096`, `64K`, `500G`.
+struct Size: ExpressibleByArgument {
+    let bytes: UInt64
+
+    init?(argument: String) {
+        let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
+        let unit = argument.last.flatMap { units[$0] }
+        guard let count = UInt64(unit == nil ? argument[...] : argument.dropLast()) else { return nil }
+        let (bytes, overflow) = count.multipliedReportingOverflow(by: unit ?? 1)
+        guard !overflow, bytes > 0 else { return nil }
+        self.bytes = bytes
+    }
+}
+
+/// A time: `90s`, `15m`, `24h`, `7d`.
+struct Span: ExpressibleByArgument {
+    let seconds: Int64
+
+    init(seconds: Int64) { self.seconds = seconds }
+
+    init?(argument: String) {
+        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
+        guard let unit = argument.last.flatMap({ units[$0] }), let count = Int64(argument.dropLast()),
+            count > 0, count < 1_000_000
+        else { return nil }
+        seconds = count * unit
+    }
+
+    var defaultValueDescription: String {
+        seconds % 3600 == 0 ? "\(seconds / 3600)h" : "\(seconds)s"
+    }
+}

@@ -1,0 +1,135 @@
+import Envelope
+import Glibc
+import Plumbing
+import Testing
+
+@testable import DuneSea
+
+@Suite struct StoreTests {
+    let place: Place
+
+    init() throws { place = try Place() }
+
+    @Test func askingMakesNothing() async throws {
+        let store = try place.open()
+        #expect(store.shelf(pod).last == nil)
+        #expect(try Directory.names("\(place.directory)/escapepod").isEmpty)
+    }
+
+    @Test func oneServerADirectory() throws {
+        let store = try place.open()
+        #expect(throws: Failure.self) { try place.open() }
+        withExtendedLifetime(store) {}
+    }
+
+    @Test func theHeadMovesByCompareAndSwap() async throws {
+        let shelf = try place.open().shelf(pod)
+        let first = try await shelf.store(sealed(.blob, 10, filler: 1))
+        let second = try await shelf.store(sealed(.blob, 10, filler: 2))
+        let third = try await shelf.store(sealed(.blob, 10, filler: 3))
+        let missing = try address(of: [1])
+        let document = sealed(.metadata, 300)
+
+        #expect(
+            await refusal { _ = try await shelf.advance(to: first, following: second, document: document) }
+                == 409)
+        #expect(
+            await refusal { _ = try await shelf.advance(to: missing, following: nil, document: document) }
+                == 424)
+        #expect(try await shelf.advance(to: first, following: nil, document: document))
+        // A lost answer.
+        #expect(try await shelf.advance(to: first, following: nil, document: document) == false)
+        #expect(
+            await refusal {
+                _ = try await shelf.advance(to: first, following: nil, document: sealed(.metadata, 301))
+            } == 409)
+        #expect(
+            await refusal { _ = try await shelf.advance(to: second, following: nil, document: document) }
+                == 409)
+        #expect(try await shelf.advance(to: second, following: first, document: document))
+        // Not twice in one history.
+        #expect(
+            await refusal { _ = try await shelf.advance(to: first, following: second, document: document) }
+                == 409)
+        #expect(try await shelf.advance(to: third, following: second, document: document))
+
+        #expect(shelf.last == third)
+        #expect(shelf.next(after: nil) == first)
+        #expect(shelf.next(after: first) == second)
+        #expect(shelf.next(after: third) == nil)
+        #expect(shelf.next(after: missing) == nil)
+        #expect(
+            try Directory.names(place.metadata).sorted() == [
+                "0000000001-\(first)", "0000000002-\(second)", "0000000003-\(third)",
+            ])
+    }
+
+    @Test func ofManyOneWins() async throws {
+        let shelf = try place.open().shelf(pod)
+        var blobs: [Address] = []
+        for filler in 0..<20 { blobs.append(try await shelf.store(sealed(.blob, 10, filler: UInt8(filler)))) }
+        let wins = await withTaskGroup(of: Bool.self) { group in
+            for blob in blobs {
+                group.addTask {
+                    (try? await shelf.advance(to: blob, following: nil, document: sealed(.metadata, 10)))
+                        ?? false
+                }
+            }
+            return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+        }
+        #expect(wins == 1)
+        #expect(shelf.backups == 1)
+    }
+
+    @Test func asItWasAfterARestart() async throws {
+        let blob = sealed(.blob, 100_000)
+        let kept = sealed(.blob, 50)
+        let document = sealed(.metadata, 300)
+        let id: String
+        let first: Address
+        do {
+            let shelf = try place.open().shelf(pod)
+            first = try await shelf.store(kept)
+            _ = try await shelf.advance(to: first, following: nil, document: document)
+            let upload = try await shelf.open()
+            try await upload.append(blob[..<70_000])
+            id = upload.id
+        }
+        let half = try File("\(place.unfinished)/metadata", O_WRONLY | O_CREAT)
+        try document.dropLast(9).withUnsafeBytes { try half.write($0, at: 0) }
+
+        let shelf = try place.open().shelf(pod)
+        #expect(shelf.last == first)
+        #expect(try await shelf.document(of: first) == document)
+        #expect(shelf.used == UInt64(kept.count + document.count + 70_000))
+        #expect(try Directory.names(place.unfinished) == [id])
+        let upload = try shelf.upload(id)
+        #expect(try await upload.acknowledged() == 70_000)
+        try await upload.append(blob[70_000...])
+        #expect(try await upload.finish(length: UInt64(blob.count), address: address(of: blob)))
+        #expect(shelf.used == UInt64(kept.count + document.count + blob.count))
+    }
+
+    @Test func checkFindsWhatIsWrong() async throws {
+        func faults() throws -> [String] {
+            var lines: [String] = []
+            var check = Check(directory: place.directory) { lines.append($0) }
+            try check.run()
+            #expect(check.faults == lines.count)
+            return lines
+        }
+        let store = try place.open()
+        let shelf = store.shelf(pod)
+        let first = try await shelf.store(sealed(.blob, 50_000, filler: 1))
+        let second = try await shelf.store(sealed(.blob, 50_000, filler: 2))
+        _ = try await shelf.advance(to: first, following: nil, document: sealed(.metadata, 300))
+        #expect(try faults() == [])
+
+        let file = try File(shelf.path(ofBlob: second), O_RDWR)
+        try [9].withUnsafeBytes { try file.write(.init(rebasing: $0.prefix(1)), at: 30_000) }
+        #expect(try faults().count == 1)
+        #expect(try faults().first?.contains(second.description) == true)
+        try Directory.remove(shelf.path(ofBlob: first))
+        #expect(try faults().contains { $0.hasPrefix("its blob is missing") })
+    }
+}
