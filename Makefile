@@ -15,14 +15,16 @@ RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev pkg-config
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_SHOW := attr e2fsprogs
-NEEDED_TO_TEST := acl age attr bats dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
+NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
 	openssl patchelf python3 shellcheck strace time xxd
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
 SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
+FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
+	dunesea/Package.swift
 
-.PHONY: build demo test check bench format install clean needs-build needs-demo needs-test needs-bench
+.PHONY: build demo test dunesea test-dunesea check bench format install clean needs-build needs-demo needs-test needs-bench
 
 build: needs-build
 	$(SWIFT) build -c release
@@ -33,8 +35,16 @@ demo: build needs-demo
 test: needs-test
 	Tests/run
 
+# The server is a package of its own: SwiftNIO takes minutes to build.
+dunesea:
+	$(SWIFT) build --package-path dunesea -c release
+
+test-dunesea: needs-test
+	$(SWIFT) test --package-path dunesea
+	bats dunesea/Tests/cli
+
 check: needs-test
-	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
+	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
 	mandoc -T lint -W warning man/*.[1578]
@@ -43,7 +53,7 @@ bench: build needs-bench
 	EP_BIN="$(CURDIR)/.build/release" Tests/bench
 
 format:
-	$(SWIFT) format --in-place --recursive Sources Tests Package.swift
+	$(SWIFT) format --in-place --recursive $(FORMATTED)
 
 install: build needs-test
 	install -d "$(BIN)" "$(LIB)" $(foreach section,1 5 7,"$(MAN)/man$(section)")

@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
 # The real server over loopback, driven with curl.
 
-load helper
+load ../../../Tests/cli/helper
 
-PATH="${DUNESEA_BIN:-$repo/dunesea/.build/debug}:$PATH"
+PATH="${DUNESEA_BIN:-$EP_REPO/dunesea/.build/debug}:$PATH"
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
@@ -113,7 +113,7 @@ eventually() {
     serve
     sealed 1 5000 > blob
     sealed 2 300 > document
-    awk '/^\.Bd -literal/ { on = 1; next } /^\.Ed/ { on = 0 } on' "$repo/man/dunesea-protocol.7" > session
+    awk '/^\.Bd -literal/ { on = 1; next } /^\.Ed/ { on = 0 } on' "$EP_REPO/man/dunesea-protocol.7" > session
     [[ $(grep -c curl session) -ge 12 ]]
     store=$store bash -euo pipefail session > out
     grep -qi '^Upload-Offset: 100' out
@@ -129,7 +129,7 @@ eventually() {
     for command in serve "token add" "token list" "token remove" check; do
         dunesea $command --help | grep -oE -- '--[a-z-]+' | grep -vxE -- '--(help|version)' | sort -u > options
         [[ -s options ]]
-        while read -r option; do grep -qF -- "Fl -${option#--}" "$repo/man/dunesea.8"; done < options
+        while read -r option; do grep -qF -- "Fl -${option#--}" "$EP_REPO/man/dunesea.8"; done < options
     done
 }
 
