@@ -53,29 +53,44 @@ public enum Envelope {
     public enum Kind: String, CaseIterable, Sendable {
         case blob
         case metadata
+        /// A backup's key, sealed under a passphrase.
+        case key
 
-        fileprivate var code: UInt8 { self == .blob ? 1 : 2 }
+        fileprivate var code: UInt8 {
+            switch self {
+            case .blob: 1
+            case .metadata: 2
+            case .key: 3
+            }
+        }
     }
 
     /// The 64 bytes in front, which also are the context of the key derivation.
     public struct Header: Equatable, Sendable {
         public static let keyIDLength = 16
+        public static let parametersLength = 32
         private static let magic = Array("EPODSEAL".utf8)
 
         public let kind: Kind
-        /// Which key the stream is sealed with, 16 bytes.
+        /// Which key the stream is sealed with, or, in one of kind key, which key is inside; 16 bytes.
         public let keyID: [UInt8]
+        /// How a passphrase becomes a key, in a stream of kind key; else zero. 32 bytes.
+        public let parameters: [UInt8]
 
-        public init(kind: Kind, keyID: [UInt8]) {
-            precondition(keyID.count == Header.keyIDLength)
+        public init(
+            kind: Kind, keyID: [UInt8],
+            parameters: [UInt8] = .init(repeating: 0, count: Header.parametersLength)
+        ) {
+            precondition(keyID.count == Header.keyIDLength && parameters.count == Header.parametersLength)
             self.kind = kind
             self.keyID = keyID
+            self.parameters = parameters
         }
 
         /// Version 1, suite 1, no compression: the only ones there are.
         public var bytes: [UInt8] {
             Header.magic + [1, 1, kind.code, 0] + [UInt8](repeating: 0, count: 4) + keyID
-                + [UInt8](repeating: 0, count: 32)
+                + parameters
         }
 
         /// - Parameter bytes: the first `headerLength` bytes of a stream, or all of a shorter one.
@@ -101,13 +116,14 @@ public enum Envelope {
                 throw refuse("kind \(bytes[10]) is unknown", hint: newer)
             }
             guard bytes[11] == 0 else { throw refuse("compression \(bytes[11]) is unknown", hint: newer) }
-            for index in Array(12..<16) + Array(32..<64) where bytes[index] != 0 {
+            let reserved = Array(12..<16) + (kind == .key ? [] : Array(32..<64))
+            for index in reserved where bytes[index] != 0 {
                 throw refuse("reserved byte \(index) of the header is \(bytes[index]), not zero", hint: newer)
             }
-            self.init(kind: kind, keyID: Array(bytes[16..<32]))
+            self.init(kind: kind, keyID: Array(bytes[16..<32]), parameters: Array(bytes[32..<64]))
         }
 
-        /// - Throws: `badData` where the stream is of the other kind.
+        /// - Throws: `badData` where the stream is of another kind.
         public func require(_ expected: Kind, at place: String) throws {
             guard kind == expected else {
                 throw Failure(.badData, "this is sealed \(kind), not \(expected)", at: place)
