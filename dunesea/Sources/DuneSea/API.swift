@@ -42,6 +42,7 @@ public struct API: HTTPResponder {
             response = answer(
                 Refusal(.internalServerError, "the server is at fault", hint: "its log says more"))
         }
+        response.headers[.duneSea] = "1"
         let status = response.status.code
         if response.status == .noContent { response.headers[.contentLength] = nil }
         // Whoever is refused may still be sending: let it read why, then part.
