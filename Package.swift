@@ -59,7 +59,10 @@ let package = Package(
             ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
         library(
             "StoreArguments",
-            ["Plumbing", "Storage", "Tool", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            [
+                "Plumbing", "Storage", "Tool",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
 
         tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
         tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),

@@ -132,7 +132,8 @@ final class DuneSeaStore: Store {
             }
             if answer.status == 404 {
                 throw Failure(
-                    .notFound, "no blob \(blob)", at: place(domain), hint: "ep-fetch list shows what there is")
+                    .notFound, "no blob \(blob)", at: place(domain), hint: "ep-fetch list shows what there is"
+                )
             }
             guard answer.status == 200 || answer.status == 206 else { throw refusal(answer, of: domain) }
         }
@@ -142,7 +143,8 @@ final class DuneSeaStore: Store {
     private func check(_ answer: HTTP.Answer, isFrom start: UInt64, of domain: Domain) throws {
         guard answer.headers["content-length"] != nil else { throw foreign("it gave no length", of: domain) }
         guard start > 0 else { return }
-        guard answer.status == 206, answer.headers["content-range"]?.hasPrefix("bytes \(start)-") == true else {
+        guard answer.status == 206, answer.headers["content-range"]?.hasPrefix("bytes \(start)-") == true
+        else {
             throw foreign("it does not go on at byte \(start)", of: domain)
         }
     }

@@ -136,7 +136,8 @@ final class HTTP: @unchecked Sendable {
         let code = curl.pointee.easy_perform(handle)
         if let failure = transfer.failure { throw failure }
         guard code == CURLE_OK else {
-            throw failure(code, String(cString: message), stalledFor: transfer.hasStalled ? transfer.stall : nil)
+            throw failure(
+                code, String(cString: message), stalledFor: transfer.hasStalled ? transfer.stall : nil)
         }
         return transfer.answer
     }
@@ -170,7 +171,8 @@ final class HTTP: @unchecked Sendable {
         default:
             return Interruption(
                 failure: Failure(
-                    .unavailable, stall.map { "nothing moved for \(Int($0.rounded(.up))) s" } ?? what, at: base))
+                    .unavailable, stall.map { "nothing moved for \(Int($0.rounded(.up))) s" } ?? what,
+                    at: base))
         }
     }
 

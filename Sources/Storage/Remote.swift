@@ -94,7 +94,8 @@ final class Patience {
         guard monotonicSeconds() + seconds < deadline else {
             throw Failure(
                 failure.status, failure.what, at: place,
-                hint: failure.hint ?? "given up after \(Int(remote.patience)) s; run it again when the server is back")
+                hint: failure.hint
+                    ?? "given up after \(Int(remote.patience)) s; run it again when the server is back")
         }
         remote.notify("\(failure.what): \(place): trying again in \(Int(seconds.rounded(.up))) s")
         usleep(UInt32(seconds * 1_000_000))

@@ -2,7 +2,7 @@ import Envelope
 public import JSON
 public import Plumbing
 
-/// A store's driver: the five functions of the storage API, `escapepod-storage(7)`.
+/// A store's driver: the functions of the storage API, `escapepod-storage(7)`.
 ///
 /// A driver carries sealed bytes and has no key. It need not check a stream: whoever calls it comes through the
 /// functions of the extension below, which hold the checks that are the same for every store. Every function may
