@@ -12,6 +12,18 @@ extension String {
         utf8.count == 2 * bytes
             && utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
+
+    /// Whether this may name a system that is backed up: 1 to 253 characters of `a-z 0-9 . _ -`, the first one no dot,
+    /// and so safe as the name of a directory.
+    public var isDomain: Bool {
+        (1...253).contains(utf8.count) && utf8.first != UInt8(ascii: ".")
+            && utf8.allSatisfy {
+                switch Unicode.Scalar($0) {
+                case "a"..."z", "0"..."9", ".", "_", "-": true
+                default: false
+                }
+            }
+    }
 }
 
 extension Collection<UInt8> {
