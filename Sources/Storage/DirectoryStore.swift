@@ -6,8 +6,6 @@ import Plumbing
 /// `escapepod/<domain>/metadata/<10-digit number>-<address>`; `escapepod-storage(7)` has the layout and its rules.
 struct DirectoryStore: Store {
     private static let folder = "escapepod"
-    /// A sealed document of 1 MiB.
-    static let metadataLimit = Int(Envelope.sealedLength(of: 1 << 20))
 
     private let root: Directory
     private let url: StoreURL
@@ -53,7 +51,7 @@ struct DirectoryStore: Store {
             let history = try History(in: directory)
             let newest = try history.last()
             if let newest, newest.blob == blob,
-                try directory.read(newest.name, limit: Self.metadataLimit) == metadata
+                try directory.read(newest.name, limit: Envelope.maximumSealedDocumentLength) == metadata
             {
                 // The same as before: the answer was lost, perhaps with the sync in front of it.
                 return try directory.sync()
@@ -122,7 +120,9 @@ struct DirectoryStore: Store {
     }
 
     private func backup(_ entry: History.Entry, in directory: Directory) throws -> Backup {
-        Backup(blob: entry.blob, metadata: try directory.read(entry.name, limit: Self.metadataLimit))
+        Backup(
+            blob: entry.blob,
+            metadata: try directory.read(entry.name, limit: Envelope.maximumSealedDocumentLength))
     }
 
     // MARK: Places and failures

@@ -57,7 +57,7 @@ struct Metadata: ParsableCommand {
         let (blob, head) = (try Address(blob), follows == "none" ? nil : try Address(follows))
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
-        let metadata = try input.readAll(limit: Int(Envelope.sealedLength(of: 1 << 20)))
+        let metadata = try input.readAll(limit: Envelope.maximumSealedDocumentLength)
         try withStore(at: url, for: .writing) {
             try $0.storeMetadata(metadata, of: domain, for: blob, following: head, from: input.name)
         }

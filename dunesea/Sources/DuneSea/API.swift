@@ -316,16 +316,15 @@ extension API {
             throw Refusal(.badRequest, "?follows=SHA256 has to say which head this one follows, or none")
         }
         let head = follows == "none" ? nil : try parse(follows)
-        let tooLong = Refusal(
-            .contentTooLarge, "a sealed metadata document has \(Shelf.longestDocument) bytes at most")
-        if let announced = request.headers[.contentLength].flatMap(number), announced > Shelf.longestDocument
-        {
+        let limit = Envelope.maximumSealedDocumentLength
+        let tooLong = Refusal(.contentTooLarge, "a sealed metadata document has \(limit) bytes at most")
+        if let announced = request.headers[.contentLength].flatMap(number), announced > limit {
             throw tooLong
         }
         try await context.goOn(request)
         var document: [UInt8] = []
         for try await part in request.body {
-            guard document.count + part.readableBytes <= Int(Shelf.longestDocument) else { throw tooLong }
+            guard document.count + part.readableBytes <= limit else { throw tooLong }
             document.append(contentsOf: part.readableBytesView)
         }
         do {

@@ -259,12 +259,10 @@ extension Shelf {
         let path = "\(metadata)/\(backup.fileName)"
         return try await ground.onDisk {
             let file = try File(path, O_RDONLY)
-            return try file.read(at: 0, count: Int(clamping: min(file.size(), Shelf.longestDocument)))
+            let length = Int(clamping: try file.size())
+            return try file.read(at: 0, count: min(length, Envelope.maximumSealedDocumentLength))
         }
     }
-
-    /// 1 MiB of plaintext, sealed.
-    static let longestDocument = Envelope.sealedLength(of: 1 << 20)
 
     /// Makes the backup of `blob` the head, if the head is still that of `follows`.
     ///
