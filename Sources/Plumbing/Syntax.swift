@@ -26,6 +26,14 @@ extension String {
     }
 }
 
+extension BinaryInteger {
+    /// The digits of a number that is not negative, with zeros in front up to `count`.
+    public func padded(to count: Int, radix: Int = 10) -> String {
+        let digits = String(self, radix: radix)
+        return String(repeating: "0", count: max(0, count - digits.utf8.count)) + digits
+    }
+}
+
 extension Collection<UInt8> {
     /// A UUID's 16 bytes as text, in lower case: `8-4-4-4-12` digits.
     public var uuid: String {

@@ -56,10 +56,9 @@ public struct Meter {
 
     private static func clock(_ seconds: Double) -> String {
         let whole = Int(min(seconds, 359_999))
-        let two = { (value: Int) in value < 10 ? "0\(value)" : "\(value)" }
-        let minutes = whole / 60
+        let (minutes, rest) = (whole / 60, (whole % 60).padded(to: 2))
         return minutes < 60
-            ? "\(minutes):\(two(whole % 60))" : "\(minutes / 60):\(two(minutes % 60)):\(two(whole % 60))"
+            ? "\(minutes):\(rest)" : "\(minutes / 60):\((minutes % 60).padded(to: 2)):\(rest)"
     }
 
     /// A count of bytes with a binary unit and one decimal.

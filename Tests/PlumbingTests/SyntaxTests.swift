@@ -14,4 +14,16 @@ import Testing
     func noDomain(_ text: String) {
         #expect(!text.isDomain)
     }
+
+    @Test(arguments: [
+        (0, 3, "000"), (42, 3, "042"), (999, 3, "999"), (1000, 3, "1000"),
+        (UInt64.max, 3, "18446744073709551615"),
+    ])
+    func padded(number: UInt64, count: Int, text: String) {
+        #expect(number.padded(to: count) == text)
+    }
+
+    @Test func paddedHexadecimal() {
+        #expect(UInt32(0x1b).padded(to: 4, radix: 16) == "001b")
+    }
 }

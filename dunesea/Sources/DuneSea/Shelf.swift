@@ -1,6 +1,7 @@
 import Envelope
 import Glibc
 import HTTPTypes
+import Plumbing
 import Synchronization
 
 /// One domain in a store: its blobs, its history, its unfinished uploads.
@@ -26,10 +27,7 @@ final class Shelf: Sendable {
         let number: UInt64
         let blob: Address
 
-        var fileName: String {
-            let digits = String(number)
-            return String(repeating: "0", count: max(0, 10 - digits.count)) + digits + "-\(blob)"
-        }
+        var fileName: String { "\(number.padded(to: 10))-\(blob)" }
 
         init(number: UInt64, blob: Address) {
             self.number = number
