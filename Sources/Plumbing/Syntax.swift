@@ -34,6 +34,20 @@ extension BinaryInteger {
     }
 }
 
+/// A count of bytes for a person, in the unit that suits it, with one decimal from 1 KiB on.
+public func readable(bytes: UInt64) -> String {
+    guard bytes >= 1024 else { return "\(bytes) bytes" }
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"]
+    func tenths(_ index: Int) -> UInt64 {
+        let unit = UInt64(1024) << (10 * index)
+        let (whole, rest) = bytes.quotientAndRemainder(dividingBy: unit)
+        return whole * 10 + (rest * 10 + unit / 2) / unit
+    }
+    var index = 0
+    while index < units.count - 1, tenths(index) >= 10240 { index += 1 }
+    return "\(tenths(index) / 10).\(tenths(index) % 10) \(units[index])"
+}
+
 extension Collection<UInt8> {
     /// A UUID's 16 bytes as text, in lower case: `8-4-4-4-12` digits.
     public var uuid: String {

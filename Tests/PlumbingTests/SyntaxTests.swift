@@ -26,4 +26,13 @@ import Testing
     @Test func paddedHexadecimal() {
         #expect(UInt32(0x1b).padded(to: 4, radix: 16) == "001b")
     }
+
+    @Test(arguments: [
+        (0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1075, "1.0 KiB"), (1076, "1.1 KiB"),
+        (1_048_575, "1.0 MiB"), (1_048_576, "1.0 MiB"), (1_610_612_736, "1.5 GiB"), (1 << 40, "1.0 TiB"),
+        (UInt64.max, "16384.0 PiB"),
+    ])
+    func sizes(bytes: UInt64, text: String) {
+        #expect(readable(bytes: bytes) == text)
+    }
 }
