@@ -139,6 +139,9 @@ final class HTTP: @unchecked Sendable {
             throw failure(
                 code, String(cString: message), stalledFor: transfer.hasStalled ? transfer.stall : nil)
         }
+        guard transfer.isHeadWhole else {
+            throw Interruption(failure: Failure(.unavailable, "the answer was cut in its head", at: base))
+        }
         return transfer.answer
     }
 

@@ -20,7 +20,7 @@ public struct Remote: Sendable {
     public init() {}
 
     /// The seconds for which nothing needs to move on a connection.
-    var stall: Double { min(30, patience) }
+    var stall: Double { min(30, patience / 4) }
 
     /// - Throws: `usage` where there is no token; `badData` where it cannot be one.
     func token(for place: String) throws -> String {

@@ -7,6 +7,8 @@ final class Transfer {
     /// Why one of the functions stopped the transfer.
     private(set) var failure: (any Error)?
     private(set) var hasStalled = false
+    /// libcurl takes a head that is cut between two lines for a whole one.
+    private(set) var isHeadWhole = false
     /// In seconds.
     let stall: Double
 
@@ -57,7 +59,10 @@ final class Transfer {
         if line.hasPrefix("HTTP/") {
             // There may have been an answer before this one: a proxy's, or one that says to go on.
             answer = HTTP.Answer()
+            isHeadWhole = false
             answer.status = line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+        } else if line.isEmpty {
+            isHeadWhole = true
         } else if let colon = line.firstIndex(of: ":") {
             answer.headers[line[..<colon].lowercased()] = String(line[line.index(after: colon)...]).trimmed
         }

@@ -290,19 +290,16 @@ extension Shelf {
         try await makeReady()
         return try await naming.pass {
             let head = state.withLock { $0.history.last }
-            if head?.address == blob {
-                guard try await self.document(of: blob) == document else {
-                    throw moved("this blob's backup is the head already, with another document")
-                }
-                return false
-            }
+            if head?.address == blob, try await self.document(of: blob) == document { return false }
             guard head?.address == follows else {
-                throw moved(
-                    "the head is \(head.map { "\($0.address)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")"
-                )
+                throw Refusal(
+                    .conflict,
+                    "the head is \(head.map { "\($0.address)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")",
+                    hint: "get the last metadata and plan again",
+                    headers: head.map { [.backupBlob: "\($0.address)"] } ?? [:])
             }
             guard state.withLock({ $0.position[blob] == nil }) else {
-                throw moved("this blob's backup is in the history already")
+                throw Refusal(.unprocessableContent, "this blob's backup is in the history already")
             }
             guard try await size(ofBlob: blob) != nil else {
                 throw Refusal(.failedDependency, "the blob is not in the store", hint: "store the blob first")
@@ -315,12 +312,6 @@ extension Shelf {
             }
             return true
         }
-    }
-
-    private func moved(_ what: String) -> Refusal {
-        Refusal(
-            .conflict, what, hint: "get the last metadata and plan again",
-            headers: last.map { [.backupBlob: "\($0)"] } ?? [:])
     }
 }
 
