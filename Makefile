@@ -14,9 +14,10 @@ RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser 
 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev pkg-config
 NEEDED_TO_RUN := btrfs-progs util-linux
+NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
-	openssl patchelf python3 shellcheck strace time xxd
+	openssl python3 shellcheck strace time xxd
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
 SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
@@ -24,7 +25,8 @@ SUITES := $(wildcard Tests/cli/*.bats)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
-.PHONY: build demo test dunesea test-dunesea check bench format install clean needs-build needs-demo needs-test needs-bench
+.PHONY: build demo test dunesea test-dunesea check bench format install clean needs-build needs-install needs-demo needs-test \
+	needs-bench
 
 build: needs-build
 	$(SWIFT) build -c release
@@ -55,7 +57,7 @@ bench: build needs-bench
 format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)
 
-install: build needs-test
+install: build needs-install
 	install -d "$(BIN)" "$(LIB)" $(foreach section,1 5 7,"$(MAN)/man$(section)")
 	install -m 0755 bin/escapepod "$(BIN)"
 	for tool in $(TOOLS); do \
@@ -72,10 +74,13 @@ clean:
 needs-build:
 	@Tests/needs $(NEEDED_TO_BUILD) $(NEEDED_TO_RUN)
 
+needs-install:
+	@Tests/needs $(NEEDED_TO_INSTALL)
+
 needs-demo:
 	@Tests/needs $(NEEDED_TO_SHOW)
 
-needs-test: needs-build
+needs-test: needs-build needs-install
 	@Tests/needs $(NEEDED_TO_TEST)
 
 needs-bench:

@@ -178,7 +178,7 @@ final class DuneSeaStore: Store {
     }
 
     private func document(_ path: String, of domain: Domain, none: String) throws -> Backup {
-        let answer = try persist("GET", path, of: domain, limit: DirectoryStore.metadataLimit)
+        let answer = try persist("GET", path, of: domain, limit: Envelope.maximumSealedDocumentLength)
         guard answer.status != 404 else { throw Failure(.notFound, none, at: place(domain)) }
         guard answer.status == 200 else { throw refusal(answer, of: domain) }
         guard let blob = answer.headers["backup-blob"].flatMap({ try? Address($0) }) else {
