@@ -24,7 +24,7 @@ SUITES := $(wildcard Tests/cli/*.bats)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
-.PHONY: build demo test dunesea test-dunesea check bench format install clean needs-build needs-demo needs-test needs-bench
+.PHONY: build demo test dunesea check bench format install clean needs-build needs-demo needs-test needs-bench
 
 build: needs-build
 	$(SWIFT) build -c release
@@ -36,16 +36,13 @@ test: needs-test
 	Tests/run
 
 # The server is a package of its own: SwiftNIO takes minutes to build.
-dunesea:
+dunesea: needs-build
 	$(SWIFT) build --package-path dunesea -c release
-
-test-dunesea: needs-test
-	$(SWIFT) test --package-path dunesea
-	bats dunesea/Tests/cli
 
 check: needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --explicit-target-dependency-import-check error
+	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
 	mandoc -T lint -W warning man/*.[1578]
 
