@@ -12,7 +12,7 @@ TOOLS := ep-snap ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
 RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser swift_Builtin_float swiftGlibc \
 	swiftSynchronization FoundationEssentials dispatch BlocksRuntime
 
-NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev pkg-config
+NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs
@@ -25,7 +25,7 @@ SUITES := $(wildcard Tests/cli/*.bats)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
-.PHONY: build demo test dunesea test-dunesea check bench format install clean needs-build needs-install needs-demo needs-test \
+.PHONY: build demo test dunesea check bench format install clean needs-build needs-install needs-demo needs-test \
 	needs-bench
 
 build: needs-build
@@ -38,16 +38,13 @@ test: needs-test
 	Tests/run
 
 # The server is a package of its own: SwiftNIO takes minutes to build.
-dunesea:
+dunesea: needs-build
 	$(SWIFT) build --package-path dunesea -c release
-
-test-dunesea: needs-test
-	$(SWIFT) test --package-path dunesea
-	bats dunesea/Tests/cli
 
 check: needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --explicit-target-dependency-import-check error
+	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
 	mandoc -T lint -W warning man/*.[1578]
 
