@@ -34,7 +34,7 @@ public enum Envelope {
     /// Checks that a stream of `length` bytes ends in its trailer.
     ///
     /// - Parameter tail: the last `trailerLength` bytes.
-    /// - Throws: `badData`: the stream is cut, or goes on behind its trailer.
+    /// - Throws: `badData`: the stream is cut, goes on behind its trailer, or is shorter than any.
     public static func check(tail: [UInt8], length: UInt64, at place: String) throws {
         guard tail.starts(with: trailerMagic) else {
             throw Failure(
@@ -46,6 +46,9 @@ public enum Envelope {
         guard said == length else {
             throw Failure(
                 .badData, "the trailer says \(said) bytes, but the sealed stream has \(length)", at: place)
+        }
+        guard length >= UInt64(minimumLength) else {
+            throw Failure(.badData, "the sealed stream is too short to be one: \(length) bytes", at: place)
         }
     }
 

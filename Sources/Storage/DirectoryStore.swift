@@ -1,5 +1,6 @@
 import Envelope
 import Glibc
+import OpenSSL
 import Plumbing
 
 /// A store in a directory or on a drive: `escapepod/<domain>/blobs/<address>` and
@@ -53,7 +54,7 @@ struct DirectoryStore: Store {
             let history = try History(in: directory)
             let newest = try history.last()
             if let newest, newest.blob == blob,
-                try directory.read(newest.name, limit: Self.metadataLimit) == metadata
+                try read(newest, in: directory) == metadata
             {
                 // The same as before: the answer was lost, perhaps with the sync in front of it.
                 return try directory.sync()
@@ -122,7 +123,34 @@ struct DirectoryStore: Store {
     }
 
     private func backup(_ entry: History.Entry, in directory: Directory) throws -> Backup {
-        Backup(blob: entry.blob, metadata: try directory.read(entry.name, limit: Self.metadataLimit))
+        Backup(blob: entry.blob, metadata: try read(entry, in: directory))
+    }
+
+    private func read(_ entry: History.Entry, in directory: Directory) throws -> [UInt8] {
+        try directory.read(entry.name, limit: Self.metadataLimit)
+    }
+
+    // MARK: Keys
+
+    func take(key: [UInt8], of domain: Domain) throws {
+        let home = try root.making(Self.folder).making(domain.description)
+        let directory = try home.making("keys")
+        let address = try Address(Digest.hex(.sha256, of: key))
+        try home.locked {
+            let newest = try History(in: directory).last()
+            if let newest, newest.blob == address, try read(newest, in: directory) == key {
+                return try directory.sync()
+            }
+            try commit(
+                key, as: History.name(of: address, number: (newest?.number ?? 0) + 1), in: directory)
+        }
+    }
+
+    func key(of domain: Domain) throws -> [UInt8] {
+        guard let directory = try home(of: domain)?.directory("keys"),
+            let newest = try History(in: directory).last()
+        else { throw Failure(.notFound, "no key of \(domain)", at: "\(url)") }
+        return try read(newest, in: directory)
     }
 
     // MARK: Places and failures

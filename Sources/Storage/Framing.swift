@@ -28,9 +28,6 @@ struct Framing {
     /// - Throws: `badData` where the bytes so far are no whole sealed stream.
     func finish() throws {
         try Envelope.check(tail: tail, length: length, at: place)
-        guard length >= UInt64(Envelope.minimumLength) else {
-            throw Failure(.badData, "the sealed stream is too short to be one: \(length) bytes", at: place)
-        }
     }
 
     /// Checks a whole sealed stream in memory.

@@ -2,7 +2,7 @@ import Envelope
 public import JSON
 public import Plumbing
 
-/// A store's driver: the five functions of the storage API, `escapepod-storage(7)`.
+/// A store's driver: the functions of the storage API, `escapepod-storage(7)`.
 ///
 /// A driver carries sealed bytes and has no key. It need not check a stream: whoever calls it comes through the
 /// functions of the extension below, which hold the checks that are the same for every store. Every function may
@@ -34,6 +34,14 @@ public protocol Store {
     /// - Throws: `notFound` where the domain has no backup.
     func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws
 
+    /// Keeps a sealed key beside the backups, durably; those of before stay. The same as the newest again is a success.
+    func take(key: [UInt8], of domain: Domain) throws
+
+    /// The sealed key that was stored last.
+    ///
+    /// - Throws: `notFound` where there is none.
+    func key(of domain: Domain) throws -> [UInt8]
+
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
     ///
     /// - Throws: `notFound` where there is no such blob.
@@ -63,6 +71,21 @@ extension Store {
         try take(metadata: metadata, of: domain, for: blob, following: head)
     }
 
+    /// Stores a key that is sealed under a passphrase.
+    ///
+    /// - Throws: `badData` where it is no such thing: a plain key never goes to a store.
+    public func storeKey(_ key: [UInt8], of domain: Domain, from place: String) throws {
+        try Framing.check(key, .key, at: place)
+        try take(key: key, of: domain)
+    }
+
+    /// The sealed key that was stored last, known to be whole.
+    public func sealedKey(of domain: Domain) throws -> [UInt8] {
+        let key = try key(of: domain)
+        try damagedUnlessWhole(key, .key, at: "the sealed key of \(domain)")
+        return key
+    }
+
     /// The newest backup's metadata, known to be whole.
     public func lastMetadata(of domain: Domain) throws -> Backup {
         try checked(last(of: domain))
@@ -82,7 +105,11 @@ extension Store {
 
     public func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws {
         var backup = try next(of: domain, after: nil)
+        var seen: Set<Address> = []
         while true {
+            guard seen.insert(backup.blob).inserted else {
+                throw Failure(.badData, "the history goes round in a circle", at: "blob \(backup.blob)")
+            }
             try visit(backup)
             do { backup = try next(of: domain, after: backup.blob) } catch let failure as Failure
                 where failure.status == .notFound
@@ -110,13 +137,17 @@ extension Store {
     }
 
     private func checked(_ backup: Backup) throws -> Backup {
-        let place = "the metadata of blob \(backup.blob)"
-        do {
-            try Framing.check(backup.metadata, .metadata, at: place)
-        } catch let failure as Failure where failure.status == .badData {
-            throw Failure.damaged("metadata", failure, at: place)
-        }
+        try damagedUnlessWhole(
+            backup.metadata, .metadata, at: "the metadata of blob \(backup.blob)")
         return backup
+    }
+
+    private func damagedUnlessWhole(_ bytes: [UInt8], _ kind: Envelope.Kind, at place: String) throws {
+        do { try Framing.check(bytes, kind, at: place) } catch let failure as Failure
+            where failure.status == .badData
+        {
+            throw Failure.damaged("\(kind)", failure, at: place)
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 # sealed KIND LENGTH: a whole stream of LENGTH bytes in all, at least 152; KIND is blob or metadata.
 sealed() {
-    local kind='\001' length
-    [ "$1" = metadata ] && kind='\002'
+    local kind length
+    case $1 in blob) kind='\001' ;; metadata) kind='\002' ;; key) kind='\003' ;; esac
     printf 'EPODSEAL\001\001%b\000\000\000\000\000' "$kind"
     printf 'key-id-of-tests!'
     head -c 32 /dev/zero

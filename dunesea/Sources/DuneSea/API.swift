@@ -5,6 +5,7 @@ public import Hummingbird
 import Logging
 import NIOCore
 import NIOHTTPTypes
+import OpenSSL
 import Plumbing
 
 /// Where a request came in.
@@ -42,6 +43,7 @@ public struct API: HTTPResponder {
             response = answer(
                 Refusal(.internalServerError, "the server is at fault", hint: "its log says more"))
         }
+        response.headers[.duneSea] = "1"
         let status = response.status.code
         if response.status == .noContent { response.headers[.contentLength] = nil }
         // Whoever is refused may still be sending: let it read why, then part.
@@ -109,7 +111,14 @@ public struct API: HTTPResponder {
                     none: after == nil ? "no backup yet" : "no backup after that one")
             default: throw unknown
             }
-        case (_, 2, "blobs"), (_, 2, "metadata"), (_, 1, "uploads"), (_, 2, "uploads"):
+        case (.put, 2, "keys"):
+            try may(.append)
+            return try await keep(request, address(rest), on: shelf, context)
+        case (.get, 2, "keys"), (.head, 2, "keys"):
+            try may(.read)
+            guard rest.last == "last" else { throw unknown }
+            return try await lastKey(of: shelf, for: request)
+        case (_, 2, "blobs"), (_, 2, "metadata"), (_, 2, "keys"), (_, 1, "uploads"), (_, 2, "uploads"):
             throw Refusal(
                 .methodNotAllowed, "\(request.method.rawValue) is not for this",
                 hint: "what is stored is never changed nor removed")
@@ -125,7 +134,7 @@ public struct API: HTTPResponder {
 
     private func parse(_ text: some StringProtocol) throws -> Address {
         guard let address = Address(text) else {
-            throw Refusal(.badRequest, "a blob's address is 64 digits of lower-case hex")
+            throw Refusal(.badRequest, "an address is 64 digits of lower-case hex")
         }
         return address
     }
@@ -305,7 +314,7 @@ extension API {
     }
 }
 
-// MARK: - Metadata
+// MARK: - Metadata and keys
 
 extension API {
     private func advance(_ request: Request, _ blob: Address, on shelf: Shelf, _ context: Connection)
@@ -316,27 +325,7 @@ extension API {
             throw Refusal(.badRequest, "?follows=SHA256 has to say which head this one follows, or none")
         }
         let head = follows == "none" ? nil : try parse(follows)
-        let tooLong = Refusal(
-            .contentTooLarge, "a sealed metadata document has \(Shelf.longestDocument) bytes at most")
-        if let announced = request.headers[.contentLength].flatMap(number), announced > Shelf.longestDocument
-        {
-            throw tooLong
-        }
-        try await context.goOn(request)
-        var document: [UInt8] = []
-        for try await part in request.body {
-            guard document.count + part.readableBytes <= Int(Shelf.longestDocument) else { throw tooLong }
-            document.append(contentsOf: part.readableBytesView)
-        }
-        do {
-            try Envelope.Header(parsing: Array(document.prefix(Envelope.headerLength)), at: "metadata")
-                .require(.metadata, at: "metadata")
-            try Envelope.check(
-                tail: document.suffix(Envelope.trailerLength), length: UInt64(document.count), at: "metadata")
-        } catch let failure as Failure {
-            throw Refusal(failure)
-        }
-        metrics.received(document.count)
+        let document = try await sealed(.metadata, request, atMost: Shelf.longestDocument, context)
         let new = try await shelf.advance(to: blob, following: head, document: document)
         return Response(status: new ? .created : .ok, headers: [.backupBlob: "\(blob)"])
     }
@@ -347,13 +336,59 @@ extension API {
         guard let blob, let document = try await shelf.document(of: blob) else {
             throw Refusal(.notFound, none)
         }
-        let headers: HTTPFields = [
-            .contentType: "application/octet-stream", .backupBlob: "\(blob)", .cacheControl: "no-store",
-            .contentLength: "\(document.count)",
-        ]
+        return newest(document, [.backupBlob: "\(blob)"], for: request)
+    }
+
+    private func keep(_ request: Request, _ address: Address, on shelf: Shelf, _ context: Connection)
+        async throws -> Response
+    {
+        let key = try await sealed(.key, request, atMost: Shelf.longestKey, context)
+        let digest = try Digest.hex(.sha256, of: key)
+        guard digest == address.description else { throw Shelf.otherDigest(digest, than: address) }
+        let new = try await shelf.keep(key: key, of: address)
+        return Response(status: new ? .created : .ok)
+    }
+
+    private func lastKey(of shelf: Shelf, for request: Request) async throws -> Response {
+        guard let key = try await shelf.lastKey() else { throw Refusal(.notFound, "no key yet") }
+        return newest(key.bytes, [.eTag: "\"\(key.address)\""], for: request)
+    }
+
+    /// The body of a request, if it is a whole sealed stream of that kind.
+    private func sealed(
+        _ kind: Envelope.Kind, _ request: Request, atMost limit: UInt64, _ context: Connection
+    ) async throws -> [UInt8] {
+        let tooLong = Refusal(.contentTooLarge, "sealed \(kind) has \(limit) bytes at most")
+        if let announced = request.headers[.contentLength].flatMap(number), announced > limit {
+            throw tooLong
+        }
+        try await context.goOn(request)
+        var bytes: [UInt8] = []
+        for try await part in request.body {
+            guard bytes.count + part.readableBytes <= Int(limit) else { throw tooLong }
+            bytes.append(contentsOf: part.readableBytesView)
+        }
+        do {
+            try Envelope.Header(parsing: Array(bytes.prefix(Envelope.headerLength)), at: "body")
+                .require(kind, at: "body")
+            try Envelope.check(
+                tail: bytes.suffix(Envelope.trailerLength), length: UInt64(bytes.count), at: "body")
+        } catch let failure as Failure {
+            throw Refusal(failure)
+        }
+        metrics.received(bytes.count)
+        return bytes
+    }
+
+    /// What may be another the next time.
+    private func newest(_ bytes: [UInt8], _ fields: HTTPFields, for request: Request) -> Response {
+        var headers = fields
+        headers[.contentType] = "application/octet-stream"
+        headers[.cacheControl] = "no-store"
+        headers[.contentLength] = "\(bytes.count)"
         guard request.method == .get else { return Response(status: .ok, headers: headers) }
-        metrics.sent(document.count)
-        return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: document)))
+        metrics.sent(bytes.count)
+        return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: bytes)))
     }
 }
 

@@ -3,15 +3,16 @@ import Glibc
 import OpenSSL
 import Plumbing
 
-/// Verifies what a directory holds, beside a running server or without one: every blob against its address, every document,
-/// and that each backup has its blob.
-public struct Check {
+/// Verifies what a directory holds, beside a running server or without one: every blob and key against its address, every
+/// document, and that each backup has its blob.
+public final class Check {
     private let directory: String
     private let report: (String) -> Void
 
     public private(set) var blobs = 0
     public private(set) var bytes: UInt64 = 0
     public private(set) var backups = 0
+    public private(set) var keys = 0
     public private(set) var faults = 0
 
     /// - Parameter report: takes a line for each fault.
@@ -21,7 +22,7 @@ public struct Check {
     }
 
     /// Blocks for as long as it takes to read everything.
-    public mutating func run() throws {
+    public func run() throws {
         do {
             for name in try Directory.names("\(directory)/escapepod").sorted() {
                 let path = "\(directory)/escapepod/\(name)"
@@ -31,60 +32,87 @@ public struct Check {
                 }
                 try blobs(in: "\(path)/blobs")
                 try backups(in: "\(path)/metadata", blobs: "\(path)/blobs")
+                try keys(in: "\(path)/keys")
             }
         } catch let error as DiskError {
             throw error.failure
         }
     }
 
-    private mutating func fault(_ what: String, _ place: String) {
+    private func fault(_ what: String, _ place: String) {
         faults += 1
         report("\(what): \(place)")
     }
 
-    private mutating func blobs(in folder: String) throws {
-        for name in try Directory.names(folder).sorted() {
+    private func blobs(in folder: String) throws {
+        for name in try names(in: folder) {
             let path = "\(folder)/\(name)"
             guard Address(name) != nil else {
                 fault("no blob's name", path)
                 continue
             }
-            do {
-                let file = try File(path, O_RDONLY)
-                let size = try file.size()
+            try verify(path) { file, size in
                 try Check.envelope(of: file, size, .blob)
-                let digest = try Check.digest(of: file)
-                if digest != name { fault("damaged, its bytes have the SHA-256 \(digest)", path) }
-                blobs += 1
-                bytes += size
-            } catch let failure as Failure {
-                fault(failure.what, path)
-            } catch let error as DiskError {
-                fault(error.failure.what, path)
+                try self.digest(of: file, is: name)
+                self.blobs += 1
+                self.bytes += size
             }
         }
     }
 
-    private mutating func backups(in folder: String, blobs: String) throws {
+    private func backups(in folder: String, blobs: String) throws {
+        try entries(in: folder, called: "metadata document") { entry, path in
+            if try Directory.size("\(blobs)/\(entry.address)") == nil { fault("its blob is missing", path) }
+            try verify(path) { file, size in
+                try Check.envelope(of: file, size, .metadata)
+                self.backups += 1
+            }
+        }
+    }
+
+    private func keys(in folder: String) throws {
+        try entries(in: folder, called: "key") { entry, path in
+            try verify(path) { file, size in
+                try Check.envelope(of: file, size, .key)
+                try self.digest(of: file, is: entry.address.description)
+                self.keys += 1
+            }
+        }
+    }
+
+    /// A store that no server has opened yet may lack a folder.
+    private func names(in folder: String) throws -> [String] {
+        do {
+            return try Directory.names(folder).sorted()
+        } catch let error as DiskError where error.code == ENOENT {
+            return []
+        }
+    }
+
+    private func entries(
+        in folder: String, called what: String, _ visit: (Shelf.Entry, _ path: String) throws -> Void
+    ) throws {
         var before: UInt64?
-        for name in try Directory.names(folder).sorted() {
+        for name in try names(in: folder) {
             let path = "\(folder)/\(name)"
-            guard let backup = Shelf.Backup(fileName: name) else {
-                fault("no metadata document's name", path)
+            guard let entry = Shelf.Entry(fileName: name) else {
+                fault("no \(what)'s name", path)
                 continue
             }
-            if backup.number == before { fault("two documents have this number", path) }
-            before = backup.number
-            if try Directory.size("\(blobs)/\(backup.blob)") == nil { fault("its blob is missing", path) }
-            do {
-                let file = try File(path, O_RDONLY)
-                try Check.envelope(of: file, file.size(), .metadata)
-                backups += 1
-            } catch let failure as Failure {
-                fault(failure.what, path)
-            } catch let error as DiskError {
-                fault(error.failure.what, path)
-            }
+            if entry.number == before { fault("another \(what) has this number too", path) }
+            before = entry.number
+            try visit(entry, path)
+        }
+    }
+
+    private func verify(_ path: String, _ body: (File, _ size: UInt64) throws -> Void) throws {
+        do {
+            let file = try File(path, O_RDONLY)
+            try body(file, file.size())
+        } catch let failure as Failure {
+            fault(failure.what, path)
+        } catch let error as DiskError {
+            fault(error.failure.what, path)
         }
     }
 
@@ -97,16 +125,18 @@ public struct Check {
             at: file.path)
     }
 
-    private static func digest(of file: File) throws -> String {
+    private func digest(of file: File, is address: String) throws {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { buffer.deallocate() }
         let digest = try Digest(.sha256)
         var offset: UInt64 = 0
         while true {
             let count = try file.read(into: buffer, at: offset)
-            if count == 0 { return digest.finish() }
+            if count == 0 { break }
             digest.update(.init(rebasing: buffer.prefix(count)))
             offset += UInt64(count)
         }
+        let found = digest.finish()
+        if found != address { fault("damaged, its bytes have the SHA-256 \(found)", file.path) }
     }
 }

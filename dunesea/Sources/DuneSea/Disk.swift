@@ -44,17 +44,10 @@ final class File: Sendable {
 
     /// Reads until the buffer is full or the file ends.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws -> Int {
-        var filled = 0
-        while filled < buffer.count {
-            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
-            let count = retrying {
-                pread(descriptor, rest.baseAddress, rest.count, off_t(clamping: offset + UInt64(filled)))
-            }
-            guard count >= 0 else { throw DiskError("cannot read", path) }
-            if count == 0 { break }
-            filled += count
+        try move(buffer.count, from: offset, failing: "cannot read") { done, at in
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+            return pread(descriptor, rest.baseAddress, rest.count, at)
         }
-        return filled
     }
 
     func read(at offset: UInt64, count: Int) throws -> [UInt8] {
@@ -64,15 +57,25 @@ final class File: Sendable {
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws {
-        var done = 0
-        while done < bytes.count {
+        let written = try move(bytes.count, from: offset, failing: "cannot write") { done, at in
             let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
-            let count = retrying {
-                pwrite(descriptor, rest.baseAddress, rest.count, off_t(clamping: offset + UInt64(done)))
-            }
-            guard count >= 0 else { throw DiskError("cannot write", path) }
-            done += count
+            return pwrite(descriptor, rest.baseAddress, rest.count, at)
         }
+        guard written == bytes.count else { throw DiskError("cannot write", path, code: EIO) }
+    }
+
+    /// Calls again for what is left of `count` bytes, until nothing is or nothing moves; returns how many did.
+    private func move(
+        _ count: Int, from offset: UInt64, failing what: String, _ call: (_ done: Int, _ at: off_t) -> Int
+    ) throws -> Int {
+        var done = 0
+        while done < count {
+            let moved = retrying { call(done, off_t(clamping: offset + UInt64(done))) }
+            guard moved >= 0 else { throw DiskError(what, path) }
+            if moved == 0 { break }
+            done += moved
+        }
+        return done
     }
 
     /// fsync(2). Its failure is final: the kernel may have dropped the pages, so a second call would lie.

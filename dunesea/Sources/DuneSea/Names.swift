@@ -15,7 +15,7 @@ public struct Domain: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// The address of a blob: the SHA-256 of its sealed bytes, 64 digits of lower-case hex.
+/// The address of a blob or a key: the SHA-256 of its sealed bytes, 64 digits of lower-case hex.
 public struct Address: Hashable, Sendable, CustomStringConvertible {
     public let description: String
 

@@ -3,7 +3,7 @@ import Glibc
 import HTTPTypes
 import Synchronization
 
-/// One domain in a store: its blobs, its history, its unfinished uploads.
+/// One domain in a store: its blobs, its history, its keys, its unfinished uploads.
 final class Shelf: Sendable {
     let domain: Domain
     private let ground: Ground
@@ -13,35 +13,48 @@ final class Shelf: Sendable {
 
     private struct State {
         /// Oldest first; the last one is the head.
-        var history: [Backup] = []
+        var history: [Entry] = []
         var position: [Address: Int] = [:]
+        var newestKey: Entry?
         var uploads: [String: Upload] = [:]
-        /// Bytes of blobs, metadata and unfinished uploads.
+        /// Bytes of blobs, metadata, keys and unfinished uploads.
         var used: UInt64 = 0
         /// The directories are there and durable.
         var ready = false
     }
 
-    struct Backup {
+    /// A file that the store counts: a document, by its blob's address, or a key, by its own.
+    struct Entry {
         let number: UInt64
-        let blob: Address
+        let address: Address
+
+        private static let greatest: UInt64 = 9_999_999_999
 
         var fileName: String {
             let digits = String(number)
-            return String(repeating: "0", count: max(0, 10 - digits.count)) + digits + "-\(blob)"
+            return String(repeating: "0", count: max(0, 10 - digits.count)) + digits + "-\(address)"
         }
 
-        init(number: UInt64, blob: Address) {
+        private init(number: UInt64, address: Address) {
             self.number = number
-            self.blob = blob
+            self.address = address
         }
 
         init?(fileName: String) {
             guard fileName.utf8.count == 75, let number = UInt64(fileName.prefix(10)),
-                let blob = Address(fileName.dropFirst(11))
+                let address = Address(fileName.dropFirst(11))
             else { return nil }
-            self.init(number: number, blob: blob)
+            self.init(number: number, address: address)
             guard self.fileName == fileName else { return nil }
+        }
+
+        /// The one behind `last`, or the first.
+        init(_ address: Address, after last: Entry?) throws {
+            let number = (last?.number ?? 0) + 1
+            guard number <= Entry.greatest else {
+                throw Refusal(.insufficientStorage, "the domain's numbers are used up")
+            }
+            self.init(number: number, address: address)
         }
     }
 
@@ -54,6 +67,7 @@ final class Shelf: Sendable {
 
     private var blobs: String { "\(ground.directory)/escapepod/\(domain)/blobs" }
     private var metadata: String { "\(ground.directory)/escapepod/\(domain)/metadata" }
+    private var keys: String { "\(ground.directory)/escapepod/\(domain)/keys" }
     private var unfinished: String { "\(ground.directory)/dunesea/uploads/\(domain)" }
 
     func path(ofBlob address: Address) -> String { "\(blobs)/\(address)" }
@@ -71,16 +85,15 @@ extension Shelf {
         for name in try Directory.names(blobs) where Address(name) != nil {
             found.used += try Directory.size("\(blobs)/\(name)") ?? 0
         }
-        for name in try Directory.names(metadata).sorted() {
-            guard let backup = Backup(fileName: name) else { continue }
-            found.used += try Directory.size("\(metadata)/\(name)") ?? 0
-            found.position[backup.blob] = found.history.count
-            found.history.append(backup)
+        for entry in try entries(of: metadata, countedIn: &found.used) {
+            found.position[entry.address] = found.history.count
+            found.history.append(entry)
         }
+        found.newestKey = try entries(of: keys, countedIn: &found.used).last
         for name in try Directory.names(unfinished) {
             let path = "\(unfinished)/\(name)"
             guard Upload.isID(name) else {
-                // A document whose writer was killed.
+                // A document or a key whose writer was killed.
                 try Directory.remove(path)
                 continue
             }
@@ -91,11 +104,17 @@ extension Shelf {
         state.withLock { $0 = found }
     }
 
+    private func entries(of folder: String, countedIn bytes: inout UInt64) throws -> [Entry] {
+        let entries = try Directory.names(folder).sorted().compactMap(Entry.init)
+        for entry in entries { bytes += try Directory.size("\(folder)/\(entry.fileName)") ?? 0 }
+        return entries
+    }
+
     private func makeDirectories() throws {
         let own = "\(ground.directory)/escapepod/\(domain)"
-        for directory in [unfinished, own, blobs, metadata] { try Directory.make(directory) }
+        for directory in [unfinished, own, blobs, metadata, keys] { try Directory.make(directory) }
         // What is in them first, then their own names.
-        for directory in [unfinished, blobs, metadata, own] { try Directory.sync(directory) }
+        for directory in [unfinished, blobs, metadata, keys, own] { try Directory.sync(directory) }
         try Directory.sync("\(ground.directory)/dunesea/uploads")
         try Directory.sync("\(ground.directory)/escapepod")
     }
@@ -221,6 +240,12 @@ extension Shelf {
             hint: "one of the two lengths is wrong; dunesea check verifies the store's")
     }
 
+    static func otherDigest(_ digest: String, than address: Address) -> Refusal {
+        Refusal(
+            .unprocessableContent, "the bytes have the SHA-256 \(digest), not \(address)",
+            hint: "send them again")
+    }
+
     /// A name that cannot be made durable is taken away again, so that nobody ever builds on it.
     private static func name(_ path: String, _ target: String, in directory: String) throws {
         try Directory.rename(path, target)
@@ -237,16 +262,16 @@ extension Shelf {
 
 extension Shelf {
     /// The head; nil before the first backup.
-    var last: Address? { state.withLock { $0.history.last?.blob } }
+    var last: Address? { state.withLock { $0.history.last?.address } }
 
     /// The backup after that of `address`, or the first for nil; nil where there is none.
     func next(after address: Address?) -> Address? {
         state.withLock { state in
-            guard let address else { return state.history.first?.blob }
+            guard let address else { return state.history.first?.address }
             guard let position = state.position[address], position + 1 < state.history.count else {
                 return nil
             }
-            return state.history[position + 1].blob
+            return state.history[position + 1].address
         }
     }
 
@@ -256,11 +281,7 @@ extension Shelf {
         else {
             return nil
         }
-        let path = "\(metadata)/\(backup.fileName)"
-        return try await ground.onDisk {
-            let file = try File(path, O_RDONLY)
-            return try file.read(at: 0, count: Int(clamping: min(file.size(), Shelf.longestDocument)))
-        }
+        return try await read("\(metadata)/\(backup.fileName)", atMost: Shelf.longestDocument)
     }
 
     /// 1 MiB of plaintext, sealed.
@@ -274,31 +295,22 @@ extension Shelf {
         try await makeReady()
         return try await naming.pass {
             let head = state.withLock { $0.history.last }
-            if head?.blob == blob {
-                guard try await self.document(of: blob) == document else {
-                    throw moved("this blob's backup is the head already, with another document")
-                }
-                return false
-            }
-            guard head?.blob == follows else {
-                throw moved(
-                    "the head is \(head.map { "\($0.blob)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")"
-                )
+            if head?.address == blob, try await self.document(of: blob) == document { return false }
+            guard head?.address == follows else {
+                throw Refusal(
+                    .conflict,
+                    "the head is \(head.map { "\($0.address)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")",
+                    hint: "get the last metadata and plan again",
+                    headers: head.map { [.backupBlob: "\($0.address)"] } ?? [:])
             }
             guard state.withLock({ $0.position[blob] == nil }) else {
-                throw moved("this blob's backup is in the history already")
+                throw Refusal(.unprocessableContent, "this blob's backup is in the history already")
             }
             guard try await size(ofBlob: blob) != nil else {
                 throw Refusal(.failedDependency, "the blob is not in the store", hint: "store the blob first")
             }
-            let backup = Backup(number: (head?.number ?? 0) + 1, blob: blob)
-            try reserve(UInt64(document.count))
-            do {
-                try await ground.onDisk { try self.write(document, as: backup) }
-            } catch {
-                release(UInt64(document.count))
-                throw error
-            }
+            let backup = try Entry(blob, after: head)
+            try await keep(document, as: backup, in: metadata)
             state.withLock { state in
                 state.position[blob] = state.history.count
                 state.history.append(backup)
@@ -306,20 +318,66 @@ extension Shelf {
             return true
         }
     }
+}
 
-    private func moved(_ what: String) -> Refusal {
-        Refusal(
-            .conflict, what, hint: "get the last metadata and plan again",
-            headers: last.map { [.backupBlob: "\($0)"] } ?? [:])
+// MARK: - Keys
+
+extension Shelf {
+    /// Much more than a sealed stream of kind key has.
+    static let longestKey: UInt64 = 4096
+
+    /// The newest key and its address; nil where there is none.
+    func lastKey() async throws -> (address: Address, bytes: [UInt8])? {
+        guard let newest = state.withLock({ $0.newestKey }) else { return nil }
+        return (
+            newest.address, try await read("\(keys)/\(newest.fileName)", atMost: Shelf.longestKey)
+        )
     }
 
-    private func write(_ document: [UInt8], as backup: Backup) throws {
-        let temporary = "\(unfinished)/metadata"
+    /// Makes `key` the newest one. The ones before stay.
+    ///
+    /// - Returns: false where it is the newest already.
+    func keep(key: [UInt8], of address: Address) async throws -> Bool {
+        try await makeReady()
+        return try await naming.pass {
+            let newest = state.withLock { $0.newestKey }
+            guard newest?.address != address else { return false }
+            let entry = try Entry(address, after: newest)
+            try await keep(key, as: entry, in: keys)
+            state.withLock { $0.newestKey = entry }
+            return true
+        }
+    }
+}
+
+// MARK: - Small files
+
+extension Shelf {
+    private func read(_ path: String, atMost limit: UInt64) async throws -> [UInt8] {
+        try await ground.onDisk {
+            let file = try File(path, O_RDONLY)
+            return try file.read(at: 0, count: Int(clamping: min(file.size(), limit)))
+        }
+    }
+
+    /// Brings a whole file to stable storage, then its name. The caller has passed `naming`.
+    private func keep(_ bytes: [UInt8], as entry: Entry, in folder: String) async throws {
+        try reserve(UInt64(bytes.count))
+        do {
+            try await ground.onDisk { try self.write(bytes, "\(folder)/\(entry.fileName)", in: folder) }
+        } catch {
+            release(UInt64(bytes.count))
+            throw error
+        }
+    }
+
+    private func write(_ bytes: [UInt8], _ target: String, in folder: String) throws {
+        let temporary = "\(unfinished)/document"
         do {
             let file = try File(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-            try document.withUnsafeBytes { try file.write($0, at: 0) }
+            try bytes.withUnsafeBytes { try file.write($0, at: 0) }
             try file.sync()
-            try Shelf.name(temporary, "\(metadata)/\(backup.fileName)", in: metadata)
+            try Shelf.name(temporary, target, in: folder)
         } catch {
             try? Directory.remove(temporary)
             throw error

@@ -9,6 +9,7 @@ import Synchronization
 /// ```
 /// DIR/escapepod/DOMAIN/blobs/SHA256                  as on a drive: escapepod-storage(7)
 /// DIR/escapepod/DOMAIN/metadata/NUMBER-SHA256
+/// DIR/escapepod/DOMAIN/keys/NUMBER-SHA256
 /// DIR/dunesea/uploads/DOMAIN/ID                      unfinished
 /// DIR/dunesea/tokens                                 hashed
 /// DIR/dunesea/lock                                   held by the one server

@@ -218,10 +218,7 @@ extension Upload {
                 while try await ground.onDisk({ try self.hashMore(of: file) }) {}
                 let digest = state.withLock { $0.digest?.finish() }
                 guard digest == address.description else {
-                    throw Refusal(
-                        .unprocessableContent,
-                        "the bytes have the SHA-256 \(digest ?? "of nothing"), not \(address)",
-                        hint: "send the blob again")
+                    throw Shelf.otherDigest(digest ?? "of nothing", than: address)
                 }
                 try await ground.onDisk { try file.sync() }
                 let new = try await shelf.keep(path, length: length, as: address)
@@ -237,12 +234,10 @@ extension Upload {
     private func checkEnvelope(of file: File) throws {
         try checkHeader(of: file)
         let trailer = UInt64(Envelope.trailerLength)
-        guard offset >= UInt64(Envelope.minimumLength) else {
-            throw Refusal(.unprocessableContent, "\(offset) bytes are too short for a sealed stream")
-        }
         do {
             try Envelope.check(
-                tail: file.read(at: offset - trailer, count: Envelope.trailerLength), length: offset,
+                tail: file.read(at: offset - min(offset, trailer), count: Envelope.trailerLength),
+                length: offset,
                 at: "upload")
         } catch let failure as Failure {
             throw Refusal(failure)

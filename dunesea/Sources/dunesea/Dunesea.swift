@@ -179,14 +179,17 @@ struct Token: Tool {
 }
 
 struct Check: Tool {
-    static let configuration = CommandConfiguration(abstract: "Verify every blob against its address.")
+    static let configuration = CommandConfiguration(
+        abstract: "Verify every blob and key against its address.")
 
     @OptionGroup var place: Place
 
     func run() throws {
-        var check = DuneSea.Check(directory: place.dir) { say("dunesea: \($0)") }
+        let check = DuneSea.Check(directory: place.dir) { say("dunesea: \($0)") }
         try check.run()
-        print("\(check.blobs) blobs, \(check.bytes) bytes, \(check.backups) backups, \(check.faults) faults")
+        print(
+            "\(check.blobs) blobs, \(check.bytes) bytes, \(check.backups) backups, \(check.keys) keys, \(check.faults) faults"
+        )
         guard check.faults == 0 else {
             throw Failure(
                 .badData, "faults found", at: place.dir,

@@ -81,6 +81,45 @@ import Testing
         #expect(shelf.backups == 1)
     }
 
+    @Test func theNewestKeyIsTheLast() async throws {
+        var limits = Limits()
+        limits.domainBytes = 400
+        let keys = [sealed(.key, 32, filler: 1), sealed(.key, 32, filler: 2)]
+        let addresses = try keys.map { try address(of: $0) }
+        do {
+            let shelf = try place.open(limits).shelf(pod)
+            #expect(try await shelf.lastKey() == nil)
+            #expect(try await shelf.keep(key: keys[0], of: addresses[0]))
+            #expect(try await shelf.keep(key: keys[0], of: addresses[0]) == false)
+            #expect(try await shelf.keep(key: keys[1], of: addresses[1]))
+            #expect(await refusal { _ = try await shelf.keep(key: keys[0], of: addresses[0]) } == 507)
+            #expect(shelf.used == 368)
+        }
+        let shelf = try place.open().shelf(pod)
+        #expect(shelf.used == 368)
+        #expect(try await shelf.lastKey()?.bytes == keys[1])
+        #expect(try await shelf.keep(key: keys[0], of: addresses[0]))
+        #expect(try await shelf.lastKey()?.address == addresses[0])
+        #expect(
+            try Directory.names("\(place.directory)/escapepod/\(pod)/keys").sorted() == [
+                "0000000001-\(addresses[0])", "0000000002-\(addresses[1])", "0000000003-\(addresses[0])",
+            ])
+    }
+
+    @Test func numbersEnd() async throws {
+        let last = "9999999999-\(try address(of: [1]))"
+        do { _ = try await place.open().shelf(pod).open() }
+        _ = try File("\(place.metadata)/\(last)", O_CREAT)
+        let shelf = try place.open().shelf(pod)
+        let blob = try await shelf.store(sealed(.blob, 10))
+        #expect(
+            await refusal {
+                _ = try await shelf.advance(
+                    to: blob, following: address(of: [1]), document: sealed(.metadata, 10))
+            } == 507)
+        #expect(try Directory.names(place.metadata) == [last])
+    }
+
     @Test func asItWasAfterARestart() async throws {
         let blob = sealed(.blob, 100_000)
         let kept = sealed(.blob, 50)
@@ -95,7 +134,7 @@ import Testing
             try await upload.append(blob[..<70_000])
             id = upload.id
         }
-        let half = try File("\(place.unfinished)/metadata", O_WRONLY | O_CREAT)
+        let half = try File("\(place.unfinished)/document", O_WRONLY | O_CREAT)
         try document.dropLast(9).withUnsafeBytes { try half.write($0, at: 0) }
 
         let shelf = try place.open().shelf(pod)
@@ -113,7 +152,7 @@ import Testing
     @Test func checkFindsWhatIsWrong() async throws {
         func faults() throws -> [String] {
             var lines: [String] = []
-            var check = Check(directory: place.directory) { lines.append($0) }
+            let check = Check(directory: place.directory) { lines.append($0) }
             try check.run()
             #expect(check.faults == lines.count)
             return lines

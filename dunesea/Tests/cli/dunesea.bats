@@ -41,7 +41,7 @@ crash() {
     wait "$pid" || true
 }
 
-# sealed KIND BYTES: what has the outer form of a sealed stream, 1 a blob, 2 a document.
+# sealed KIND BYTES: what has the outer form of a sealed stream, 1 a blob, 2 a document, 3 a key.
 sealed() {
     local length=$((120 + $2 + 16)) hex i
     hex=$(printf %016x "$length")
@@ -113,16 +113,18 @@ eventually() {
     serve
     sealed 1 5000 > blob
     sealed 2 300 > document
+    sealed 3 48 > key
     awk '/^\.Bd -literal/ { on = 1; next } /^\.Ed/ { on = 0 } on' "$EP_REPO/man/dunesea-protocol.7" > session
-    [[ $(grep -c curl session) -ge 12 ]]
+    [[ $(grep -c curl session) -ge 14 ]]
     store=$store bash -euo pipefail session > out
     grep -qi '^Upload-Offset: 100' out
     cmp document last
     cmp document next
     cmp blob copy
+    cmp key wrapped
     grep -qi "^Backup-Blob: $(address blob)" headers
     [[ $(tail -1 out) == "no backup after that one" ]]
-    [[ $(dunesea check --dir store) == "1 blobs, 5136 bytes, 1 backups, 0 faults" ]]
+    [[ $(dunesea check --dir store) == "1 blobs, 5136 bytes, 1 backups, 1 keys, 0 faults" ]]
 }
 
 @test "each option has its place in the page" {
@@ -270,26 +272,33 @@ eventually() {
 }
 
 @test "killed at each step of storing, it has the whole or nothing" {
-    for what in blob document; do
+    for what in blob document key; do
         for step in file rename directory; do
             serve
             sealed 1 5000 > blob
             sealed 2 300 > document
+            sealed 3 48 > key
             begin
             append 204 0 blob
             [[ $what == blob ]] || finish 201 blob
             head=$(curl -fsS -H @auth -o previous -w '%header{backup-blob}' "$store/metadata/last") || head=none
             new=store/escapepod/pod.example.org/blobs
             old=store/dunesea/uploads/pod.example.org/$id
-            if [[ $what == document ]]; then new=${new%blobs}metadata old=${old%/*}/metadata; fi
+            case $what in
+                document) new=${new%blobs}metadata old=${old%/*}/document ;;
+                key) new=${new%blobs}keys old=${old%/*}/document ;;
+            esac
             case $step in
                 file) inject fsync "$old" signal=KILL ;;
                 rename) inject rename "$old" signal=KILL ;;
                 directory) inject fsync "$new" signal=KILL ;;
             esac
-            url="$store/metadata/$(address blob)?follows=$head"
-            [[ $what == document ]] || url="$store/blobs/$(address blob)?upload=$id&length=5136"
-            run curl -sS --max-time 20 -H @auth -T document "$url"
+            case $what in
+                blob) url="$store/blobs/$(address blob)?upload=$id&length=5136" ;;
+                document) url="$store/metadata/$(address blob)?follows=$head" ;;
+                key) url=$store/keys/$(address key) ;;
+            esac
+            run curl -sS --max-time 20 -H @auth -T "${what/blob/document}" "$url"
             [[ $status -ne 0 ]]
             wait "$pid" "$tracer" || true
             serve
@@ -300,9 +309,51 @@ eventually() {
             code=$(as auth -T document "$store/metadata/$(address blob)?follows=$head")
             [[ $code == 20[01] ]]
             curl -sS -H @auth "$store/metadata/last" | cmp - document
+            code=$(as auth -T key "$store/keys/$(address key)")
+            [[ $code == 20[01] ]]
+            curl -sS -H @auth "$store/keys/last" | cmp - key
             crash
         done
     done
+}
+
+@test "keys: the newest is got, each one stays, and only what is one gets in" {
+    serve
+    ask 404 "$store/keys/last"
+    local one two
+    sealed 3 48 > first
+    sealed 3 48 > second
+    one=$(address first) two=$(address second)
+    ask 201 -T first "$store/keys/$one"
+    ask 200 -T first "$store/keys/$one"
+    ask 201 -T second "$store/keys/$two"
+    ask 200 "$store/keys/last"
+    cmp second body
+    [[ $(field ETag) == "\"$two\"" ]]
+    ask 200 -I "$store/keys/last"
+    [[ $(field Content-Length) == 184 ]]
+    crash
+    serve
+    ask 200 "$store/keys/last"
+    cmp second body
+    # An older one is brought back as the newest.
+    ask 201 -T first "$store/keys/$one"
+    ask 200 "$store/keys/last"
+    cmp first body
+    (cd store/escapepod/pod.example.org/keys && ls) > names
+    printf '%s\n' "0000000001-$one" "0000000002-$two" "0000000003-$one" | cmp - names
+    dunesea check --dir store
+
+    ask 422 -T first "$store/keys/$two"
+    for wrong in "sealed 2 48" "head -c 183 second" "head -c 184 /dev/urandom" true; do
+        $wrong > wrong
+        ask 422 -T wrong "$store/keys/$(address wrong)"
+    done
+    sealed 3 4000 > wrong
+    ask 413 -T wrong "$store/keys/$(address wrong)"
+    ask 413 -T - "$store/keys/$(address wrong)" < wrong
+    ask 404 "$store/keys/$one"
+    (cd store/escapepod/pod.example.org/keys && ls) | cmp - names
 }
 
 @test "tokens: none, wrong, of another domain, for reading or storing only" {
@@ -329,7 +380,8 @@ eventually() {
             base=http://$host/v1/$domain
             for request in "-X POST $base/uploads" "-I $base/uploads/$id" "-X PATCH $base/uploads/$id" \
                 "-X PUT $base/blobs/$sha" "$base/blobs/$sha" "-X PUT $base/metadata/$sha?follows=none" \
-                "$base/metadata/last" "$base/metadata/next" "-X DELETE $base/uploads/$id" "$base/nothing"; do
+                "$base/metadata/last" "$base/metadata/next" "-X DELETE $base/uploads/$id" "-X PUT $base/keys/$sha" \
+                "$base/keys/last" "$base/nothing"; do
                 [[ $(as "$who" $request) == 401 ]]
                 grep -vi '^date:' headers >> "answers-$who-$domain"
             done
@@ -341,11 +393,11 @@ eventually() {
     [[ $(as reader "$store/metadata/last") == 200 ]]
     [[ $(as reader "$store/blobs/$sha") == 200 ]]
     for request in "-X POST $store/uploads" "-I $upload" "-X PATCH $upload" "-X DELETE $upload" \
-        "-X PUT $store/blobs/$sha" "-X PUT $store/metadata/$sha?follows=none"; do
+        "-X PUT $store/blobs/$sha" "-X PUT $store/metadata/$sha?follows=none" "-X PUT $store/keys/$sha"; do
         [[ $(as reader $request) == 403 ]]
     done
     [[ $(as writer -X POST "$store/uploads") == 201 ]]
-    for path in metadata/last metadata/next "blobs/$sha"; do [[ $(as writer "$store/$path") == 403 ]]; done
+    for path in metadata/last metadata/next keys/last "blobs/$sha"; do [[ $(as writer "$store/$path") == 403 ]]; done
     echo "Authorization: Basic $(< token)" > basic
     [[ $(as basic -X POST "$store/uploads") == 401 ]]
 
@@ -568,7 +620,7 @@ eventually() {
     curl -sS --max-time 60 -I -H @auth -K walk | sed -n 's/^Backup-Blob: \(.*\)\r$/\1/Ip' | cmp - addresses
     ask 200 "$store/metadata/last"
     [[ $(field Backup-Blob) == "$previous" ]]
-    [[ $(dunesea check --dir store) == "1000 blobs, 236000 bytes, 1000 backups, 0 faults" ]]
+    [[ $(dunesea check --dir store) == "1000 blobs, 236000 bytes, 1000 backups, 0 keys, 0 faults" ]]
 }
 
 @test "clients that do not move are cut" {
@@ -640,6 +692,7 @@ eventually() {
     ask 404 "$store/metadata/last"
     ask 405 -X DELETE "$store/blobs/$sha"
     ask 405 -X POST "$store/metadata/$sha"
+    ask 405 -X DELETE "$store/keys/last"
     ask 200 "$store/blobs/$sha"
     [[ $(curl -sS "http://$host/healthz") == ok ]]
     metrics=127.0.0.1:$(sed -n 's/.*metrics on .* port //p' log)
@@ -732,13 +785,18 @@ certificate() {
     put blob
     ask 201 -T document "$store/metadata/$(address blob)?follows=none"
     put blob2
-    [[ $(dunesea check --dir store) == "2 blobs, 11272 bytes, 1 backups, 0 faults" ]]
+    sealed 3 48 > key
+    ask 201 -T key "$store/keys/$(address key)"
+    [[ $(dunesea check --dir store) == "2 blobs, 11272 bytes, 1 backups, 1 keys, 0 faults" ]]
     printf x | dd of="store/escapepod/pod.example.org/blobs/$(address blob2)" bs=1 seek=3000 conv=notrunc status=none
     rm "store/escapepod/pod.example.org/blobs/$(address blob)"
     touch store/escapepod/pod.example.org/blobs/stray
+    key=store/escapepod/pod.example.org/keys/0000000001-$(address key)
+    printf x | dd of="$key" bs=1 seek=100 conv=notrunc status=none
     run -65 --separate-stderr dunesea check --dir store
-    [[ $output == "1 blobs, 6136 bytes, 1 backups, 3 faults" ]]
+    [[ $output == "1 blobs, 6136 bytes, 1 backups, 1 keys, 4 faults" ]]
     [[ $stderr == *"damaged, its bytes have the SHA-256"*"$(address blob2)"* ]]
+    [[ $stderr == *"damaged, its bytes have the SHA-256"*"$key"* ]]
     [[ $stderr == *"its blob is missing"*"$(address blob)"* ]]
     [[ $stderr == *"no blob's name"*stray* ]]
 }
