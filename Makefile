@@ -1,5 +1,7 @@
 # make demo and make test are all that a new machine needs; both install what is missing from Debian.
+# make demo STORE=dunesea shows the same on a server.
 
+STORE ?= drive
 PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := $(DESTDIR)$(PREFIX)/bin
@@ -15,7 +17,7 @@ RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_INSTALL := patchelf
-NEEDED_TO_SHOW := attr e2fsprogs
+NEEDED_TO_SHOW := attr e2fsprogs openssl
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
 	openssl python3 shellcheck strace time xxd
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
@@ -31,8 +33,8 @@ FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources
 build: needs-build
 	$(SWIFT) build -c release
 
-demo: build needs-demo
-	PATH="$(CURDIR)/.build/release:$(CURDIR)/bin:$$PATH" Tests/demo
+demo: build needs-demo $(filter dunesea,$(STORE))
+	PATH="$(CURDIR)/.build/release:$(CURDIR)/dunesea/.build/release:$(CURDIR)/bin:$$PATH" STORE=$(STORE) Tests/demo
 
 test: needs-test
 	Tests/run
