@@ -34,6 +34,7 @@ final class DuneSeaStore: Store {
             }
             try send(window, to: upload, of: domain, patience)
             let receipt = try blob.receipt()
+            patience.progressed()
             try patience.persist { try finish(upload, as: receipt, of: domain) }
         } catch {
             // A server out of reach removes it for its age.
@@ -53,6 +54,8 @@ final class DuneSeaStore: Store {
 
     /// Sends what the server does not have yet, until it has acknowledged all of the window.
     private func send(_ window: Window, to upload: String, of domain: Domain, _ patience: Patience) throws {
+        // The time that the bytes took to come was not the server's.
+        patience.progressed()
         var furthest = window.start
         // Nil where only the server knows.
         var reached: UInt64? = window.start
@@ -85,7 +88,7 @@ final class DuneSeaStore: Store {
                 case 204: try acknowledged(answer)
                 case 409:
                     throw Interruption(
-                        failure: Failure(.busy, "the server has the upload at another byte", at: nil))
+                        failure: Failure(.unavailable, "the server has the upload at another byte"))
                 default: throw lost(answer, of: domain)
                 }
             }
@@ -241,7 +244,7 @@ final class DuneSeaStore: Store {
         case 429, 500..<507, 508...599:
             throw Interruption(
                 failure: Failure(.unavailable, said(answer), at: place(domain)),
-                pause: answer.headers["retry-after"].flatMap { Double($0) } ?? 0)
+                pause: answer.headers["retry-after"].flatMap { UInt32($0) }.map(Double.init) ?? 0)
         default:
             try checkOrigin(answer, of: domain)
             return answer

@@ -58,8 +58,8 @@ final class HTTP: @unchecked Sendable {
         curl.deallocate()
     }
 
-    /// Makes a request. The body of an answer of 200 or 206 goes to `receive`, where there is one; every other is
-    /// kept, and is at most `limit` bytes long.
+    /// Makes a request. The body of an answer of 200 or 206 goes to `receive`, where there is one; of every other the
+    /// first `limit` bytes are kept.
     ///
     /// - Throws: `Interruption` where the connection cannot be made, breaks or stalls; what `receive` throws.
     func send(
@@ -135,7 +135,7 @@ final class HTTP: @unchecked Sendable {
 
         let code = curl.pointee.easy_perform(handle)
         if let failure = transfer.failure { throw failure }
-        guard code == CURLE_OK else {
+        guard code == CURLE_OK || transfer.hasEnough else {
             throw failure(
                 code, String(cString: message), stalledFor: transfer.hasStalled ? transfer.stall : nil)
         }

@@ -98,7 +98,7 @@ final class Patience {
                     ?? "given up after \(Int(remote.patience)) s; run it again when the server is back")
         }
         remote.notify("\(failure.what): \(place): trying again in \((seconds * 10).rounded() / 10) s")
-        usleep(UInt32(seconds * 1_000_000))
+        poll(nil, 0, Int32(seconds * 1000))
         pause = min(pause * 2, Patience.longest)
     }
 }

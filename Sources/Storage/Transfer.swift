@@ -7,6 +7,8 @@ final class Transfer {
     /// Why one of the functions stopped the transfer.
     private(set) var failure: (any Error)?
     private(set) var hasStalled = false
+    /// The body was not read any further; it may be somebody's page about a fault.
+    private(set) var hasEnough = false
     /// libcurl takes a head that is cut between two lines for a whole one.
     private(set) var isHeadWhole = false
     /// In seconds.
@@ -83,10 +85,9 @@ final class Transfer {
             if let receive, answer.status == 200 || answer.status == 206 {
                 try receive(answer, bytes)
             } else {
-                guard answer.body.count + bytes.count <= limit else {
-                    throw Failure(.badData, "the server's answer is longer than \(limit) bytes")
-                }
-                answer.body.append(contentsOf: bytes)
+                answer.body.append(contentsOf: bytes.prefix(limit - answer.body.count))
+                hasEnough = answer.body.count == limit
+                if hasEnough { return 0 }
             }
         } catch {
             failure = error

@@ -37,6 +37,9 @@ public struct Place: ParsableArguments {
         guard (1...86400).contains(patience) else {
             throw ValidationError("--patience is 1 to 86400 seconds, not \(patience)")
         }
+        if let pin, !pin.hasPrefix("sha256//") {
+            throw ValidationError("--pin starts with sha256//, not as \(pin)")
+        }
     }
 
     /// Opens the store, for as long as `body` runs.

@@ -192,6 +192,16 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     (($(events) == 1))
 }
 
+@test "a producer that takes its time costs no patience" {
+    serve
+    sealed blob 20000000 >blob
+    through up:12000000:cut
+    place+=(--patience 2)
+    { head -c 11000000 blob && sleep 3 && tail -c +11000001 blob; } | ep-store blob "${place[@]}" >receipt
+    (($(events) == 1))
+    fetches blob
+}
+
 @test "a server that is not there is 69, and never an empty store" {
     serve
     stop_dunesea
@@ -342,7 +352,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     lying circle meta
     refuses 65 "in a circle" timeout 20 ep-fetch list "${place[@]}"
     lying endless meta
-    refuses 65 "longer than" timeout 20 ep-fetch last "${place[@]}"
+    refuses 65 "damaged" timeout 20 ep-fetch last "${place[@]}"
     lying short blob
     run -69 --separate-stderr timeout 20 ep-fetch blob "${place[@]}" "$blob"
     lying nolength blob
