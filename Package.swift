@@ -54,11 +54,11 @@ let package = Package(
         library("Snapshots", ["Plumbing", "JSON", "CBtrfsUtil"]),
         library(
             "Tool",
-            ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            ["Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
-        tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),
-        tool("ep-unseal", ["Sealing", "Envelope"]),
+        tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
+        tool("ep-unseal", ["Sealing"]),
         tool("ep-key", ["Sealing"]),
         tool("ep-meta", ["Catalog", "JSON"]),
         tool("ep-plan", ["Catalog", "JSON"]),
