@@ -21,15 +21,25 @@ public struct Passphrase: Sendable {
         guard secret.count > 0 else { throw Failure(.badData, "the passphrase is empty", at: place) }
     }
 
-    /// Reads one to the end of a file.
-    public init(reading file: borrowing Descriptor) throws {
-        try self.init(from: file.name) { bytes in
-            let count = try file.readFully(into: bytes)
+    /// Reads one to the end of its input.
+    ///
+    /// - Parameter confirm: called at the end of the input, before it is taken.
+    public init(reading input: borrowing Descriptor, confirm: () throws -> Void) throws {
+        try self.init(from: input.name) { bytes in
+            let count = try input.readFully(into: bytes)
             guard count < bytes.count else {
-                throw Failure(.badData, "a passphrase has less than \(bytes.count) bytes", at: file.name)
+                throw Failure(.badData, "no passphrase: \(bytes.count) bytes or more", at: input.name)
             }
+            try confirm()
             return count
         }
+    }
+
+    /// Reads the one in a file.
+    ///
+    /// - Parameter warn: called with what a person should know: the mode lets others read it.
+    public init(file path: String, warn: (String) -> Void) throws {
+        try self.init(reading: KeyFile.open(path, as: "passphrase file", warn: warn), confirm: {})
     }
 
     /// Ten words drawn from a list of 2048: 110 bits.

@@ -100,10 +100,11 @@ public struct WrappedKey: Sendable {
         return key
     }
 
-    /// - Throws: `badData` where this is another key's than that of `id`.
-    public func require(_ id: [UInt8]) throws {
-        guard keyID == id else {
-            throw Failure(.badData, "another key: its id is \(keyID.hex), not \(id.hex)", at: place)
+    /// - Parameter id: in lower-case hexadecimal.
+    /// - Throws: `badData` where this is another key's.
+    public func require(id: String) throws {
+        guard keyID.hex == id else {
+            throw Failure(.badData, "another key: its id is \(keyID.hex), not \(id)", at: place)
         }
     }
 

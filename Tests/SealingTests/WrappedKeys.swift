@@ -102,8 +102,8 @@ func passphrase(_ text: String) throws -> Passphrase {
 
     @Test func anotherKeyIsNamed() throws {
         let wrapped = try WrappedKey(parsing: WrappedKeys.wrapped(), at: "test")
-        try wrapped.require(key().id())
-        let failure = #expect(throws: Failure.self) { try wrapped.require(Key.generate().id()) }
+        try wrapped.require(id: key().id().hex)
+        let failure = #expect(throws: Failure.self) { try wrapped.require(id: Key.generate().id().hex) }
         #expect(failure?.status == .badData)
         #expect(
             failure?.what.hasPrefix("another key: its id is 6b2b0ffe09d06d02726376b3d7c53fee, not ") == true)
