@@ -16,11 +16,12 @@ NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev pkg-config
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_SHOW := attr e2fsprogs
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
-	openssl patchelf python3 shellcheck strace time xxd
+	openssl patchelf pyflakes3 python3 python3-cryptography shellcheck strace time xxd
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
 SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
+PYTHON := contrib/escapepod-open Tests/make-vectors Tests/cli/on-terminal
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
@@ -47,6 +48,7 @@ check: needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
+	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]
 
 bench: build needs-bench
