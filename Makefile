@@ -15,8 +15,9 @@ RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev pkg-config
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_SHOW := attr e2fsprogs
-NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
-	openssl patchelf pyflakes3 python3 python3-cryptography shellcheck strace time xxd
+NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libnbd-bin mandoc nbdkit \
+	ntfs-3g openssl patchelf perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd \
+	zbar-tools
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
 SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)

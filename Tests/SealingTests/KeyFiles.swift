@@ -39,11 +39,22 @@ import Testing
 
     @Test func everyWrongLetterIsSeen() {
         for index in countingKey.indices {
-            var wrong = countingKey
-            wrong.replaceSubrange(index...index, with: countingKey[index] == "Q" ? "P" : "Q")
-            let failure = #expect(throws: Failure.self) { try Key(parsing: wrong, at: "test") }
-            #expect(failure?.status == .badData)
-            #expect(failure?.message(from: "x").contains(wrong) == false, "a message never holds the key")
+            for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-" where letter != countingKey[index] {
+                var wrong = countingKey
+                wrong.replaceSubrange(index...index, with: "\(letter)")
+                let failure = #expect(throws: Failure.self) { try Key(parsing: wrong, at: "test") }
+                #expect(failure?.status == .badData)
+                #expect(failure?.message(from: "x").contains(wrong) == false, "a message never holds the key")
+            }
+        }
+    }
+
+    @Test func everyTwoNeighboursSwappedAreSeen() {
+        let letters = Array(countingKey)
+        for index in letters.indices.dropLast() where letters[index] != letters[index + 1] {
+            var wrong = letters
+            wrong.swapAt(index, index + 1)
+            #expect(throws: Failure.self) { try Key(parsing: String(wrong), at: "test") }
         }
     }
 

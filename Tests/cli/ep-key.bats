@@ -235,6 +235,102 @@ END
     (ulimit -v 200000 && refuses 69 'scrypt cannot have the 256 MiB' timeout 60 ep-key wrap --passphrase-file words key)
 }
 
+# sheet OPTION…: the recovery sheet of a backup.
+sheet() {
+    timeout 60 ep-key sheet key --domain pod.example.org --store label:escapepod "$@"
+}
+
+# scan IMAGE: what its QR code says. It needs no bus, and says that it found none.
+scan() {
+    timeout 60 zbarimg -q --raw "$1" 2>/dev/null
+}
+
+the_key() { grep -v '^#' key; }
+
+@test "the recovery sheet is a page with the key, as a person can type it, and the way back" {
+    sheet --generation 41 --date 2026-11-23T06:10:00Z >page
+    (($(wc -l <page) <= 60 && $(wc -L <page) <= 80))
+    local line
+    for line in 'Domain    pod.example.org' 'Store     label:escapepod' "Key id    $(<id)" \
+        'Newest    generation 41 of 2026-11-23T06:10:00Z when this was printed'; do
+        grep -qFx "$line" page
+    done
+    grep -qF 'python3 escapepod-open --key KEYFILE' page
+    (umask 077 && grep '^  EPOD-KEY-1 ' page >typed)
+    [[ $(ep-key id typed) == "$(<id)" && $(tr -d ' ' <typed) == "$(the_key)" ]]
+    run -0 sheet
+    [[ $output == *'Newest    not known when this was printed'* && $output != *--at-least-generation* ]]
+}
+
+@test "the command on the sheet is one that a shell takes as it was meant" {
+    local store=$'file:///srv/a b\'s "$(x)" \\~#&/\xc3\xa4' domain
+    printf -v domain 'pod%.0s' {1..80}
+    timeout 60 ep-key sheet key --domain "$domain" --store "$store" --generation 7 --date today >page
+    (($(wc -l <page) <= 70 && $(wc -L <page) <= 80))
+    sed -n '/^  escapepod restore/,/^$/p' page >typed
+    escapepod() { printf '%s\n' "$@"; }
+    # shellcheck source=/dev/null
+    source ./typed >words
+    printf '%s\n' restore --store "$store" --domain "$domain" --key KEYFILE --to DIR --at-least-generation 7 | diff - words
+}
+
+@test "the QR code of the sheet is the key, as text" {
+    sheet >page
+    # Each character is two modules, one above the other.
+    python3 - <<'END'
+rows = [line for line in open("page").read().split("THE KEY AS A QR CODE\n")[1].splitlines()]
+width, scale = max(map(len, rows)) + 4, 6
+modules = [[char in lit for char in row.ljust(width)] for row in [""] * 2 + rows + [""] * 2 for lit in ("█▀", "█▄")]
+with open("code.pgm", "wb") as image:
+    image.write(f"P5 {width * scale} {len(modules) * scale} 255\n".encode())
+    for row in modules:
+        image.write(b"".join((b"\0" if dark else b"\xff") * scale for dark in row) * scale)
+END
+    [[ $(scan code.pgm) == "$(the_key)" ]]
+}
+
+@test "the sheet as PDF is one page for its owner alone, and its QR code is the key" {
+    umask 000
+    run -0 --separate-stderr sheet --generation 41 --date 2026-11-23T06:10:00Z --pdf page.pdf
+    [[ $output == "" && $stderr == "" && $(stat -c %a page.pdf) == 600 ]]
+    [[ $(pdfinfo page.pdf | sed -n 's/^Pages: *//p') == 1 ]]
+    pdftoppm -r 150 -png -singlefile page.pdf page
+    [[ $(scan page.png) == "$(the_key)" ]]
+    # Word for word what the text says.
+    pdftotext -layout page.pdf - | tr -d '\f' | xargs -d ' ' | tr -s ' \n' '\n' >printed
+    sheet --generation 41 --date 2026-11-23T06:10:00Z | sed '/QR CODE/q' | tr -s ' \n' '\n' | diff - <(grep . printed)
+    cp page.pdf before
+    refuses 74 'file exists: page.pdf' sheet --pdf page.pdf
+    cmp page.pdf before
+}
+
+@test "the longest sheet is still one page" {
+    local domain store
+    printf -v domain 'd%.0s' {1..253}
+    printf -v store 's&%.0s' {1..123}
+    timeout 60 ep-key sheet key --domain "$domain" --store "$store" --pdf long.pdf
+    [[ $(pdfinfo long.pdf | sed -n 's/^Pages: *//p') == 1 ]]
+    pdftoppm -r 150 -png -singlefile long.pdf long
+    [[ $(scan long.png) == "$(the_key)" ]]
+    refuses 64 'too long for one page' timeout 60 ep-key sheet key --domain "$domain$domain" --store x
+}
+
+@test "no program gets the key as an argument" {
+    timeout 60 strace -f -s 1000 -e trace=execve -o trace ep-key sheet key --domain pod --store x --pdf page.pdf
+    (($(grep -c '"qrencode"\|"groff"' trace) >= 2))
+    run ! grep -F "$(the_key)" trace
+}
+
+@test "without qrencode there is no QR code, and without groff no PDF" {
+    local here
+    here=$(command -v ep-key)
+    run -0 --separate-stderr env PATH=/nowhere "$here" sheet key --domain pod --store x
+    [[ $output == *EPOD-KEY-1* && $output != *'QR CODE'* ]]
+    [[ $stderr == 'ep-key: warning: no QR code on the sheet: it takes qrencode, of Debian'* ]]
+    refuses 69 'no such program: groff' timeout 60 env PATH=/nowhere "$here" sheet key --domain pod --store x --pdf page.pdf
+    [[ ! -e page.pdf ]]
+}
+
 @test "usage" {
     refuses 64 '<file>' ep-key generate
     refuses 64 '<file>' ep-key id
@@ -243,5 +339,9 @@ END
     refuses 64 '<file>' ep-key unwrap
     refuses 64 "a key's id has 32 hexadecimal digits" ep-key unwrap --id 0123 new
     refuses 64 'unexpected argument' ep-key passphrase 12
+    refuses 64 "'--domain <domain>'" ep-key sheet key
+    refuses 64 "'--generation' and '--date' come together" sheet --generation 7
+    refuses 64 'cannot be printed' sheet --generation 7 --date $'to\nday'
+    refuses 64 'cannot be printed' ep-key sheet key --domain пример --store x --pdf page.pdf
     refuses 64 '' ep-key destroy key
 }
