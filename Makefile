@@ -4,6 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := $(DESTDIR)$(PREFIX)/bin
 LIB := $(DESTDIR)$(PREFIX)/lib/escapepod
+SHARE := $(DESTDIR)$(PREFIX)/share/escapepod
 MAN := $(DESTDIR)$(PREFIX)/share/man
 
 SWIFT := swift
@@ -59,8 +60,10 @@ format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)
 
 install: build needs-test
-	install -d "$(BIN)" "$(LIB)" $(foreach section,1 5 7,"$(MAN)/man$(section)")
+	install -d "$(BIN)" "$(LIB)" "$(SHARE)" $(foreach section,1 5 7,"$(MAN)/man$(section)")
 	install -m 0755 bin/escapepod "$(BIN)"
+	install -m 0755 contrib/escapepod-open "$(SHARE)"
+	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"
 	for tool in $(TOOLS); do \
 		install -s -m 0755 ".build/release/$$tool" "$(BIN)" && \
 		patchelf --set-rpath '$$ORIGIN/../lib/escapepod' "$(BIN)/$$tool" || exit; \
