@@ -6,6 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := $(DESTDIR)$(PREFIX)/bin
 LIB := $(DESTDIR)$(PREFIX)/lib/escapepod
+SHARE := $(DESTDIR)$(PREFIX)/share/escapepod
 MAN := $(DESTDIR)$(PREFIX)/share/man
 
 SWIFT := swift
@@ -18,12 +19,13 @@ NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl
-NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
-	openssl python3 shellcheck strace time xxd
+NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libnbd-bin mandoc nbdkit \
+	ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
 SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
+PYTHON := contrib/escapepod-open Tests/make-vectors Tests/cli/on-terminal
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
@@ -48,6 +50,7 @@ check: needs-test
 	$(SWIFT) build --explicit-target-dependency-import-check error
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
+	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]
 
 bench: build needs-bench
@@ -57,8 +60,10 @@ format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)
 
 install: build needs-install
-	install -d "$(BIN)" "$(LIB)" $(foreach section,1 5 7,"$(MAN)/man$(section)")
+	install -d "$(BIN)" "$(LIB)" "$(SHARE)" $(foreach section,1 5 7,"$(MAN)/man$(section)")
 	install -m 0755 bin/escapepod "$(BIN)"
+	install -m 0755 contrib/escapepod-open "$(SHARE)"
+	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"
 	for tool in $(TOOLS); do \
 		install -s -m 0755 ".build/release/$$tool" "$(BIN)" && \
 		patchelf --set-rpath '$$ORIGIN/../lib/escapepod' "$(BIN)/$$tool" || exit; \

@@ -56,7 +56,7 @@ let package = Package(
         library("Snapshots", ["Plumbing", "JSON", "CBtrfsUtil"]),
         library(
             "Tool",
-            ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            ["Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
         library(
             "StoreArguments",
             [
@@ -65,8 +65,8 @@ let package = Package(
             ]),
 
         tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
-        tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),
-        tool("ep-unseal", ["Sealing", "Envelope"]),
+        tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
+        tool("ep-unseal", ["Sealing"]),
         tool("ep-key", ["Sealing"]),
         tool("ep-meta", ["Catalog", "JSON"]),
         tool("ep-plan", ["Catalog", "JSON"]),

@@ -39,3 +39,8 @@ END
         [ "$tool" = escapepod ] || ! readelf -d "$bin/$tool" | grep -E 'R(UN)?PATH' | grep -vF "[\$ORIGIN/../lib/escapepod]"
     done
 }
+
+@test "what a store gets for a stranger is there" {
+    [ -x "$BATS_FILE_TMPDIR/root/usr/share/escapepod/escapepod-open" ]
+    [ -s "$BATS_FILE_TMPDIR/root/usr/share/escapepod/RECOVERY.txt" ]
+}
