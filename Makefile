@@ -8,14 +8,18 @@ BIN := $(DESTDIR)$(PREFIX)/bin
 LIB := $(DESTDIR)$(PREFIX)/lib/escapepod
 SHARE := $(DESTDIR)$(PREFIX)/share/escapepod
 MAN := $(DESTDIR)$(PREFIX)/share/man
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 SWIFT := swift
 TOOLS := ep-snap ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
 # The Swift libraries that the tools load; a machine without Swift gets copies.
 RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser swift_Builtin_float swiftGlibc \
 	swiftSynchronization FoundationEssentials dispatch BlocksRuntime
+DUNESEA := dunesea/.build/release/dunesea
+# Its pages go where it goes.
+PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
 
-NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config
+NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config zlib1g-dev
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl
@@ -29,8 +33,8 @@ PYTHON := contrib/escapepod-open Tests/make-vectors Tests/cli/on-terminal
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
-.PHONY: build demo test dunesea check bench format install clean needs-build needs-install needs-demo needs-test \
-	needs-bench
+.PHONY: build demo test dunesea check bench format install install-dunesea clean needs-build needs-install needs-demo \
+	needs-test needs-bench
 
 build: needs-build
 	$(SWIFT) build -c release
@@ -43,7 +47,7 @@ test: needs-test
 
 # The server is a package of its own: SwiftNIO takes minutes to build.
 dunesea: needs-build
-	$(SWIFT) build --package-path dunesea -c release
+	$(SWIFT) build --package-path dunesea -c release --product dunesea
 
 check: needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
@@ -60,20 +64,32 @@ format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)
 
 install: build needs-install
-	install -d "$(BIN)" "$(LIB)" "$(SHARE)" $(foreach section,1 5 7,"$(MAN)/man$(section)")
+	$(call put,$(TOOLS:%=.build/release/%),$(RUNTIME),$(PAGES))
 	install -m 0755 bin/escapepod "$(BIN)"
+	install -d "$(SHARE)"
 	install -m 0755 contrib/escapepod-open "$(SHARE)"
 	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"
-	for tool in $(TOOLS); do \
-		install -s -m 0755 ".build/release/$$tool" "$(BIN)" && \
-		patchelf --set-rpath '$$ORIGIN/../lib/escapepod' "$(BIN)/$$tool" || exit; \
+
+install-dunesea: dunesea needs-install
+	$(call put,$(DUNESEA),$(RUNTIME) swiftDispatch,man/dunesea-protocol.7 man/dunesea.8)
+	install -d "$(UNITS)"
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' contrib/dunesea.service >"$(UNITS)/dunesea.service"
+
+# $(call put,BINARIES,LIBRARIES,PAGES)
+define put
+	install -d "$(BIN)" "$(LIB)"
+	for binary in $(1); do \
+		install -s -m 0755 "$$binary" "$(BIN)" && \
+		patchelf --set-rpath '$$ORIGIN/../lib/escapepod' "$(BIN)/$${binary##*/}" || exit; \
 	done
 	from=$$($(SWIFT) -print-target-info | sed -n 's/.*"runtimeResourcePath" *: *"\(.*\)".*/\1/p'); \
-	for library in $(RUNTIME); do install -s -m 0644 "$$from/linux/lib$$library.so" "$(LIB)" || exit; done
-	for page in man/*.[157]; do install -m 0644 "$$page" "$(MAN)/man$${page##*.}" || exit; done
+	for library in $(2); do install -s -m 0644 "$$from/linux/lib$$library.so" "$(LIB)" || exit; done
+	for page in $(3); do install -D -m 0644 -t "$(MAN)/man$${page##*.}" "$$page" || exit; done
+endef
 
 clean:
 	$(SWIFT) package clean
+	$(SWIFT) package --package-path dunesea clean
 
 needs-build:
 	@Tests/needs $(NEEDED_TO_BUILD) $(NEEDED_TO_RUN)

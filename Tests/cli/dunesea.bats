@@ -742,6 +742,27 @@ eventually() {
     ask 500 "$store/metadata/last"
 }
 
+@test "a drive's folder is served, and a served one is a drive's" {
+    mkdir -p store
+    sealed 1 5000 > blob
+    sealed 2 300 > document
+    sealed 1 6000 > blob2
+    sealed 2 400 > document2
+    ep-store blob "file:$PWD/store" --domain pod.example.org < blob > receipt
+    ep-store metadata "file:$PWD/store" --domain pod.example.org --blob "$(address blob)" --follows none < document
+    dunesea check --dir store
+    serve
+    ask 200 "$store/metadata/last"
+    cmp document body
+    [[ $(field Backup-Blob) == "$(address blob)" ]]
+    put blob2
+    ask 201 -T document2 "$store/metadata/$(address blob2)?follows=$(address blob)"
+    stop_dunesea
+    ep-fetch last "file:$PWD/store" --domain pod.example.org | cmp - document2
+    ep-fetch blob "file:$PWD/store" --domain pod.example.org "$(address blob2)" | cmp - blob2
+    [[ $(ep-fetch list "file:$PWD/store" --domain pod.example.org) == "$(address blob)"$'\n'"$(address blob2)" ]]
+}
+
 @test "check finds a flipped byte, a missing blob and a stray file" {
     serve
     sealed 1 5000 > blob

@@ -1,6 +1,7 @@
 # What make install puts in place, on a machine that has no Swift.
 
 load helper
+load dunesea
 
 setup_file() {
     make -C "$BATS_TEST_DIRNAME/../.." install DESTDIR="$BATS_FILE_TMPDIR/root" PREFIX=/usr >&2
@@ -43,4 +44,19 @@ END
 @test "what a store gets for a stranger is there" {
     [ -x "$BATS_FILE_TMPDIR/root/usr/share/escapepod/escapepod-open" ]
     [ -s "$BATS_FILE_TMPDIR/root/usr/share/escapepod/RECOVERY.txt" ]
+}
+
+@test "the server comes with its pages and its unit, and with all that it loads" {
+    local root=$BATS_TEST_TMPDIR/root library
+    make -C "$EP_REPO" -o dunesea install-dunesea DUNESEA="$EP_DUNESEA" DESTDIR="$root" PREFIX=/opt >&2
+    [ -s "$root/opt/share/man/man7/dunesea-protocol.7" ]
+    [ -s "$root/opt/share/man/man8/dunesea.8" ]
+    [ -x "$root$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$root/opt/lib/systemd/system/dunesea.service")" ]
+    readelf -d "$root/opt/bin/dunesea" | grep -F "[\$ORIGIN/../lib/escapepod]"
+    for library in $(readelf -d "$EP_DUNESEA" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+        # A debug build's alone.
+        [ "$library" != libswiftSwiftOnoneSupport.so ] || continue
+        [ -s "$root/opt/lib/escapepod/$library" ] || /sbin/ldconfig -p | grep -F "$library "
+    done
+    [ ! -e "$BATS_FILE_TMPDIR/root/usr/share/man/man7/dunesea-protocol.7" ]
 }

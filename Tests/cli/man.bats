@@ -2,31 +2,41 @@
 # The man pages against the commands: what --help shows is in the page, and the other way round.
 
 load helper
+load dunesea
 
 setup() {
     cd "$EP_REPO/man" || exit
     work=$BATS_TEST_TMPDIR
 }
 
-# The pages of commands that are here: those of the tools, and those of bin/.
+# The pages of commands that are here: those of the tools, those of bin/, and the server's.
 commands() {
     local page
-    for page in *.1; do
-        [[ ! -x $(command -v "${page%.1}") ]] || echo "${page%.1}"
+    for page in *.[18]; do
+        [[ ! -x $(command -v "${page%.?}") ]] || echo "$page"
     done
 }
 
-# helps COMMAND: its --help and that of each of its subcommands in $work/help, the subcommands in $work/subcommands.
+# helps COMMAND: its --help and that of every subcommand below it in $work/help, the subcommands in $work/subcommands.
 helps() {
-    local subcommand
-    timeout 10 "$1" --help >"$work/help"
+    rm -f "$work/help" "$work/subcommands"
+    touch "$work/subcommands"
+    gather "$1"
+}
+
+# gather COMMAND [SUBCOMMAND…]: of this one and those below it.
+gather() {
+    local subcommand text
+    text=$(timeout 10 "$@" --help </dev/null)
+    echo "$text" >>"$work/help"
     # ArgumentParser lists them under a heading; bin/escapepod in its usage line, with bars between.
-    awk '/^SUBCOMMANDS:/ { listed = 1 } listed && /^  [a-z]/ { print $1 }
-        /^usage: .* \| / { gsub(/^usage: [^ ]+|\(.*/, ""); gsub(/\|/, " "); for (i = 1; i <= NF; i++) print $i }' \
-        "$work/help" >"$work/subcommands"
     while read -r subcommand; do
-        timeout 10 "$1" "$subcommand" --help >>"$work/help" </dev/null
-    done <"$work/subcommands"
+        echo "${*:2} $subcommand" | sed 's/^ //' >>"$work/subcommands"
+        gather "$@" "$subcommand"
+    done < <(awk -v depth=$# '/^SUBCOMMANDS:/ { listed = 1 } listed && /^  [a-z]/ { print $1 }
+        /^usage: .* \| / && depth == 1 {
+            gsub(/^usage: [^ ]+|\(.*/, ""); gsub(/\|/, " "); for (i = 1; i <= NF; i++) print $i
+        }' <<<"$text")
 }
 
 # The long options that the help offers, not those that its words mention: `  -h, --help  What it does.`
@@ -34,17 +44,17 @@ offered() {
     sed -nE 's/^  (-.*)/\1/p' "$work/help" | sed 's/   *.*//' | grep -oE -- '--[a-z][a-z0-9-]*' | sort -u
 }
 
-# documented COMMAND [It]: the long options on its page, or those that its lists describe. A line that names another
+# documented PAGE [It]: the long options on a command's page, or those that its lists describe. A line that names another
 # command is about that one's.
 documented() {
-    awk -v tool="$1" -v macro="${2-}" '$0 ~ "^\\." macro {
+    awk -v tool="${1%.?}" -v macro="${2-}" '$0 ~ "^\\." macro {
         flag = 0
         for (i = 1; i <= NF; i++) {
             if ($i ~ /^\.?(Nm|Xr)$/ && $(i + 1) ~ /^[a-z]/ && $(i + 1) != tool) break
             if ($i ~ /^\.?[A-Z][a-z]$/) flag = $i ~ /Fl$/
             else if (flag && $i ~ /^-[a-z]/) print "-" $i
         }
-    }' "$1.1" | sort -u
+    }' "$1" | sort -u
 }
 
 # statuses PAGE: those that its EXIT STATUS lists.
@@ -64,27 +74,30 @@ statuses() {
 }
 
 @test "the options of --help and of the page are the same" {
-    local tool wrong=0
-    [[ -n $(commands) ]]
-    for tool in $(commands); do
+    local page tool wrong=0
+    commands >"$work/commands"
+    grep -qx ep-seal.1 "$work/commands"
+    grep -qx dunesea.8 "$work/commands"
+    while read -r page; do
+        tool=${page%.?}
         helps "$tool"
         offered >"$work/offered"
-        documented "$tool" It >"$work/described"
-        documented "$tool" >"$work/named"
+        documented "$page" It >"$work/described"
+        documented "$page" >"$work/named"
         grep -qx -- --help "$work/offered"
-        diff -u --label "$tool --help" --label "$tool.1" "$work/offered" "$work/described" || wrong=1
+        diff -u --label "$tool --help" --label "$page" "$work/offered" "$work/described" || wrong=1
         comm -13 "$work/offered" "$work/named" >"$work/unknown"
-        [[ ! -s $work/unknown ]] || { sed "s/^/$tool.1 names /" "$work/unknown" && wrong=1; }
-    done
+        [[ ! -s $work/unknown ]] || { sed "s/^/$page names /" "$work/unknown" && wrong=1; }
+    done <"$work/commands"
     ((wrong == 0))
 }
 
 @test "the subcommands of --help are in the page" {
-    local tool subcommand wrong=0
-    for tool in $(commands); do
-        helps "$tool"
+    local page subcommand wrong=0
+    for page in $(commands); do
+        helps "${page%.?}"
         while read -r subcommand; do
-            grep -qE "^\.(It )?Cm $subcommand( |\$)" "$tool.1" || { echo "no $subcommand: $tool.1" && wrong=1; }
+            grep -qE "^\.(It )?Cm $subcommand( |\$)" "$page" || { echo "no $subcommand: $page" && wrong=1; }
         done <"$work/subcommands"
     done
     ((wrong == 0))
@@ -112,6 +125,6 @@ statuses() {
     local page section wrong=0
     while read -r page section; do
         [[ -e $page.$section ]] || { echo "no $page.$section" && wrong=1; }
-    done < <(grep -hE '^\.Xr (ep-|escapepod)' ./*.[1-9] | cut -d' ' -f2,3 | sort -u)
+    done < <(grep -hE '^\.Xr (ep-|escapepod|dunesea)' ./*.[1-9] | cut -d' ' -f2,3 | sort -u)
     ((wrong == 0))
 }
