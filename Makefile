@@ -20,7 +20,7 @@ NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatpr
 	openssl python3 shellcheck strace time xxd
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
-SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
+SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
@@ -57,6 +57,7 @@ format:
 install: build needs-install
 	install -d "$(BIN)" "$(LIB)" $(foreach section,1 5 7,"$(MAN)/man$(section)")
 	install -m 0755 bin/escapepod "$(BIN)"
+	install -m 0644 lib/escapepod/*.bash "$(LIB)"
 	for tool in $(TOOLS); do \
 		install -s -m 0755 ".build/release/$$tool" "$(BIN)" && \
 		patchelf --set-rpath '$$ORIGIN/../lib/escapepod' "$(BIN)/$$tool" || exit; \
