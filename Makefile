@@ -27,7 +27,7 @@ NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatpr
 	ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
-SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
+SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
 PYTHON := contrib/escapepod-open Tests/make-vectors Tests/cli/on-terminal
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
@@ -66,6 +66,7 @@ format:
 install: build needs-install
 	$(call put,$(TOOLS:%=.build/release/%),$(RUNTIME),$(PAGES))
 	install -m 0755 bin/escapepod "$(BIN)"
+	install -m 0644 lib/escapepod/*.bash "$(LIB)"
 	install -d "$(SHARE)"
 	install -m 0755 contrib/escapepod-open "$(SHARE)"
 	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"

@@ -78,10 +78,10 @@ restores() {
 }
 
 # stand_in TOOL: from here on the text on standard input runs in place of TOOL, with `real` as the tool's own path.
-# escapepod looks for the tools beside itself first, so it moves along.
+# escapepod looks for the tools beside itself first, so it moves along, and ../lib with it.
 stand_in() {
     mkdir -p stand-in
-    [[ -e stand-in/escapepod ]] || cp "$EP_REPO/bin/escapepod" stand-in/
+    [[ -e stand-in/escapepod ]] || { cp "$EP_REPO/bin/escapepod" stand-in/ && ln -s "$EP_REPO/lib" lib; }
     {
         echo '#!/bin/bash'
         printf 'real=%q here=%q\n' "$(PATH=${PATH//"$PWD/stand-in:"/} command -v "$1")" "$PWD"
