@@ -33,6 +33,7 @@ extension Plan {
         shellAssignments([
             ("PLAN_TYPE", type.rawValue),
             ("PLAN_REASON", reason),
+            ("PLAN_WARNING", warning ?? ""),
             ("PLAN_GENERATION", String(generation)),
             ("PLAN_FOLLOWS", follows ?? "none"),
             ("PLAN_HEAD_TYPE", headType?.rawValue ?? ""),

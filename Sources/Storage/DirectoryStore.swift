@@ -23,7 +23,10 @@ struct DirectoryStore: Store {
         let staged = try StagedBlob(in: try home.making("blobs"), of: home)
         defer { staged.discard() }
         try pulledOutIsIO {
-            while let bytes = try blob.next() { try staged.write(bytes) }
+            while let bytes = try blob.next() {
+                try staged.write(bytes)
+                blob.release()
+            }
             try staged.commit(as: try blob.receipt().sha256)
         }
     }

@@ -90,7 +90,7 @@ import Testing
             (["sha256"], "ABCD", "member sha256 is no digest of 64 lower-case hexadecimal digits"),
             (["producer", "kernel"], "", "member producer.kernel is empty"),
             (["producer", "kernel"], "a\0b", "member producer.kernel holds a zero byte"),
-            (["previous", "generation"], 2, "member previous.generation is not the one before 2"),
+            (["previous", "generation"], 2, "member previous.generation is not below 2"),
             (["parent", "generation"], 3, "member parent.generation is not the one before 2"),
             (["parent", "domain"], "other", "member parent.domain is other, not pod.example.org"),
             (["parent", "uuid"], .string(uuid(2)), "member parent.uuid is the backup's own"),

@@ -35,8 +35,7 @@ import Testing
                 "slot": .string(evil), "path": .string(evil), "uuid": .string(uuid(1)), "receivedUuid": .null,
                 "created": "2026-11-23T06:10:00Z", "readOnly": true,
             ], at: "test")
-        let plan = try Plan(
-            domain: Sample.domain, head: Sample.document(Sample.first()), snapshots: [snapshot])
+        let plan = try Sample.plan([Sample.first()], [snapshot])
         #expect(plan.shell.contains("PLAN_PARENT_PATH=''\\''; rm -rf /\n\u{1b}[2J'\n"))
         #expect(plan.reason.hasSuffix(#"in '; rm -rf /\u{a}\u{1b}[2J"#))
     }
@@ -45,10 +44,11 @@ import Testing
         func names(_ text: String) -> [String] {
             text.split(separator: "\n").map { String($0.prefix { $0 != "=" }) }
         }
-        let plan = try Plan(domain: Sample.domain, head: nil, snapshots: [])
+        let plan = try Sample.plan([])
         #expect(
             names(plan.shell) == [
-                "PLAN_TYPE", "PLAN_REASON", "PLAN_GENERATION", "PLAN_FOLLOWS", "PLAN_HEAD_TYPE",
+                "PLAN_TYPE", "PLAN_REASON", "PLAN_WARNING", "PLAN_GENERATION", "PLAN_FOLLOWS",
+                "PLAN_HEAD_TYPE",
                 "PLAN_PARENT_SLOT",
                 "PLAN_PARENT_PATH",
             ])

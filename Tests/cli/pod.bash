@@ -7,7 +7,7 @@ make_pod() {
     volume=$PWD/vol
     store=${1:-file://$PWD/store}
     mkdir -p store tmp
-    export TMPDIR=$PWD/tmp
+    export TMPDIR=$PWD/tmp ESCAPEPOD_STATE=$PWD/state
     make_btrfs vol 256M
     head -c 3M /dev/urandom >vol/big
     echo first >vol/note
@@ -61,8 +61,9 @@ tree() (
         awk '{ printf "%s%s", ($1 == last ? " = " : "\n"), $2; last = $1 } END { print "" }' | sort
 )
 
-# new_machine: the volume is gone for good, and ./new is an empty file system.
+# new_machine: the volume and what the machine knew are gone for good, and ./new is an empty file system.
 new_machine() {
+    rm -rf state
     umount vol
     rm vol.img
     make_btrfs new "${1:-256M}"
