@@ -1,11 +1,9 @@
 #!/usr/bin/env bats
 # ep-plan as a person runs it: the decision table, and what gives no plan.
+# shellcheck disable=SC2086,SC2154
 
 load helper
-
-domain=pod.example.org
-one=11111111-1111-1111-1111-111111111111
-two=22222222-2222-2222-2222-222222222222
+load records
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || exit
@@ -16,13 +14,6 @@ setup() {
     hex=$(printf x | sha512sum | cut -d' ' -f1)
     printf '{"version":1,"domain":"%s","generation":6,"type":"full","uuid":"%s","date":"2026-11-22T06:10:00Z","size":7654321,"sha512":"%s","sha256":"%s","producer":{"escapepod":"0.1.0","kernel":"6.1","btrfs-progs":"6.2"},"previous":{"generation":5,"metadataSha512":"%s"}}\n' \
         $domain $one "$hex" "${hex:0:64}" "$hex" >newest
-}
-
-# snapshot SLOT UUID [RECEIVED] [READ-ONLY]
-snapshot() {
-    local received=${3:-}
-    printf '{"slot":"%s","path":"/v/%s","uuid":"%s","receivedUuid":%s,"generation":9,"created":"2026-11-23T06:10:00Z","readOnly":%s}\n' \
-        "$1" "$1" "$2" "${received:+\"}${received:-null}${received:+\"}" "${4:-true}"
 }
 
 plan() {

@@ -27,15 +27,6 @@ head_file() {
     echo "${found[-1]}"
 }
 
-# flip FILE OFFSET: another byte there; an offset below zero counts from the end.
-flip() {
-    local at=$2 byte
-    ((at >= 0)) || at=$(($(stat -c %s "$1") + at))
-    byte=$(od -An -tu1 -j "$at" -N 1 "$1")
-    # shellcheck disable=SC2059
-    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
-}
-
 @test "a full disk on the store: 74, the head stays, and the next backup succeeds when there is room" {
     truncate -s 8M disk.img
     mkfs.ext4 -q -O ^has_journal -m 0 disk.img
