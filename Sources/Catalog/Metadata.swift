@@ -217,7 +217,7 @@ public struct Metadata: Sendable {
 /// A metadata document: what it says, and the digest of the bytes that said it.
 public struct Document: Sendable {
     /// The most bytes of a document, its final newline not counted.
-    public static let maximumLength = 1 << 20
+    public static let maximumLength = Envelope.maximumDocumentLength
 
     public let metadata: Metadata
     /// Of the bytes without the final newline, in lower-case hex: what the next document's `previous` holds.

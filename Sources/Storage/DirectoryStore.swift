@@ -7,8 +7,6 @@ import Plumbing
 /// `escapepod/<domain>/metadata/<10-digit number>-<address>`; `escapepod-storage(7)` has the layout and its rules.
 struct DirectoryStore: Store {
     private static let folder = "escapepod"
-    /// A sealed document of 1 MiB.
-    static let metadataLimit = Int(Envelope.sealedLength(of: 1 << 20))
 
     private let root: Directory
     private let url: StoreURL
@@ -25,7 +23,10 @@ struct DirectoryStore: Store {
         let staged = try StagedBlob(in: try home.making("blobs"), of: home)
         defer { staged.discard() }
         try pulledOutIsIO {
-            while let bytes = try blob.next() { try staged.write(bytes) }
+            while let bytes = try blob.next() {
+                try staged.write(bytes)
+                blob.release()
+            }
             try staged.commit(as: try blob.receipt().sha256)
         }
     }
@@ -127,7 +128,7 @@ struct DirectoryStore: Store {
     }
 
     private func read(_ entry: History.Entry, in directory: Directory) throws -> [UInt8] {
-        try directory.read(entry.name, limit: Self.metadataLimit)
+        try directory.read(entry.name, limit: Envelope.maximumSealedDocumentLength)
     }
 
     // MARK: Keys

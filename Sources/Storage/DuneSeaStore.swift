@@ -23,17 +23,16 @@ final class DuneSeaStore: Store {
         let patience = patience(with: domain)
         let upload = try patience.persist { try open(for: domain) }
         do {
-            let window = UnsafeMutableRawBufferPointer.allocate(byteCount: Window.length, alignment: 4096)
-            defer { window.deallocate() }
-            var bytes = Window(window)
+            var window = Window()
             while let run = try blob.next() {
-                if !bytes.hasRoom(for: run.count) {
-                    try send(bytes, to: upload, of: domain, patience)
-                    bytes.slide()
+                window.append(run)
+                if window.isFull {
+                    try send(window, to: upload, of: domain, patience)
+                    window.slide()
+                    blob.release()
                 }
-                bytes.append(run)
             }
-            try send(bytes, to: upload, of: domain, patience)
+            try send(window, to: upload, of: domain, patience)
             let receipt = try blob.receipt()
             try patience.persist { try finish(upload, as: receipt, of: domain) }
         } catch {
@@ -179,7 +178,7 @@ final class DuneSeaStore: Store {
     }
 
     private func document(_ path: String, of domain: Domain, none: String) throws -> Backup {
-        let answer = try persist("GET", path, of: domain, limit: DirectoryStore.metadataLimit)
+        let answer = try persist("GET", path, of: domain, limit: Envelope.maximumSealedDocumentLength)
         guard answer.status != 404 else { throw Failure(.notFound, none, at: place(domain)) }
         guard answer.status == 200 else { throw refusal(answer, of: domain) }
         guard let blob = answer.headers["backup-blob"].flatMap({ try? Address($0) }) else {
@@ -218,14 +217,14 @@ final class DuneSeaStore: Store {
     ) throws -> HTTP.Answer {
         try patience(with: domain).persist {
             guard let body else { return try request(method, path, of: domain, limit: limit) }
-            return try body.withUnsafeBytes { try request(method, path, of: domain, body: $0) }
+            return try body.withUnsafeBytes { try request(method, path, of: domain, body: [$0]) }
         }
     }
 
     /// One request, whose answer is a DuneSea server's and asks for no patience.
     private func request(
         _ method: String, _ path: String, of domain: Domain, headers: [String] = [],
-        body: UnsafeRawBufferPointer? = nil, stall: Double? = nil, limit: Int = 4096,
+        body: [UnsafeRawBufferPointer]? = nil, stall: Double? = nil, limit: Int = 4096,
         receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)? = nil
     ) throws -> HTTP.Answer {
         let answer = try http.send(
@@ -298,33 +297,31 @@ final class DuneSeaStore: Store {
 
 /// The newest bytes of an upload, kept until the server has acknowledged them.
 private struct Window {
-    /// As much as keeps a fast and distant server busy between two answers.
-    static let length = 8 << 20
-
-    private let memory: UnsafeMutableRawBufferPointer
-    private var filled = 0
-    /// Where in the blob it starts.
+    private var runs: [UnsafeRawBufferPointer] = []
+    /// Where in the blob it starts, and ends.
     private(set) var start: UInt64 = 0
+    private(set) var end: UInt64 = 0
 
-    init(_ memory: UnsafeMutableRawBufferPointer) { self.memory = memory }
+    var isFull: Bool { runs.count == Intake.window }
 
-    var end: UInt64 { start + UInt64(filled) }
-
-    func hasRoom(for count: Int) -> Bool { filled + count <= memory.count }
-
-    mutating func append(_ bytes: UnsafeRawBufferPointer) {
-        UnsafeMutableRawBufferPointer(rebasing: memory[filled...]).copyMemory(from: bytes)
-        filled += bytes.count
+    mutating func append(_ run: UnsafeRawBufferPointer) {
+        runs.append(run)
+        end += UInt64(run.count)
     }
 
     /// All of it has been acknowledged.
     mutating func slide() {
+        runs = []
         start = end
-        filled = 0
     }
 
     /// - Parameter offset: in the blob; not outside the window.
-    func bytes(from offset: UInt64) -> UnsafeRawBufferPointer {
-        .init(rebasing: memory[Int(offset - start)..<filled])
+    func bytes(from offset: UInt64) -> [UnsafeRawBufferPointer] {
+        var skipped = Int(offset - start)
+        return runs.compactMap { run in
+            let rest = run.dropFirst(skipped)
+            skipped -= run.count - rest.count
+            return rest.isEmpty ? nil : .init(rebasing: rest)
+        }
     }
 }

@@ -12,8 +12,8 @@ final class HTTP: @unchecked Sendable {
         /// From the root, with the query.
         let path: String
         var headers: [String] = []
-        /// Must stay valid while the request runs.
-        var body: UnsafeRawBufferPointer?
+        /// In runs that must stay valid while the request runs.
+        var body: [UnsafeRawBufferPointer]?
         /// For how many seconds nothing needs to move.
         var stall: Double?
     }
@@ -105,10 +105,10 @@ final class HTTP: @unchecked Sendable {
         setTrust()
 
         let context = Unmanaged.passUnretained(transfer).toOpaque()
-        if let body = request.body {
+        if request.body != nil {
             set(CURLOPT_UPLOAD, 1)
-            set(CURLOPT_UPLOAD_BUFFERSIZE, 512 << 10)
-            curl_set_offset(curl, handle, CURLOPT_INFILESIZE_LARGE, curl_off_t(body.count))
+            set(CURLOPT_UPLOAD_BUFFERSIZE, 256 << 10)
+            curl_set_offset(curl, handle, CURLOPT_INFILESIZE_LARGE, curl_off_t(transfer.bodyLength))
             set(CURLOPT_READDATA, context)
             set(CURLOPT_READFUNCTION) { bytes, size, count, context in
                 Transfer.of(context).give(UnsafeMutableRawBufferPointer(start: bytes, count: size * count))

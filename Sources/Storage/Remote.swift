@@ -97,7 +97,7 @@ final class Patience {
                 hint: failure.hint
                     ?? "given up after \(Int(remote.patience)) s; run it again when the server is back")
         }
-        remote.notify("\(failure.what): \(place): trying again in \(Int(seconds.rounded(.up))) s")
+        remote.notify("\(failure.what): \(place): trying again in \((seconds * 10).rounded() / 10) s")
         usleep(UInt32(seconds * 1_000_000))
         pause = min(pause * 2, Patience.longest)
     }

@@ -159,24 +159,12 @@ public struct Domain: Hashable, Sendable, CustomStringConvertible {
 
     /// - Throws: `usage` for anything but 1 to 253 characters of `a-z 0-9 . _ -`, not starting with a dot.
     public init(_ name: String) throws {
-        guard Domain.isValid(name) else {
+        guard name.isDomain else {
             throw Failure(
                 .usage, "not a domain", at: JSON.string(name).description,
                 hint: "a domain has 1 to 253 characters of a-z 0-9 . _ - and does not start with a dot")
         }
         description = name
-    }
-
-    private static func isValid(_ name: String) -> Bool {
-        (1...253).contains(name.utf8.count) && !name.hasPrefix(".")
-            && name.utf8.allSatisfy {
-                switch $0 {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
-                    UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                    true
-                default: false
-                }
-            }
     }
 }
 

@@ -12,7 +12,8 @@ final class Transfer {
     /// In seconds.
     let stall: Double
 
-    private let body: UnsafeRawBufferPointer
+    let bodyLength: Int
+    private let body: [UnsafeRawBufferPointer]
     private var sent = 0
     private let limit: Int
     private let receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)?
@@ -23,7 +24,8 @@ final class Transfer {
         _ request: HTTP.Request, stall: Double, limit: Int,
         receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)?
     ) {
-        body = request.body ?? UnsafeRawBufferPointer(start: nil, count: 0)
+        body = request.body ?? []
+        bodyLength = body.reduce(0) { $0 + $1.count }
         self.stall = stall
         self.limit = limit
         self.receive = receive
@@ -37,15 +39,22 @@ final class Transfer {
     // MARK: The body that goes out
 
     func give(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
-        let count = min(buffer.count, body.count - sent)
-        buffer.copyMemory(from: .init(rebasing: body[sent..<sent + count]))
-        sent += count
-        return count
+        var start = 0
+        for run in body {
+            if sent < start + run.count {
+                let rest = run[(sent - start)...].prefix(buffer.count)
+                buffer.copyMemory(from: .init(rebasing: rest))
+                sent += rest.count
+                return rest.count
+            }
+            start += run.count
+        }
+        return 0
     }
 
     /// 0, or 1 where it cannot: `CURL_SEEKFUNC_FAIL`.
     func seek(to offset: Int, from origin: Int32) -> Int32 {
-        guard origin == SEEK_SET, (0...body.count).contains(offset) else {
+        guard origin == SEEK_SET, (0...bodyLength).contains(offset) else {
             return 1
         }
         sent = offset

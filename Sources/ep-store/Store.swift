@@ -48,7 +48,7 @@ struct Metadata: ParsableCommand {
         let (blob, head) = (try Address(blob), follows == "none" ? nil : try Address(follows))
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
-        let metadata = try input.readAll(limit: Int(Envelope.sealedLength(of: 1 << 20)))
+        let metadata = try input.readAll(limit: Envelope.maximumSealedDocumentLength)
         try place.open(for: .writing, by: "ep-store") {
             try $0.storeMetadata(metadata, of: $1, for: blob, following: head, from: input.name)
         }

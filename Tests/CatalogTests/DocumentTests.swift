@@ -128,16 +128,8 @@ import Testing
 
 @Suite struct SyntaxTests {
     @Test func domains() {
-        for domain in ["a", "pod.example.org", "_x-9", "-", "a..b", String(repeating: "a", count: 253)] {
-            #expect(domain.isDomain, "\(domain)")
-        }
-        for domain in [
-            "", ".", "..", ".a", "../x", "a/b", "A", "a b", "a\n", "a\0", "é", "\u{212a}", "a\u{301}",
-            String(repeating: "a", count: 254),
-        ] {
-            #expect(!domain.isDomain, "\(domain)")
-            #expect(failure { try require(domain: domain) }?.status == .usage)
-        }
+        #expect(failure { try require(domain: "pod.example.org") } == nil)
+        #expect(failure { try require(domain: "../x") }?.status == .usage)
     }
 
     @Test func dates() {

@@ -64,15 +64,6 @@ import Testing
         #expect(try Sample.document(Sample.first()).metadata.shell.contains("META_PARENT_SHA256=''\n"))
     }
 
-    @Test(arguments: [
-        (0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1075, "1.0 KiB"), (1076, "1.1 KiB"),
-        (1_048_575, "1.0 MiB"), (1_048_576, "1.0 MiB"), (1_610_612_736, "1.5 GiB"), (1 << 40, "1.0 TiB"),
-        (Int64.max, "8192.0 PiB"),
-    ])
-    func sizes(bytes: Int64, text: String) {
-        #expect(size(bytes) == text)
-    }
-
     @Test func thePage() throws {
         let page = try Sample.document(Sample.second()).metadata.page
         #expect(

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # ep-store and ep-fetch on a real DuneSea server, over a network that breaks.
-# shellcheck disable=SC2030,SC2031,SC2154
+# shellcheck disable=SC2030,SC2031,SC2094,SC2154
 
 load helper
 load storage
@@ -74,10 +74,10 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     ep-fetch key "${place[@]}" | cmp - key
     [[ $(ep-fetch list "${place[@]}") = $(sha256 blob) ]]
     refuses 10 "no backup follows" ep-fetch next "${place[@]}" "$(sha256 blob)"
-    ! grep -qF "$(<token)" "$DUNESEA_LOG"
+    run ! grep -qF "$(<token)" "$DUNESEA_LOG"
 }
 
-@test "it takes at most 32 MiB, also for a blob of 256 MiB" {
+@test "it takes at most 32 MiB, for a blob of 256 MiB" {
     serve --tls
     sealed blob $((256 << 20)) >blob
     /usr/bin/time -f %M -o memory ep-store blob "${place[@]}" <blob >receipt
@@ -122,7 +122,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
         fetches blob
         kill "${helpers[-1]}"
     done
-    ((count > 20))
+    ((count > 15))
 }
 
 @test "a blob on its way back is cut at many bytes: it goes on there" {
@@ -204,8 +204,8 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
 @test "a cut stream leaves nothing on the server" {
     serve
     sealed blob 20000000 >blob
-    head -c 19000000 blob >cut
-    refuses 65 "cut" ep-store blob "${place[@]}" <cut
+    head -c 19000000 blob >short
+    refuses 65 "cut" ep-store blob "${place[@]}" <short
     (($(unfinished) == 0))
     (($(find "$DUNESEA_DIR" -path '*blobs/*' -type f | wc -l) == 0))
 }
@@ -271,7 +271,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     serve --tls
     local url=${place[0]} pin
     refuses 69 "not the one to trust" ep-fetch last "$url" --domain pod --token-file token
-    [[ $(wc -l <"$DUNESEA_LOG") = $(grep -c 'listening\|serving' "$DUNESEA_LOG") ]] || ! grep -q 'GET /v1' "$DUNESEA_LOG"
+    run ! grep -q "GET /v1" "$DUNESEA_LOG"
     pin=sha256//$(openssl x509 -in "$DUNESEA_CA" -noout -pubkey | openssl pkey -pubin -outform der |
         openssl dgst -sha256 -binary | base64)
     refuses 10 "no backup of pod" ep-fetch last "$url" --domain pod --token-file token --pin "$pin"
@@ -283,6 +283,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     # One that is for another name.
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout other.key -out other.pem \
         -subj /CN=other -addext subjectAltName=DNS:other 2>/dev/null
+    stop_dunesea
     start_dunesea --tls-cert other.pem --tls-key other.key
     refuses 69 "not the one to trust" ep-fetch last "dunesea+https:${DUNESEA_URL#http:}" --domain pod \
         --token-file token --ca other.pem

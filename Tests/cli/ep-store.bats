@@ -145,6 +145,19 @@ $(sha256 two)" ]
     [ "$(stored)" = "$(sha256 blob)" ]
 }
 
+@test "metadata: the longest document that there may be, with its newline, and no longer one" {
+    sealed blob 500 >blob && store_blob blob
+    # 1 MiB and a newline in 65 chunks: prefix, trailer and a tag for each.
+    length=$((1048577 + 120 + 16 + 65 * 16))
+    for name in longest longer; do
+        sealed metadata $length >$name
+        length=$((length + 1))
+    done
+    refuses 65 "larger than" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <longer
+    ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <longest
+    ep-fetch last "$store" --domain pod | cmp - longest
+}
+
 @test "two racers for one head: one of them gets 75" {
     for name in one two; do
         sealed blob 500 >$name && store_blob $name && sealed metadata 400 >meta.$name

@@ -33,9 +33,11 @@ make_btrfs() {
     mount -o loop "$at.img" "$at"
 }
 
-# Unmounts and detaches everything that lies under $BATS_TEST_TMPDIR, the newest first.
+# Ends what the test still has in the background, and unmounts and detaches everything that lies under $BATS_TEST_TMPDIR,
+# the newest first.
 cleanup() {
-    local at device file
+    local pid at device file
+    for pid in $(jobs -p); do kill -9 "$pid" 2>/dev/null || :; done
     while read -r _ at _; do
         # A space stands there as \040.
         printf -v at %b "$at"

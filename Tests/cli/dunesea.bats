@@ -1,44 +1,23 @@
 #!/usr/bin/env bats
 # The real server over loopback, driven with curl.
+# shellcheck disable=SC2030,SC2031,SC2059,SC2094,SC2153,SC2154
 
-load ../../../Tests/cli/helper
-
-PATH="${DUNESEA_BIN:-$EP_REPO/dunesea/.build/debug}:$PATH"
+load helper
+load dunesea
 
 setup() {
-    cd "$BATS_TEST_TMPDIR"
-    mkdir store
-    dunesea token add pod.example.org --append --read --dir store > token
-    echo "Authorization: Bearer $(< token)" > auth
-    servers=()
+    cd "$BATS_TEST_TMPDIR" || return
+    export DUNESEA_DIR=$BATS_TEST_TMPDIR/store
+    authorize pod.example.org --append --read > auth
 }
 
-teardown() {
-    local pid
-    for pid in "${servers[@]}"; do kill -9 "$pid" 2> kill.err || true; done
-    cleanup
-}
+# authorize DOMAIN FLAG…: a new token, as curl sends it.
+authorize() { echo "Authorization: Bearer $(dunesea_token "$@")"; }
 
-# serve OPTION…: starts a server; sets pid, host and store.
+# serve OPTION…: starts a server; sets store too.
 serve() {
-    # The port is not to be that of the server before.
-    : > log
-    dunesea serve --dir "$PWD/store" --listen 127.0.0.1:0 "$@" 2> log 3>&- &
-    pid=$!
-    servers+=("$pid")
-    for _ in {1..200}; do
-        port=$(sed -n 's/.*listening on .* port //p' log)
-        [[ -z $port ]] || break
-        sleep 0.05
-    done
-    host=127.0.0.1:$port
-    store=http://$host/v1/pod.example.org
-}
-
-# crash: the server dies as it does when the machine runs out of memory.
-crash() {
-    kill -9 "$pid"
-    wait "$pid" || true
+    start_dunesea "$@"
+    store=$DUNESEA_URL/v1/pod.example.org
 }
 
 # sealed KIND BYTES: what has the outer form of a sealed stream, 1 a blob, 2 a document, 3 a key.
@@ -88,14 +67,27 @@ put() { begin && append 204 0 "$1" && finish 201 "$1"; }
 
 # inject CALL PATH FAULT: the server's next such call there ends so.
 inject() {
-    strace -f -qq -o trace -e "trace=$1" -e "inject=$1:$3" -P "$(realpath -m "$2")" -p "$pid" 2> strace.err 3>&- &
+    trace "$1" -e "inject=$1:$3" -P "$(realpath -m "$2")"
+}
+
+# trace CALLS OPTION…: the server's calls go to the file trace from now on.
+trace() {
+    strace -f -qq -o trace -e "trace=$1" "${@:2}" -p "$DUNESEA_PID" 2> strace.err 3>&- &
     tracer=$!
-    servers+=("$tracer")
     eventually tracing
 }
 
 # tracing: whether strace has taken hold of the server.
-tracing() { [[ $(awk '/TracerPid/ { print $2 }' "/proc/$pid/status") == "$tracer" ]]; }
+tracing() { [[ $(awk '/TracerPid/ { print $2 }' "/proc/$DUNESEA_PID/status") == "$tracer" ]]; }
+
+untrace() {
+    kill "$tracer"
+    wait "$tracer" || true
+}
+
+nothing_stays() {
+    [[ -z $(find store/escapepod/pod.example.org/blobs store/dunesea/uploads/pod.example.org -type f) ]]
+}
 
 # not COMMAND…: bash lets a test go on after "! COMMAND".
 not() { ! "$@"; }
@@ -127,14 +119,6 @@ eventually() {
     [[ $(dunesea check --dir store) == "1 blobs, 5136 bytes, 1 backups, 1 keys, 0 faults" ]]
 }
 
-@test "each option has its place in the page" {
-    for command in serve "token add" "token list" "token remove" check; do
-        dunesea $command --help | grep -oE -- '--[a-z-]+' | grep -vxE -- '--(help|version)' | sort -u > options
-        [[ -s options ]]
-        while read -r option; do grep -qF -- "Fl -${option#--}" "$EP_REPO/man/dunesea.8"; done < options
-    done
-}
-
 @test "killed in mid-upload, it goes on from what it had acknowledged" {
     serve
     sealed 1 3000000 > blob
@@ -145,9 +129,9 @@ eventually() {
         "$upload" 2> curl.err 3>&- || true) &
     client=$!
     part=store/dunesea/uploads/pod.example.org/$id
-    grown() { [[ $(stat -c %s "$part") -gt 1400000 ]]; }
-    eventually grown
-    crash
+    growing() { [[ $(stat -c %s "$part") -gt 1400000 ]]; }
+    eventually growing
+    kill_dunesea
     wait "$client"
     serve
     upload=$store/uploads/$id
@@ -162,7 +146,9 @@ eventually() {
 }
 
 @test "killed again and again, it has all that it acknowledged and no half" {
-    local round file
+    local round file known=0
+    grown() { [[ $(wc -l < heads) -gt $((known + 1)) ]]; }
+    touch heads
     for round in {1..8}; do
         serve
         (
@@ -171,18 +157,20 @@ eventually() {
                 sealed 1 $((round * 1000 + file)) > "blob-$round"
                 sealed 2 300 > "document-$round"
                 put "blob-$round" || break
-                echo "$(address "blob-$round")" >> acknowledged
+                address "blob-$round" >> acknowledged
                 [[ $(as auth -T "document-$round" "$store/metadata/$(address "blob-$round")?follows=$head") == 201 ]] || break
                 head=$(address "blob-$round")
                 echo "$head" >> heads
             done
         ) > client.log 2>&1 3>&- &
         client=$!
-        sleep "0.$((round + 1))"
-        crash
+        eventually grown
+        # At another step each time.
+        sleep "0.0$round"
+        kill_dunesea
         wait "$client" || true
+        known=$(wc -l < heads)
     done
-    [[ $(wc -l < acknowledged) -gt 8 && $(wc -l < heads) -gt 8 ]]
     serve
     dunesea check --dir store
     while read -r blob; do ask 200 -I "$store/blobs/$blob"; done < acknowledged
@@ -203,11 +191,10 @@ eventually() {
     curl -sS --limit-rate 300k -o body -w '%{http_code}' -H @auth -H "Upload-Offset: 0" -X PATCH -T blob "$upload" > code 3>&- &
     client=$!
     sleep 0.5
-    kill "$pid"
+    stop_dunesea
     wait "$client"
     [[ $(< code) == 204 ]]
-    wait "$pid"
-    grep -q 'stopped$' log
+    grep -q 'stopped$' "$DUNESEA_LOG"
     serve
     finish 201 blob
 }
@@ -236,8 +223,7 @@ eventually() {
 @test "a full disk is a 507, and leaves nothing" {
     needs_root
     mount -t tmpfs -o size=2m none store
-    dunesea token add pod.example.org --append --read --dir store > token
-    echo "Authorization: Bearer $(< token)" > auth
+    authorize pod.example.org --append --read > auth
     serve
     sealed 1 3000000 > blob
     begin
@@ -246,7 +232,7 @@ eventually() {
     [[ -z $(ls store/dunesea/uploads/pod.example.org) ]]
     sealed 1 1000000 > blob
     put blob
-    crash
+    kill_dunesea
 }
 
 @test "a sync that fails is said, never repeated, and leaves nothing" {
@@ -260,13 +246,12 @@ eventually() {
         inject fsync "$place" error=EIO
         finish 500 blob
         grep -q "the store's disk failed" body
-        grep -q 'error: cannot bring to stable storage' log
-        kill "$tracer"
-        wait "$tracer" || true
+        grep -q 'error: cannot bring to stable storage' "$DUNESEA_LOG"
+        untrace
         [[ $(wc -l < trace) -eq 1 ]]
-        [[ -z $(ls store/escapepod/pod.example.org/blobs store/dunesea/uploads/pod.example.org | grep -v :) ]]
+        nothing_stays
         put blob
-        crash
+        kill_dunesea
         rm store/escapepod/pod.example.org/blobs/*
     done
 }
@@ -300,7 +285,7 @@ eventually() {
             esac
             run curl -sS --max-time 20 -H @auth -T "${what/blob/document}" "$url"
             [[ $status -ne 0 ]]
-            wait "$pid" "$tracer" || true
+            wait "$DUNESEA_PID" "$tracer" || true
             serve
             dunesea check --dir store
             # The client asks again.
@@ -312,7 +297,7 @@ eventually() {
             code=$(as auth -T key "$store/keys/$(address key)")
             [[ $code == 20[01] ]]
             curl -sS -H @auth "$store/keys/last" | cmp - key
-            crash
+            kill_dunesea
         done
     done
 }
@@ -332,7 +317,7 @@ eventually() {
     [[ $(field ETag) == "\"$two\"" ]]
     ask 200 -I "$store/keys/last"
     [[ $(field Content-Length) == 184 ]]
-    crash
+    kill_dunesea
     serve
     ask 200 "$store/keys/last"
     cmp second body
@@ -357,16 +342,13 @@ eventually() {
 }
 
 @test "tokens: none, wrong, of another domain, for reading or storing only" {
-    dunesea token add other --append --read --dir store > token
-    echo "Authorization: Bearer $(< token)" > other
-    dunesea token add pod.example.org --read --dir store > token
-    echo "Authorization: Bearer $(< token)" > reader
+    authorize other --append --read > other
+    authorize pod.example.org --read > reader
     echo "Authorization: Bearer dunesea-$(printf '0%.0s' {1..64})" > wrong
     echo "X-Nothing: 1" > none
     serve
     # Added while it runs.
-    dunesea token add pod.example.org --append --dir store > token
-    echo "Authorization: Bearer $(< token)" > writer
+    authorize pod.example.org --append > writer
     sealed 1 5000 > blob
     sealed 2 300 > document
     put blob
@@ -377,11 +359,12 @@ eventually() {
     for who in none wrong other; do
         # The same for a domain that is there and one that is not.
         for domain in pod.example.org nowhere; do
-            base=http://$host/v1/$domain
+            base=$DUNESEA_URL/v1/$domain
             for request in "-X POST $base/uploads" "-I $base/uploads/$id" "-X PATCH $base/uploads/$id" \
                 "-X PUT $base/blobs/$sha" "$base/blobs/$sha" "-X PUT $base/metadata/$sha?follows=none" \
                 "$base/metadata/last" "$base/metadata/next" "-X DELETE $base/uploads/$id" "-X PUT $base/keys/$sha" \
                 "$base/keys/last" "$base/nothing"; do
+                # shellcheck disable=SC2086
                 [[ $(as "$who" $request) == 401 ]]
                 grep -vi '^date:' headers >> "answers-$who-$domain"
             done
@@ -394,11 +377,12 @@ eventually() {
     [[ $(as reader "$store/blobs/$sha") == 200 ]]
     for request in "-X POST $store/uploads" "-I $upload" "-X PATCH $upload" "-X DELETE $upload" \
         "-X PUT $store/blobs/$sha" "-X PUT $store/metadata/$sha?follows=none" "-X PUT $store/keys/$sha"; do
+        # shellcheck disable=SC2086
         [[ $(as reader $request) == 403 ]]
     done
     [[ $(as writer -X POST "$store/uploads") == 201 ]]
     for path in metadata/last metadata/next keys/last "blobs/$sha"; do [[ $(as writer "$store/$path") == 403 ]]; done
-    echo "Authorization: Basic $(< token)" > basic
+    sed s/Bearer/Basic/ writer > basic
     [[ $(as basic -X POST "$store/uploads") == 401 ]]
 
     # Taken away while it runs.
@@ -410,7 +394,7 @@ eventually() {
     [[ $(stat -c %a store/dunesea/tokens) == 600 ]]
     for file in auth other reader writer wrong; do
         secret=$(grep -oE '[0-9a-f]{64}' "$file")
-        not grep -rqF "$secret" log store
+        not grep -rqF "$secret" "$DUNESEA_LOG" store
     done
 }
 
@@ -433,7 +417,7 @@ eventually() {
         for method in GET HEAD PUT POST PATCH DELETE; do
             option=(-X "$method")
             [[ $method != HEAD ]] || option=(-I)
-            status=$(as auth --path-as-is "${option[@]}" -H "Upload-Offset: 0" "http://$host$path")
+            status=$(as auth --path-as-is "${option[@]}" -H "Upload-Offset: 0" "$DUNESEA_URL$path")
             [[ $status == 40[0145] ]] || { echo "$method $path: $status" && return 1; }
             not grep -q secret body
         done
@@ -462,7 +446,7 @@ eventually() {
     ask 413 -T huge "$store/metadata/$sha?follows=none"
     ask 413 -T - "$store/metadata/$sha?follows=none" < huge
     for raw in 'GARBAGE\r\n\r\n' 'GET / HTTP/9.9\r\n\r\n' 'GET /healthz HTTP/1.1\r\nContent-Length: -5\r\n\r\n'; do
-        exec 9<> "/dev/tcp/127.0.0.1/$port"
+        exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
         printf "$raw" >&9
         timeout 10 head -1 <&9 | grep -q '^HTTP/1.1 400'
         exec 9>&-
@@ -478,13 +462,13 @@ eventually() {
         printf 'PATCH /v1/pod.example.org/uploads/%s HTTP/1.1\r\nHost: x\r\n%s\r\nUpload-Offset: %s\r\nContent-Length: %s\r\n\r\n' \
             "$id" "$(< auth)" "$1" "$2"
     }
-    exec 9<> "/dev/tcp/127.0.0.1/$port"
+    exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
     { request 0 5136 && head -c 2000 blob; } >&9
     exec 9>&-
     arrived() { ask 204 -I "$upload" && [[ $(field Upload-Offset) == 2000 ]]; }
     eventually arrived
     # What goes on behind the announced end is no part of it.
-    exec 9<> "/dev/tcp/127.0.0.1/$port"
+    exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
     { request 2000 1000 && tail -c +2001 blob; } >&9
     timeout 10 head -1 <&9 | grep -q '^HTTP/1.1 204'
     exec 9>&-
@@ -503,7 +487,7 @@ eventually() {
     serve
     sealed 1 5000 > blob
     begin
-    exec 9<> "/dev/tcp/127.0.0.1/$port"
+    exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
     printf 'PATCH /v1/pod.example.org/uploads/%s HTTP/1.1\r\nHost: x\r\n%s\r\nUpload-Offset: 0\r\nContent-Length: 5136\r\n\r\n' \
         "$id" "$(< auth)" >&9
     head -c 2000 blob >&9
@@ -529,15 +513,15 @@ eventually() {
         append 422 0 "$file"
         ask 404 -I "$upload"
     done
-    head -c 5000 blob > cut
+    head -c 5000 blob > half
     begin
-    append 204 0 cut
-    finish 422 cut
+    append 204 0 half
+    finish 422 half
     begin
     append 204 0 blob
     ask 422 -X PUT "$store/blobs/$(address plain)?upload=$id&length=5136"
     grep -q "the bytes have the SHA-256 $(address blob)" body
-    [[ -z $(ls store/escapepod/pod.example.org/blobs store/dunesea/uploads/pod.example.org | grep -v :) ]]
+    nothing_stays
 }
 
 @test "of two that race for one head, one wins and no blob is lost" {
@@ -552,12 +536,13 @@ eventually() {
             sealed 1 $((round * 100)) > "$one"
             put "$one"
         done
+        clients=()
         for one in a b; do
             curl -sS --max-time 20 -o "body-$one" -w '%{http_code}\n' -H @auth -T document \
                 "$store/metadata/$(address "$one")?follows=$head" > "code-$one" 3>&- &
-            eval "client_$one=$!"
+            clients+=($!)
         done
-        wait "$client_a" "$client_b"
+        wait "${clients[@]}"
         [[ $(sort code-a code-b | xargs) == "201 409" ]]
         winner=a
         [[ $(< code-a) == 201 ]] || winner=b
@@ -582,39 +567,35 @@ eventually() {
     for i in {1..1000}; do echo "url = $store/uploads"; done > config
     curl -fsS -X POST -H @auth -K config > ids
     previous=none
-    : > patch && : > put && : > meta && : > addresses
+    rm -f patches puts metas addresses
     while read -r id; do
         { head -c 120 blob && printf '%08d' "${#previous}" && head -c 92 /dev/urandom && tail -c 16 blob; } > "blobs/$id"
         sha=$(address "blobs/$id")
         printf 'next\nfail\nsilent\nshow-error\nheader = @auth\nheader = "Upload-Offset: 0"\nrequest = PATCH\nupload-file = blobs/%s\nurl = %s\n' \
-            "$id" "$store/uploads/$id" >> patch
-        printf 'url = "%s"\n' "$store/blobs/$sha?upload=$id&length=236" >> put
+            "$id" "$store/uploads/$id" >> patches
+        printf 'url = "%s"\n' "$store/blobs/$sha?upload=$id&length=236" >> puts
         printf 'next\nfail\nsilent\nshow-error\nheader = @auth\nupload-file = document\nurl = "%s"\n' \
-            "$store/metadata/$sha?follows=$previous" >> meta
+            "$store/metadata/$sha?follows=$previous" >> metas
         echo "$sha" >> addresses
         previous=$sha
     done < ids
-    sed -i 1d patch meta
-    timeout 120 curl -K patch
-    timeout 120 curl -fsS -X PUT -H @auth -K put
-    timeout 120 curl -K meta
-    [[ $(ls store/escapepod/pod.example.org/metadata | wc -l) -eq 1000 ]]
+    sed -i 1d patches metas
+    timeout 120 curl -K patches
+    timeout 120 curl -fsS -X PUT -H @auth -K puts
+    timeout 120 curl -K metas
+    [[ $(find store/escapepod/pod.example.org/metadata -type f | wc -l) -eq 1000 ]]
 
-    strace -f -qq -o trace -e trace=getdents64,openat -p "$pid" 2> strace.err 3>&- &
-    tracer=$!
-    servers+=("$tracer")
-    eventually tracing
+    trace getdents64,openat
     ask 200 "$store/metadata/last"
     [[ $(field Backup-Blob) == "$previous" ]]
     ask 200 "$store/metadata/next?after=$(sed -n 500p addresses)"
     [[ $(field Backup-Blob) == $(sed -n 501p addresses) ]]
-    kill "$tracer"
-    wait "$tracer" || true
+    untrace
     # One file opened for each.
     [[ $(grep -c openat trace) -eq 2 ]]
     not grep -q getdents trace
 
-    crash
+    kill_dunesea
     serve
     { echo "url = $store/metadata/next" && sed "s|.*|url = \"$store/metadata/next?after=&\"|" addresses; } > walk
     curl -sS --max-time 60 -I -H @auth -K walk | sed -n 's/^Backup-Blob: \(.*\)\r$/\1/Ip' | cmp - addresses
@@ -631,15 +612,14 @@ eventually() {
     # In the head, in the body, between requests, and while it should read.
     for start in '' 'GET /healthz HT' 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n' \
         "PATCH /v1/pod.example.org/uploads/$id HTTP/1.1\r\nHost: x\r\n$(< auth)\r\nUpload-Offset: 0\r\nContent-Length: 500\r\n\r\nx"; do
-        exec 9<> "/dev/tcp/127.0.0.1/$port"
+        exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
         printf "$start" >&9
         timeout 8 cat <&9 > answer
         exec 9>&-
     done
-    exec 9<> "/dev/tcp/127.0.0.1/$port"
+    exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
     printf 'GET /v1/pod.example.org/blobs/%s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n' "$(address blob)" "$(< auth)" >&9
-    metrics=http://127.0.0.1:$(sed -n 's/.*metrics on .* port //p' log)/metrics
-    counted() { curl -sS "$metrics" | grep -qx 'dunesea_slow_clients_total [5-9]'; }
+    counted() { curl -sS "$DUNESEA_METRICS/metrics" | grep -qx 'dunesea_slow_clients_total [5-9]'; }
     eventually counted
     exec 9>&-
     # A slow one that moves is let be.
@@ -665,9 +645,9 @@ eventually() {
 
 @test "more connections than allowed wait their turn" {
     serve --connections 2 --patience 1s
-    exec 8<> "/dev/tcp/127.0.0.1/$port" 9<> "/dev/tcp/127.0.0.1/$port"
-    curl -sS --max-time 0.5 "http://$host/healthz" 2> err && return 1
-    [[ $(curl -sS --max-time 20 "http://$host/healthz") == ok ]]
+    exec 8<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}" 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
+    curl -sS --max-time 0.5 "$DUNESEA_URL/healthz" 2> err && return 1
+    [[ $(curl -sS --max-time 20 "$DUNESEA_URL/healthz") == ok ]]
     exec 8>&- 9>&-
 }
 
@@ -694,60 +674,45 @@ eventually() {
     ask 405 -X POST "$store/metadata/$sha"
     ask 405 -X DELETE "$store/keys/last"
     ask 200 "$store/blobs/$sha"
-    [[ $(curl -sS "http://$host/healthz") == ok ]]
-    metrics=127.0.0.1:$(sed -n 's/.*metrics on .* port //p' log)
-    curl -sS "http://$metrics/metrics" > text
+    [[ $(curl -sS "$DUNESEA_URL/healthz") == ok ]]
+    curl -sS "$DUNESEA_METRICS/metrics" > text
     grep -qx 'dunesea_used_bytes{domain="pod.example.org"} 3000136' text
     grep -qx 'dunesea_received_bytes_total 3000136' text
     grep -qE '^dunesea_requests_total\{method="PUT",status="201"\} 1$' text
-    [[ $(curl -sS -o text -w '%{http_code}' "http://$host/metrics") == 404 ]]
-    grep -qE "^dunesea: 127.0.0.1 PUT /v1/pod.example.org/blobs/$sha\?upload=$id&length=3000136 201 [0-9]+ms$" log
-    not grep -q Bearer log
+    [[ $(curl -sS -o text -w '%{http_code}' "$DUNESEA_URL/metrics") == 404 ]]
+    grep -qE "^dunesea: 127.0.0.1 PUT /v1/pod.example.org/blobs/$sha\?upload=$id&length=3000136 201 [0-9]+ms$" "$DUNESEA_LOG"
+    not grep -q Bearer "$DUNESEA_LOG"
     # The directory is gone from under it.
     mv store/dunesea/uploads store/dunesea/elsewhere
-    [[ $(curl -sS -o text -w '%{http_code}' "http://$host/healthz") == 503 ]]
-}
-
-certificate() {
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out chain.pem -days 2 \
-        -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2> openssl.err
+    [[ $(curl -sS -o text -w '%{http_code}' "$DUNESEA_URL/healthz") == 503 ]]
 }
 
 @test "a slow disk slows the clients down, and fills no memory" {
-    certificate
     sealed 1 200000000 > blob
     for scheme in http https; do
-        options=()
-        [[ $scheme == http ]] || options=(--tls-cert chain.pem --tls-key key.pem)
-        serve "${options[@]}"
-        store=${store/http:/$scheme:}
-        curl() { command curl --cacert chain.pem "$@"; }
-        strace -f -qq -o trace -e trace=pwrite64 -e inject=pwrite64:delay_enter=50000 -p "$pid" 2> strace.err 3>&- &
-        tracer=$!
-        servers+=("$tracer")
-        eventually tracing
+        if [[ $scheme == http ]]; then serve; else serve --tls; fi
+        curl() { command curl ${DUNESEA_CA:+--cacert "$DUNESEA_CA"} "$@"; }
+        trace pwrite64 -e inject=pwrite64:delay_enter=50000
         clients=()
         for client in 1 2 3 4; do
             begin
-            command curl -sS --cacert chain.pem --max-time 5 -H @auth -H "Upload-Offset: 0" -X PATCH -T blob "$upload" \
+            curl -sS --max-time 5 -H @auth -H "Upload-Offset: 0" -X PATCH -T blob "$upload" \
                 2> "err-$client" 3>&- &
             clients+=($!)
         done
         for client in "${clients[@]}"; do wait "$client" || true; done
-        peak=$(awk '/VmHWM/ { print $2 }' "/proc/$pid/status")
+        peak=$(awk '/VmHWM/ { print $2 }' "/proc/$DUNESEA_PID/status")
         echo "$scheme: $peak KiB"
         [[ $peak -lt 65536 ]]
         grep -q 'timed out' err-1
-        crash
+        kill_dunesea
         rm -r store/dunesea/uploads
     done
 }
 
 @test "TLS by certificate files" {
-    certificate
-    serve --tls-cert chain.pem --tls-key key.pem
-    store=${store/http:/https:}
-    curl() { command curl --cacert chain.pem "$@"; }
+    serve --tls
+    curl() { command curl --cacert "$DUNESEA_CA" "$@"; }
     sealed 1 3000000 > blob
     sealed 2 300 > document
     put blob
@@ -770,7 +735,7 @@ certificate() {
     serve
     refuses 75 "another dunesea serves this directory" timeout 10 dunesea serve --dir store --listen 127.0.0.1:0
     mkdir other
-    refuses 74 "address already in use" timeout 10 dunesea serve --dir other --listen "$host"
+    refuses 74 "address already in use" timeout 10 dunesea serve --dir other --listen "${DUNESEA_URL#*//}"
     echo garbage >> store/dunesea/tokens
     refuses 65 "no token entry: store/dunesea/tokens, line 2" timeout 10 dunesea token list --dir store
     # An unreadable list of tokens lets nobody in.
