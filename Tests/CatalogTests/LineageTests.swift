@@ -65,6 +65,8 @@ import Testing
             ([ours[4]], ours[2]), ([ours[2], ours[4]], ours[2]),
             // Made on an older one than the witness, which it passes over.
             ([try Sample.next(5, on: ours[1])], ours[3]),
+            // The right digest under a wrong number.
+            ([ours[3].with(["previous", "generation"], 2)], ours[2]),
         ] {
             let plan = try Sample.plan(documents, witness: witness)
             let head = try Sample.document(try #require(documents.last))

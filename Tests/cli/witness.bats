@@ -1,9 +1,10 @@
 #!/usr/bin/env bats
 # A store that forgets or shows another history: the machine notices, its backups go on, and a restore has a floor.
-# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2154
 
 load helper
 load pod
+load dunesea
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || return
@@ -162,6 +163,50 @@ another_machine() {
     [[ $stderr = *"fork: the store's newest backup is generation 4 of "* ]]
 }
 
+@test "the same on a drive" {
+    store=label:ep-test-$BASHPID
+    configure
+    truncate -s 64M drive.img
+    mkfs.ext4 -q -L "${store#label:}" drive.img
+    device=$(losetup -f --show drive.img)
+    backups first second
+    cp drive.img old.img
+    backups third
+    losetup -d "$device"
+    cp old.img drive.img
+    device=$(losetup -f --show drive.img)
+    warned rollback incremental 4 fourth
+}
+
+@test "the same on a DuneSea server" {
+    DUNESEA_DIR=$PWD/dunesea
+    dunesea_token pod --append --read >token
+    start_dunesea
+    store=dunesea+$DUNESEA_URL
+    configure
+    echo "token_file=$PWD/token" >>pod.conf
+    backups first second
+    cp -a dunesea old
+    backups third
+    stop_dunesea
+    mv dunesea newer
+    cp -a old dunesea
+    start_dunesea --listen "${DUNESEA_URL#*//}"
+    warned rollback incremental 4 fourth
+    stop_dunesea
+    rm -r dunesea
+    mv newer dunesea
+    start_dunesea --listen "${DUNESEA_URL#*//}"
+    warned rollback full 6 fifth
+    stop_dunesea
+    rm -r dunesea/escapepod
+    start_dunesea --listen "${DUNESEA_URL#*//}"
+    warned rollback full 8 sixth
+    run -65 timeout 60 escapepod restore ./pod.conf --to vol/back --at-least-generation 10
+    escapepod restore ./pod.conf --to vol/back --at-least-generation 9
+    stop_dunesea
+}
+
 @test "a machine whose own state went back to an older one: no warning, by one and by more" {
     backups first
     cp -a state old
@@ -197,6 +242,8 @@ END
         rm killed "stand-in/$tool"
         no_stand_in
         cmp before "$(witness)"
+        # The slots come after it.
+        [[ -e $(slots)/current-state ]]
         run -0 --separate-stderr timeout 60 escapepod backup ./pod.conf
         [[ -z $stderr && $output = *"incremental backup"*done:* ]]
         [[ $(ls state/pod/*/) = witness.json ]]
