@@ -120,6 +120,7 @@ goes_through() {
     [[ ${#lines[@]} -eq 4 ]]
     [[ ${lines[1]} =~ ^\ +1\ +full\ +20[0-9TZ:-]+\ +3.[0-9]MiB\ +[0-9a-f]{16}$ ]]
     [[ ${lines[3]} =~ ^\ +3\ +incremental\  ]]
+    keep_key
     run -0 escapepod status ./pod.conf
     [[ $output = *"generation 3, incremental"*"(0d 0h 0m ago)"*"next backup    incremental:"*"generation 3"* ]]
     # Without the volume too, as on a new machine.
@@ -153,6 +154,7 @@ goes_through() {
     [[ $output = *"pod is ready"*"$(ep-key id pod.key)"*"no backup of pod yet"* ]]
     [[ $(stat -c %a pod.key) = 600 ]]
     escapepod backup ./pod.conf
+    keep_key
     escapepod status ./pod.conf
     sums=$(sha256sum pod.key pod.conf)
     run -74 escapepod init ./pod.conf --volume "$volume" --store "$store" --domain pod

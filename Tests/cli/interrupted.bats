@@ -194,7 +194,7 @@ END
     run -137 timeout 60 escapepod backup ./pod.conf
     no_stand_in
     [[ $(newest) = "1 full" ]]
-    run -0 escapepod status ./pod.conf
+    run -3 escapepod status ./pod.conf
     [[ $output = *"next backup    incremental"* ]]
     run -0 escapepod backup ./pod.conf --dry-run
     [[ $output = *"incremental backup"* && -e $(slots)/current-state ]]

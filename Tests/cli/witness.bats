@@ -51,6 +51,7 @@ warned() {
     done
     [[ $(stat -c %a "$(witness)" state state/pod state/pod/*/ | sort -u | tr '\n' ' ') = "600 700 " ]]
     [[ $(ls state/pod/*/) = witness.json ]]
+    keep_key
     before=$(listing state)
     escapepod backup ./pod.conf --dry-run
     escapepod status ./pod.conf

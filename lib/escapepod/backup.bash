@@ -17,6 +17,11 @@ END
     store_options
 }
 
+undo() {
+    [[ -z $snapshot_is_ours ]] || ep-snap discard "$volume" --store "$(store_name)"
+}
+snapshot_is_ours=''
+
 backup() {
     parse backup "--volume --dry-run" "$@"
     needs volume store domain key

@@ -16,6 +16,10 @@ fetch_sealed() {
 # Puts the newest document into $work/head, empty if the store has no backup.
 fetch_head() {
     fetch_sealed
+    open_head
+}
+
+open_head() {
     : >"$work/head"
     [[ -s $work/sealed ]] || return 0
     ep-unseal --kind metadata --key "$key" <"$work/sealed" >"$work/head" ||

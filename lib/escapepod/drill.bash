@@ -1,0 +1,135 @@
+# escapepod drill: restores a backup to a place of its own, and holds it against the snapshot that it was made from.
+# shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
+
+part chain
+part records
+
+drill_usage() {
+    cat <<'END'
+usage: escapepod drill NAME [--generation N] [--scratch DIR]
+       escapepod drill --volume DIR --store URL --domain DOMAIN --key FILE [STORE-OPTION …]
+                       [--generation N] [--scratch DIR]
+
+Restore a backup for the sake of it, and compare all of it with the snapshot that is still here.
+
+  --volume DIR, --store URL, --domain DOMAIN, --key FILE
+                   in place of the configuration, or of lines of it
+  --generation N   an earlier backup in place of the newest
+  --scratch DIR    where there is room for it (/var/tmp)
+END
+    store_options
+}
+
+drill() {
+    # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
+    [[ -n ${ESCAPEPOD_DRILL-} ]] || ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" drill "$@"
+    parse drill "--volume --generation --scratch" "$@"
+    needs volume store domain key
+    [[ -z $generation || $generation =~ ^[1-9][0-9]{0,17}$ ]] || fail 64 "no generation: $generation"
+    scratch=$(realpath -ms "${scratch:-/var/tmp}")
+    [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
+    [[ -d $scratch ]] || fail 69 "no such folder: $scratch" "give --scratch DIR, a folder with room"
+    make_work
+    ep-key id "$key" >/dev/null
+    started=$(now)
+    fetch_addresses
+    drilled=${generation:-null} under_way=1
+    choose_chain
+    read_document "$work/document.$last"
+    drilled=$META_GENERATION uuid=$META_UUID
+    local original restored differences=0 holes=()
+    original=$(retained "$META_UUID")
+    [[ -n $original ]] || fail 69 \
+        "no snapshot of generation $META_GENERATION is here to compare with: $volume/.escapepod/$(store_name)" \
+        "the newest backup has one, and perhaps the one before it and the full one"
+    echo "$domain: drill of generation $META_GENERATION of $META_DATE from $store"
+    echo "  $((last - first + 1)) backups to read, $(size "$total")"
+    make_scratch
+    restored=$ground/restored
+
+    echo "  restoring"
+    bring_back "$restored"
+    echo "  comparing with $original"
+    # An incremental stream brings a hole that is new in an old file as zeros.
+    ((last == first)) || holes=(--filled-holes)
+    [[ ! -t 2 ]] || holes+=(--progress)
+    ep-snap compare "$original" "$restored" "${holes[@]}" --report "$work/likeness" >"$work/differences" || differences=$?
+    ((differences == 0 || differences == 65)) || exit "$differences"
+    likeness=$(<"$work/likeness")
+    if ((differences != 0)); then
+        head -n 20 "$work/differences" | sed 's/^/  /'
+        conclude differs
+        fail 65 "what came back is not what was backed up: generation $drilled, $store" \
+            "keep the snapshots; where they are deleted, the next backup is a full one again"
+    fi
+    conclude proven
+    record=$likeness
+    echo "  done: $(member files) files, $(size "$(member bytes)"), all as they were; it took $(span $((SECONDS)))"
+}
+started='' drilled='' under_way='' uuid='' likeness='' ground='' mounted=''
+
+# retained UUID: the snapshot in a slot that is, or was received as, that one; nothing where there is none.
+retained() {
+    local slot own received read_only
+    while read -r slot own received _ _ read_only; do
+        [[ $own != "$1" && $received != "$1" || $read_only != yes ]] || { echo "$volume/.escapepod/$(store_name)/$slot" && return; }
+    done < <(ep-snap list "$volume" --store "$(store_name)")
+}
+
+# Sets ground, a folder on a btrfs: in $scratch if that is on one, else on one in a file that is gone when it is unmounted.
+# Not on the volume's own, though: a stream could then build upon the snapshots there, in place of what came back.
+make_scratch() {
+    if [[ $(stat -f -c %T "$scratch") = btrfs && $(device "$scratch") != "$(device "$volume")" ]]; then
+        ground=$scratch/.escapepod-drill-$domain
+        [[ -d $ground ]] || mkdir -m 0700 "$ground"
+        lock "$ground"
+        clear_ground
+        require_room "$ground"
+        return
+    fi
+    require_room "$scratch"
+    clear_stale "$scratch/escapepod-drill"
+    local image
+    image=$(mktemp "$scratch/escapepod-drill.$$.XXXXXXXX")
+    # It takes what is written and no more. Streams of small files grow on the way, but not by that.
+    if truncate -s $((total * 4 + (1 << 30))) "$image" && mkfs.btrfs -q -m single "$image" >/dev/null &&
+        mkdir "$work/ground" && mount -o loop "$image" "$work/ground"; then
+        ground=$work/ground mounted=1
+    fi
+    rm -f -- "$image"
+    [[ -n $mounted ]] || fail 69 "cannot make a btrfs to restore to: $scratch" "a loop device takes root; --scratch may name a folder on a btrfs"
+}
+
+device() {
+    findmnt -nvo SOURCE -T "$1"
+}
+
+# What a drill made there.
+clear_ground() {
+    discard_subvolume "$ground/restored"
+    [[ ! -d $ground/.escapepod-restore-$domain ]] || sweep "$ground/.escapepod-restore-$domain"
+}
+
+undo() {
+    # The store could not give it whole: that is a result too.
+    [[ -z $under_way || $1 != 65 ]] || conclude failed
+    if [[ -n $mounted ]]; then
+        umount -l "$ground"
+    elif [[ -n $ground ]]; then
+        clear_ground
+        rmdir "$ground"
+    fi
+}
+
+# conclude RESULT: the receipt.
+conclude() {
+    local finished line
+    finished=$(now)
+    line=$(printf '{"version":1,"domain":%s,"store":%s,"generation":%s,"uuid":"%s","started":"%s","finished":"%s","seconds":%d,"result":"%s"' \
+        "$(json "$domain")" "$(json "$store")" "$drilled" "$uuid" "$started" "$finished" "$SECONDS" "$1")
+    # The members of what was compared.
+    [[ -z $likeness ]] || line+=,${likeness:1:-1}
+    sign "$line}" >"$work/receipt"
+    keep "$work/receipt" "drill-${finished//[:-]/}.json" || warn "the receipt cannot be kept: $(state)"
+    under_way=''
+}
