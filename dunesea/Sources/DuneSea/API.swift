@@ -22,6 +22,8 @@ public struct API: HTTPResponder {
     let store: Store
     let doorkeeper: Doorkeeper
     let metrics: Metrics
+    /// The listener has no TLS.
+    let plain: Bool
     let log: @Sendable (String) -> Void
 
     /// Bytes between the socket and the disk: two such pieces an upload, one being filled, one being written.
@@ -271,38 +273,11 @@ extension API {
         guard request.method == .get else { return Response(status: status, headers: headers) }
         let path = shelf.path(ofBlob: address)
         let file = try await store.ground.onDisk { try File(path, O_RDONLY) }
-        return Response(status: status, headers: headers, body: stream(file, range, to: context.channel))
-    }
-
-    /// Reads one piece ahead of the socket.
-    private func stream(_ file: File, _ range: Range<UInt64>, to channel: any Channel) -> ResponseBody {
-        ResponseBody(contentLength: range.count) { writer in
-            @Sendable func piece(at start: UInt64) async throws -> ByteBuffer? {
-                guard start < range.upperBound else { return nil }
-                let count = min(256 << 10, Int(clamping: range.upperBound - start))
-                return try await store.ground.onDisk {
-                    var buffer = ByteBuffer()
-                    let got = try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) {
-                        try file.read(into: .init(rebasing: $0.prefix(count)), at: start)
-                    }
-                    // Shorter than its length: the client sees the body end early.
-                    guard got == count else { throw DiskError("shorter than it was", file.path, code: EIO) }
-                    return buffer
-                }
-            }
+        let outflow = Outflow(
+            file: file, range: range, ground: store.ground, channel: context.channel, plain: plain)
+        let body = ResponseBody(contentLength: range.count) { writer in
             do {
-                var start = range.lowerBound
-                var current = try await piece(at: start)
-                while let buffer = current {
-                    start += UInt64(buffer.readableBytes)
-                    let next = start
-                    async let ahead = piece(at: next)
-                    try await writer.write(buffer)
-                    // The writer learns that the socket is full only when the event loop has come to the piece.
-                    try await channel.eventLoop.submit {}.get()
-                    metrics.sent(buffer.readableBytes)
-                    current = try await ahead
-                }
+                try await outflow.send(metrics.sent)
                 try await writer.finish(nil)
             } catch let error as DiskError {
                 metrics.faulted()
@@ -310,6 +285,7 @@ extension API {
                 throw error
             }
         }
+        return Response(status: status, headers: headers, body: body)
     }
 }
 
