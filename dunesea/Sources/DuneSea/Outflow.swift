@@ -16,7 +16,7 @@ struct Outflow {
     let plain: Bool
 
     /// Without TLS a piece costs no memory.
-    private var longest: UInt64 { plain ? 4 << 20 : 512 << 10 }
+    private var longest: UInt64 { plain ? 4 << 20 : 256 << 10 }
 
     /// Sends that part of the file; returns when the socket has taken the last of it.
     ///
