@@ -80,7 +80,8 @@ extension Store {
     /// - Parameter files: names and bytes of what a person who finds the store should find beside it.
     /// - Throws: `badData` where it is no such thing: a plain key never goes to a store.
     public func storeKey(
-        _ key: [UInt8], of domain: Domain, from place: String, with files: [(name: String, bytes: [UInt8])] = []
+        _ key: [UInt8], of domain: Domain, from place: String,
+        with files: [(name: String, bytes: [UInt8])] = []
     ) throws {
         try Framing.check(key, .key, at: place)
         try take(key: key, of: domain)
