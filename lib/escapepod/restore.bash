@@ -43,8 +43,10 @@ restore() {
     check_newest
 
     # From the wanted backup back to the full one; the documents come out oldest first.
-    local index first='' last='' total=0 after=0 pair=0 need
-    for ((index = ${#addresses[@]} - 1; index >= 0; index--)); do
+    local index=$((${#addresses[@]} - 1)) first='' last='' total=0 after=0 pair=0 need
+    # No generation is further up than its number; so what somebody put behind it later does not stand in the way.
+    [[ -z $generation ]] || ((generation > index)) || index=$((generation - 1))
+    for (( ; index >= 0; index--)); do
         document "$index" "$work/document.$index"
         if [[ -z $last ]]; then
             [[ -z $generation || $generation = "$META_GENERATION" ]] || continue
@@ -132,11 +134,12 @@ check_newest() {
         read_document "$witness"
         ((META_GENERATION <= floor)) || floor=$META_GENERATION
     fi
+    [[ -z $generation ]] || ((floor > 0)) || return 0
     document $((${#addresses[@]} - 1)) "$work/newest"
     ((META_GENERATION >= floor)) || fail 65 \
         "the newest backup in the store is generation $META_GENERATION of $META_DATE, and there was a generation $floor: $store" \
         "look for a newer copy of the store; --generation $META_GENERATION without --at-least-generation takes what is there"
-    ((floor > 0)) || [[ -n $generation ]] ||
+    ((floor > 0)) ||
         echo "$domain: nothing here tells whether the store hides newer backups than generation $META_GENERATION of $META_DATE"
 }
 
