@@ -53,7 +53,7 @@ let package = Package(
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
         library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid", "CCurl"]),
-        library("Snapshots", ["Plumbing", "JSON", "CBtrfsUtil"]),
+        library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library(
             "Tool",
             ["Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser")]),

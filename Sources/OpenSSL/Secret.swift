@@ -71,6 +71,19 @@ public final class Secret: @unchecked Sendable {
             return count
         }
     }
+
+    /// HMAC-SHA-256 (RFC 2104) of the bytes under this secret.
+    public func hmac(of bytes: [UInt8]) throws -> [UInt8] {
+        var mac = [UInt8](repeating: 0, count: 32)
+        var count = 0
+        let done = withBytes {
+            EVP_Q_mac(
+                nil, "HMAC", nil, "SHA256", nil, $0.baseAddress, $0.count, bytes, bytes.count, &mac,
+                mac.count, &count)
+        }
+        guard done != nil, count == mac.count else { throw failure(of: "EVP_Q_mac") }
+        return mac
+    }
 }
 
 /// Overwrites memory that held something secret; the compiler cannot leave it out.

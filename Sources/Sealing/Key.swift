@@ -28,6 +28,17 @@ public final class Key: Sendable {
             .withBytes { Array($0) }
     }
 
+    /// What only a holder of the key can have made of these bytes: HMAC-SHA-256 under a key of its own.
+    public func mac(of bytes: [UInt8]) throws -> [UInt8] {
+        try secret.expand(info: Array("escapepod/v1/receipt".utf8), count: 32).hmac(of: bytes)
+    }
+
+    /// Whether that is the MAC of these bytes, in a time that depends on the lengths alone.
+    public func accepts(mac: [UInt8], of bytes: [UInt8]) throws -> Bool {
+        let right = try self.mac(of: bytes)
+        return right.withUnsafeBytes { right in mac.withUnsafeBytes { equalInConstantTime(right, $0) } }
+    }
+
     /// The pseudorandom key of all streams of a kind, blob or metadata: what seals a key is no key but a passphrase.
     func inputKey(of kind: Envelope.Kind) throws -> Secret {
         precondition(kind != .key)

@@ -116,11 +116,11 @@ struct DirectoryStore: Store {
         return try backup(entry, in: directory)
     }
 
-    func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws {
+    func list(of domain: Domain) throws -> [Address] {
         guard let directory = try home(of: domain)?.directory("metadata") else { throw none(of: domain) }
         let entries = try History(in: directory).all()
         guard !entries.isEmpty else { throw none(of: domain) }
-        for entry in entries { try visit(try backup(entry, in: directory)) }
+        return entries.map(\.blob)
     }
 
     private func backup(_ entry: History.Entry, in directory: Directory) throws -> Backup {

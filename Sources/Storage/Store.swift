@@ -29,10 +29,12 @@ public protocol Store {
     /// - Throws: `notFound` where there is no further one, or where `blob` is not in the history.
     func next(of domain: Domain, after blob: Address?) throws -> Backup
 
-    /// The metadata of every backup, oldest first. The default walks `next`; a driver may know a shorter way.
+    /// Every backup's blob, oldest first. The default walks `next`; a driver may know a shorter way.
+    ///
+    /// What the history says is not looked into: the backups behind a damaged document are still there.
     ///
     /// - Throws: `notFound` where the domain has no backup.
-    func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws
+    func list(of domain: Domain) throws -> [Address]
 
     /// Keeps a sealed key beside the backups, durably; those of before stay. The same as the newest again is a success.
     func take(key: [UInt8], of domain: Domain) throws
@@ -105,27 +107,20 @@ extension Store {
         try checked(next(of: domain, after: blob))
     }
 
-    /// Every backup's blob, oldest first, its metadata known to be whole.
-    public func list(of domain: Domain) throws -> [Address] {
-        var blobs: [Address] = []
-        try walk(domain) { blobs.append(try checked($0).blob) }
-        return blobs
-    }
-
     public func leave(_ file: [UInt8], named name: String) throws {}
 
-    public func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws {
-        var backup = try next(of: domain, after: nil)
-        var seen: Set<Address> = []
+    public func list(of domain: Domain) throws -> [Address] {
+        var blobs = [try next(of: domain, after: nil).blob]
+        var seen = Set(blobs)
         while true {
-            guard seen.insert(backup.blob).inserted else {
-                throw Failure(.badData, "the history goes round in a circle", at: "blob \(backup.blob)")
-            }
-            try visit(backup)
-            do { backup = try next(of: domain, after: backup.blob) } catch let failure as Failure
-                where failure.status == .notFound
-            {
-                return
+            do {
+                let blob = try next(of: domain, after: blobs.last).blob
+                guard seen.insert(blob).inserted else {
+                    throw Failure(.badData, "the history goes round in a circle", at: "blob \(blob)")
+                }
+                blobs.append(blob)
+            } catch let failure as Failure where failure.status == .notFound {
+                return blobs
             }
         }
     }

@@ -8,7 +8,9 @@ struct KeyTool: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-key", abstract: "Make keys, keep them under a passphrase, and get them back.",
         version: version,
-        subcommands: [Generate.self, ID.self, Wrap.self, Unwrap.self, NewPassphrase.self, PrintSheet.self])
+        subcommands: [
+            Generate.self, ID.self, Wrap.self, Unwrap.self, NewPassphrase.self, PrintSheet.self, MAC.self,
+        ])
 
     struct Generate: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -144,7 +146,7 @@ struct KeyTool: Tool {
         }
     }
 
-    private static func read(_ file: String) throws -> Key {
+    static func read(_ file: String) throws -> Key {
         try KeyFile.read(file) { warn($0, from: "ep-key") }
     }
 }

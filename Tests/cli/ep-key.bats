@@ -345,3 +345,28 @@ END
     refuses 64 'cannot be printed' ep-key sheet key --domain пример --store x --pdf page.pdf
     refuses 64 '' ep-key destroy key
 }
+
+@test "a MAC is of one text and one key, and anything else is refused" {
+    mac=$(timeout 20 ep-key mac key <plain)
+    [[ $mac =~ ^[0-9a-f]{64}$ && $mac == "$(timeout 20 ep-key mac key <plain)" ]]
+    run -0 --separate-stderr timeout 20 ep-key mac key --check "$mac" <plain
+    [[ -z $output && -z $stderr ]]
+    refuses 65 'the MAC is not of this text and this key' timeout 20 ep-key mac key --check "$mac" </dev/null
+    local last=$((16#${mac: -1} ^ 1))
+    printf -v other %s%x "${mac%?}" "$last"
+    refuses 65 'the MAC is not of this text' timeout 20 ep-key mac key --check "$other" <plain
+    ep-key generate another
+    refuses 65 'the MAC is not of this text' timeout 20 ep-key mac another --check "$mac" <plain
+    refuses 64 '64 hexadecimal digits' timeout 20 ep-key mac key --check "${mac^^}" <plain
+    refuses 65 'larger than' timeout 20 ep-key mac key < <(head -c 2M /dev/zero)
+}
+
+@test "the MAC of the man page's construction, as OpenSSL makes it" {
+    echo EPOD-KEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNZS23V9CCRYDPK8QARC0SYZF8XJ >known
+    chmod 600 known
+    # The key is the bytes 0 to 31.
+    key=$(openssl kdf -keylen 32 -kdfopt digest:SHA512 -kdfopt mode:EXPAND_ONLY -kdfopt info:escapepod/v1/receipt \
+        -kdfopt "hexkey:$(printf %02x {0..31})" HKDF | tr -d ':\n')
+    run -0 openssl mac -digest SHA256 -macopt "hexkey:$key" -in plain HMAC
+    [[ ${output,,} == "$(timeout 20 ep-key mac known <plain)" ]]
+}
