@@ -1,9 +1,12 @@
 # make demo and make test are all that a new machine needs; both install what is missing from Debian.
+# make demo STORE=dunesea shows the same on a server.
 
+STORE ?= drive
 PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := $(DESTDIR)$(PREFIX)/bin
 LIB := $(DESTDIR)$(PREFIX)/lib/escapepod
+SHARE := $(DESTDIR)$(PREFIX)/share/escapepod
 MAN := $(DESTDIR)$(PREFIX)/share/man
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
@@ -16,25 +19,28 @@ DUNESEA := dunesea/.build/release/dunesea
 # Its pages go where it goes.
 PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
 
-NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev pkg-config zlib1g-dev
+NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config zlib1g-dev
 NEEDED_TO_RUN := btrfs-progs util-linux
-NEEDED_TO_SHOW := attr e2fsprogs
-NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 jq libnbd-bin mandoc nbdkit ntfs-3g \
-	openssl patchelf python3 shellcheck strace time xxd
+NEEDED_TO_INSTALL := patchelf
+NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
+NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libnbd-bin mandoc nbdkit \
+	ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
 NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
 
-SCRIPTS := bin/escapepod Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
+SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
+PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,liar on-terminal proxy)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
-.PHONY: build demo test dunesea check bench format install install-dunesea clean needs-build needs-demo needs-test needs-bench
+.PHONY: build demo test dunesea check bench format install install-dunesea clean needs-build needs-install needs-demo \
+	needs-test needs-bench
 
 build: needs-build
 	$(SWIFT) build -c release
 
-demo: build needs-demo
-	PATH="$(CURDIR)/.build/release:$(CURDIR)/bin:$$PATH" Tests/demo
+demo: build needs-demo $(filter dunesea,$(STORE))
+	PATH="$(CURDIR)/.build/release:$(CURDIR)/dunesea/.build/release:$(CURDIR)/bin:$$PATH" STORE=$(STORE) Tests/demo
 
 test: needs-test
 	Tests/run
@@ -48,6 +54,7 @@ check: needs-test
 	$(SWIFT) build --explicit-target-dependency-import-check error
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
+	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]
 
 bench: build needs-bench
@@ -56,11 +63,15 @@ bench: build needs-bench
 format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)
 
-install: build needs-test
+install: build needs-install
 	$(call put,$(TOOLS:%=.build/release/%),$(RUNTIME),$(PAGES))
 	install -m 0755 bin/escapepod "$(BIN)"
+	install -m 0644 lib/escapepod/*.bash "$(LIB)"
+	install -d "$(SHARE)"
+	install -m 0755 contrib/escapepod-open "$(SHARE)"
+	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"
 
-install-dunesea: dunesea needs-test
+install-dunesea: dunesea needs-install
 	$(call put,$(DUNESEA),$(RUNTIME) swiftDispatch,man/dunesea-protocol.7 man/dunesea.8)
 	install -d "$(UNITS)"
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' contrib/dunesea.service >"$(UNITS)/dunesea.service"
@@ -84,10 +95,13 @@ clean:
 needs-build:
 	@Tests/needs $(NEEDED_TO_BUILD) $(NEEDED_TO_RUN)
 
+needs-install:
+	@Tests/needs $(NEEDED_TO_INSTALL)
+
 needs-demo:
 	@Tests/needs $(NEEDED_TO_SHOW)
 
-needs-test: needs-build
+needs-test: needs-build needs-install
 	@Tests/needs $(NEEDED_TO_TEST)
 
 needs-bench:

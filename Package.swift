@@ -38,6 +38,8 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        // Without pkgConfig: it is loaded when it is needed, not linked.
+        .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CBlkid", pkgConfig: "blkid", providers: [.apt(["libblkid-dev"])]),
         .systemLibrary(
             name: "CBtrfsUtil", pkgConfig: "libbtrfsutil",
@@ -50,20 +52,26 @@ let package = Package(
         library("SendStream", ["Plumbing", "JSON"]),
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
-        library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid"]),
-        library("Snapshots", ["Plumbing", "JSON", "CBtrfsUtil"]),
+        library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid", "CCurl"]),
+        library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library(
             "Tool",
-            ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            ["Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+        library(
+            "StoreArguments",
+            [
+                "Plumbing", "Storage", "Tool",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
 
         tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
-        tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),
-        tool("ep-unseal", ["Sealing", "Envelope"]),
+        tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
+        tool("ep-unseal", ["Sealing"]),
         tool("ep-key", ["Sealing"]),
         tool("ep-meta", ["Catalog", "JSON"]),
         tool("ep-plan", ["Catalog", "JSON"]),
-        tool("ep-store", ["Storage", "Envelope", "JSON"]),
-        tool("ep-fetch", ["Storage", "JSON"]),
+        tool("ep-store", ["StoreArguments", "Storage", "Envelope", "JSON"]),
+        tool("ep-fetch", ["StoreArguments", "Storage", "JSON"]),
 
         tests("Sealing", ["Envelope", "OpenSSL"]),
         tests("Plumbing"),

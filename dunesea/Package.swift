@@ -31,7 +31,9 @@ let package = Package(
         .target(name: "Envelope", dependencies: ["Plumbing"], swiftSettings: strict),
         .target(
             name: "Tool",
-            dependencies: ["Plumbing", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: [
+                "Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             swiftSettings: strict),
         .target(
             name: "DuneSea",

@@ -48,3 +48,16 @@ struct linux_tcp_traffic {
 static inline int linux_syncfs(int fd) {
     return (int)syscall(SYS_syncfs, fd);
 }
+
+/* lseek(2): the next data, the next hole. */
+static const int linux_SEEK_DATA = 3;
+static const int linux_SEEK_HOLE = 4;
+
+/* llistxattr(2) and lgetxattr(2): the names, each with its zero byte, and one value; a symbolic link is not followed. */
+static inline ssize_t linux_llistxattr(const char *path, void *names, size_t size) {
+    return syscall(SYS_llistxattr, path, names, size);
+}
+
+static inline ssize_t linux_lgetxattr(const char *path, const char *name, void *value, size_t size) {
+    return syscall(SYS_lgetxattr, path, name, value, size);
+}

@@ -24,12 +24,12 @@ public struct Chain {
         }
         if let last {
             let before = last.metadata.backup
-            guard backup.generation == before.generation + 1 else {
+            guard metadata.previous?.generation == before.generation else {
                 throw refuse(
                     "generation \(backup.generation) follows generation \(before.generation)",
                     hint: "documents come one a line, oldest first, none left out")
             }
-            guard metadata.previous?.metadataSHA512 == last.sha512 else {
+            guard metadata.previous?.names(last) == true else {
                 throw refuse(
                     "generation \(backup.generation) was not made on this generation \(before.generation): "
                         + "its previous.metadataSha512 is another",

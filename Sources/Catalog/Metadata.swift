@@ -42,7 +42,7 @@ public struct Producer: Sendable {
 /// One backup: a document without its links, `previous` and `parent`.
 public struct Backup: Equatable, Sendable {
     public let domain: String
-    /// Counts the backups of a domain from 1, across full ones too.
+    /// Counts the backups of a domain from 1, across full ones too; those that a store lost leave a gap.
     public let generation: Int64
     public let type: BackupType
     /// The snapshot's UUID, as its send stream names it.
@@ -114,7 +114,8 @@ public struct Backup: Equatable, Sendable {
     public static func == (one: Backup, other: Backup) -> Bool { one.json == other.json }
 }
 
-/// The link to the document that was the head before: what makes a domain's documents one hash chain.
+/// The link to the document that was the head before: what makes a domain's documents one hash chain. Where the store
+/// had lost them all, to the last one that the machine knew of.
 public struct Previous: Sendable {
     public let generation: Int64
     /// The SHA-512 of that document's bytes without the final newline.
@@ -125,6 +126,11 @@ public struct Previous: Sendable {
         generation = document.metadata.backup.generation
         metadataSHA512 = document.sha512
         others = []
+    }
+
+    /// Whether this is the link to that document.
+    func names(_ document: Document) -> Bool {
+        generation == document.metadata.backup.generation && metadataSHA512 == document.sha512
     }
 
     init(_ members: Members) throws {
@@ -160,8 +166,8 @@ public struct Metadata: Sendable {
         if backup.generation > 1 {
             let link = try members.object("previous")
             let previous = try Previous(link)
-            guard previous.generation == backup.generation - 1 else {
-                throw link.failure("generation", "is not the one before \(backup.generation)")
+            guard previous.generation < backup.generation else {
+                throw link.failure("generation", "is not below \(backup.generation)")
             }
             self.previous = previous
         } else {
@@ -171,7 +177,7 @@ public struct Metadata: Sendable {
             previous = nil
         }
         if backup.type == .incremental {
-            parent = try Metadata.parent(of: backup, members.object("parent"))
+            parent = try Metadata.parent(of: backup, behind: previous, members.object("parent"))
         } else {
             guard !members.contains("parent") else {
                 throw members.failure("parent", "is there, but the backup is full")
@@ -180,7 +186,9 @@ public struct Metadata: Sendable {
         }
     }
 
-    private static func parent(of backup: Backup, _ members: Members) throws -> Backup {
+    private static func parent(
+        of backup: Backup, behind previous: Previous?, _ members: Members
+    ) throws -> Backup {
         for link in ["previous", "parent"] where members.contains(link) {
             throw members.failure(link, "is there, but a parent has no links of its own")
         }
@@ -188,7 +196,7 @@ public struct Metadata: Sendable {
         guard parent.domain == backup.domain else {
             throw members.failure("domain", "is \(parent.domain), not \(backup.domain)")
         }
-        guard parent.generation == backup.generation - 1 else {
+        guard parent.generation == previous?.generation else {
             throw members.failure("generation", "is not the one before \(backup.generation)")
         }
         guard parent.uuid != backup.uuid else {
@@ -209,7 +217,7 @@ public struct Metadata: Sendable {
 /// A metadata document: what it says, and the digest of the bytes that said it.
 public struct Document: Sendable {
     /// The most bytes of a document, its final newline not counted.
-    public static let maximumLength = 1 << 20
+    public static let maximumLength = Envelope.maximumDocumentLength
 
     public let metadata: Metadata
     /// Of the bytes without the final newline, in lower-case hex: what the next document's `previous` holds.

@@ -6,6 +6,8 @@ public struct Plan: Sendable {
     public let type: BackupType
     /// Why, in a sentence for a person; safe to print on a terminal.
     public let reason: String
+    /// What a person has to look into, its name in front: `rollback: …` or `fork: …`; nil where all is as it should be.
+    public let warning: String?
     public let generation: Int64
     public let domain: String
     /// The SHA-256 of the head's blob; nil where the store has no backup yet.
@@ -27,33 +29,25 @@ public struct Plan: Sendable {
 // MARK: - Deciding
 
 extension Plan {
-    /// - Parameters:
-    ///   - head: the newest document of the store; nil where there is none.
-    ///   - snapshots: those that are here, the preferred ones first.
-    /// - Throws: `badData` where the head is another domain's.
-    public init(domain: String, head: Document?, snapshots: [Snapshot]) throws {
-        self.domain = domain
-        guard let head else {
+    /// - Parameter snapshots: those that are here, the preferred ones first.
+    public init(on lineage: Lineage, snapshots: [Snapshot]) {
+        domain = lineage.domain
+        warning = lineage.warning
+        generation = lineage.next
+        previous = (lineage.head ?? lineage.witness).map(Previous.init(of:))
+        guard let head = lineage.head else {
             type = .full
-            reason = "no backup of \(domain) in the store yet"
-            generation = 1
-            (follows, headType, source, previous, parent) = (nil, nil, nil, nil, nil)
+            reason = "no backup of \(domain) in the store" + (lineage.witness == nil ? " yet" : "")
+            (follows, headType, source, parent) = (nil, nil, nil, nil)
             return
         }
         let backup = head.metadata.backup
-        guard backup.domain == domain else {
-            throw Failure(
-                .badData, "the store's newest metadata is of \(backup.domain), not of \(domain)",
-                hint: "the store was mixed up or tampered with; nothing is planned on it")
-        }
         let found = Plan.find(backup, in: snapshots)
         type = found.source == nil ? .full : .incremental
         reason = found.reason
-        generation = backup.generation + 1
         follows = backup.sha256
         headType = backup.type
         source = found.source
-        previous = Previous(of: head)
         parent = found.source == nil ? nil : backup
     }
 
@@ -88,6 +82,7 @@ extension Plan {
         [
             "type": .string(type.rawValue),
             "reason": .string(reason),
+            "warning": warning.map { .string($0) } ?? .null,
             "generation": .integer(generation),
             "domain": .string(domain),
             "follows": follows.map { .string($0) } ?? .null,
@@ -105,6 +100,7 @@ extension Plan {
         let members = try Members(of: record, at: place)
         type = try members.type("type")
         reason = try members.text("reason")
+        warning = try members.stringOrNull("warning") == nil ? nil : members.text("warning")
         generation = try members.count("generation", from: 1)
         domain = try members.domain("domain")
         let hasHead = try members.stringOrNull("follows") != nil

@@ -13,16 +13,6 @@ public func require(domain: String) throws {
 }
 
 extension String {
-    var isDomain: Bool {
-        1...253 ~= utf8.count && !utf8.starts(with: ".".utf8)
-            && utf8.allSatisfy { byte in
-                switch Unicode.Scalar(byte) {
-                case "a"..."z", "0"..."9", ".", "_", "-": true
-                default: false
-                }
-            }
-    }
-
     /// Lower-case hexadecimal, 8-4-4-4-12 (RFC 9562).
     var isUUID: Bool {
         let groups = utf8.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)

@@ -1,3 +1,5 @@
+import Plumbing
+
 /// The text with everything that could steer a terminal or hide from the eye written as `\u{…}`.
 public func printable(_ text: String) -> String {
     var shown = ""
@@ -25,26 +27,13 @@ public func shellAssignments(_ variables: [(name: String, value: String)]) -> St
     }.joined()
 }
 
-/// A count of bytes in the unit that suits it, with one decimal from 1 KiB on.
-func size(_ bytes: Int64) -> String {
-    guard bytes >= 1024 else { return "\(bytes) bytes" }
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"]
-    func tenths(_ index: Int) -> Int64 {
-        let unit = Int64(1024) << (10 * index)
-        let (whole, rest) = bytes.quotientAndRemainder(dividingBy: unit)
-        return whole * 10 + (rest * 10 + unit / 2) / unit
-    }
-    var index = 0
-    while index < units.count - 1, tenths(index) >= 10240 { index += 1 }
-    return "\(tenths(index) / 10).\(tenths(index) % 10) \(units[index])"
-}
-
 extension Plan {
     /// What `ep-plan --format sh` prints.
     public var shell: String {
         shellAssignments([
             ("PLAN_TYPE", type.rawValue),
             ("PLAN_REASON", reason),
+            ("PLAN_WARNING", warning ?? ""),
             ("PLAN_GENERATION", String(generation)),
             ("PLAN_FOLLOWS", follows ?? "none"),
             ("PLAN_HEAD_TYPE", headType?.rawValue ?? ""),
@@ -85,7 +74,7 @@ extension Metadata {
         func about(_ it: Backup) {
             row("taken", Metadata.day(it.date))
             row("snapshot", it.uuid)
-            row("size", "\(size(it.size)), sealed (\(it.size) bytes)")
+            row("size", "\(readable(bytes: UInt64(clamping: it.size))), sealed (\(it.size) bytes)")
         }
         about(backup)
         digest("sha256", backup.sha256)

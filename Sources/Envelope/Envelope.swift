@@ -24,6 +24,11 @@ public enum Envelope {
         return UInt64(prefixLength + trailerLength) + plaintext + chunks * UInt64(tagLength)
     }
 
+    /// The most bytes of a metadata document, its final newline not counted.
+    public static let maximumDocumentLength = 1 << 20
+    /// The most bytes of a sealed metadata document, whose plaintext has the newline.
+    public static let maximumSealedDocumentLength = Int(sealedLength(of: UInt64(maximumDocumentLength) + 1))
+
     private static let trailerMagic = Array("EPODDONE".utf8)
 
     /// The trailer of a stream of `length` bytes, the trailer included.

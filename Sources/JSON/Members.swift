@@ -40,11 +40,6 @@ public struct Members {
         return value
     }
 
-    public func array(_ name: String) throws -> [JSON] {
-        guard case .array(let value) = try member(name) else { throw failure(name, "is no array") }
-        return value
-    }
-
     public func object(_ name: String) throws -> Members {
         try Members(try member(name), place: place, path: full(name))
     }
@@ -67,14 +62,6 @@ public struct Members {
 
     /// Whether the member is there, be it null.
     public func contains(_ name: String) -> Bool { object[name] != nil }
-
-    /// Whether the member is there and not null.
-    public func has(_ name: String) -> Bool {
-        switch object[name] {
-        case nil, .null: false
-        default: true
-        }
-    }
 
     /// The failure that says what is wrong with a member.
     public func failure(_ name: String, _ what: String) -> Failure {

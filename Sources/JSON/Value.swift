@@ -1,3 +1,5 @@
+import Plumbing
+
 /// A JSON value (RFC 8259) as escapepod's records need it: members keep their order, numbers are whole.
 ///
 /// The standard library's coders neither keep the order of members nor see one that is there twice; a document
@@ -94,8 +96,7 @@ extension JSON: CustomStringConvertible {
             case "\t": text += "\\t"
             case "\0"..<" ", "\u{7f}"..<"\u{a0}":
                 // Control characters of both ranges: a document that is shown must not steer a terminal.
-                let hex = String(scalar.value, radix: 16)
-                text += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+                text += "\\u" + scalar.value.padded(to: 4, radix: 16)
             default: text.unicodeScalars.append(scalar)
             }
         }

@@ -26,17 +26,24 @@ public final class Digest: @unchecked Sendable {
     }
 
     /// Ends the digest; nothing may be added afterwards. 32 bytes of SHA-256, 64 of SHA-512, in lower-case hex.
-    public func finish() -> String {
+    public func finish() -> String { end().hex }
+
+    private func end() -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
         var count: UInt32 = 0
         precondition(EVP_DigestFinal_ex(context, &bytes, &count) == 1)
-        return bytes.prefix(Int(count)).hex
+        return Array(bytes.prefix(Int(count)))
+    }
+
+    /// The digest of bytes in memory.
+    public static func bytes(_ algorithm: Algorithm, of bytes: [UInt8]) throws -> [UInt8] {
+        let digest = try Digest(algorithm)
+        bytes.withUnsafeBytes { digest.update($0) }
+        return digest.end()
     }
 
     /// The digest of bytes in memory, in lower-case hex.
     public static func hex(_ algorithm: Algorithm, of bytes: [UInt8]) throws -> String {
-        let digest = try Digest(algorithm)
-        bytes.withUnsafeBytes { digest.update($0) }
-        return digest.finish()
+        try Digest.bytes(algorithm, of: bytes).hex
     }
 }

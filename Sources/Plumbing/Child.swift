@@ -3,29 +3,43 @@ import Glibc
 
 /// A command that runs beside us, its standard output in a pipe that we read.
 ///
-/// It shares our standard input and standard error, and SIGPIPE ends it as usual, though the tools ignore that signal
-/// themselves. Read `output` to its end, then `wait`: only its ending tells whether the output was whole. A value that
-/// goes out of scope before that closes the pipe, ends the command with SIGTERM and reaps it.
+/// It shares our standard error, and our standard input where it gets none of its own. SIGPIPE ends it as usual, though
+/// the tools ignore that signal themselves. Read `output` to its end, then `wait`: only its ending tells whether the
+/// output was whole. A value that goes out of scope before that closes the pipe, ends the command with SIGTERM and reaps
+/// it.
 public struct Child: ~Copyable {
     /// What the command writes; messages name it `output of PROGRAM`.
     public let output: Descriptor
     private let program: String
     private var process: pid_t?
 
+    /// The most that an input may have: what a pipe holds without a reader.
+    public static let maximumInput = 64 << 10
+
     /// Starts a command.
     ///
-    /// - Parameter command: the program, looked up in PATH where it has no slash, and its arguments.
+    /// - Parameters:
+    ///   - command: the program, looked up in PATH where it has no slash, and its arguments.
+    ///   - input: its standard input, at most `maximumInput` bytes; nil for ours.
     /// - Throws: `unavailable` where there is no such program, `denied` where it may not be run.
-    public init(_ command: [String]) throws {
+    public init(_ command: [String], input: [UInt8]? = nil) throws {
         guard let program = command.first, !program.isEmpty else {
             throw Failure(.usage, "no command to run")
         }
         var ends: [Int32] = [-1, -1]
         guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: program) }
         let output = Descriptor(owning: ends[0], name: "output of \(program)")
-        let input = Descriptor(owning: ends[1], name: "output of \(program)")
+        let written = Descriptor(owning: ends[1], name: "output of \(program)")
         output.widenPipe()
-        self.process = try Child.spawn(program, command, writingTo: input.number)
+        if let input {
+            precondition(input.count <= Child.maximumInput)
+            guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: program) }
+            let read = Descriptor(owning: ends[0], name: "input of \(program)")
+            try Descriptor(owning: ends[1], name: "input of \(program)").write(input)
+            self.process = try Child.spawn(program, command, from: read.number, to: written.number)
+        } else {
+            self.process = try Child.spawn(program, command, from: nil, to: written.number)
+        }
         self.program = program
         self.output = output
     }
@@ -60,8 +74,9 @@ public struct Child: ~Copyable {
         }
     }
 
-    private static func spawn(_ program: String, _ command: [String], writingTo output: Int32) throws -> pid_t
-    {
+    private static func spawn(
+        _ program: String, _ command: [String], from input: Int32?, to output: Int32
+    ) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         var attributes = posix_spawnattr_t()
         posix_spawn_file_actions_init(&actions)
@@ -79,6 +94,7 @@ public struct Child: ~Copyable {
         sigaddset(&signals, SIGPIPE)
         posix_spawnattr_setsigdefault(&attributes, &signals)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
+        if let input { posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO) }
         posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
         var process: pid_t = 0
         switch posix_spawnp(&process, program, &actions, &attributes, &arguments, environ) {

@@ -116,6 +116,36 @@ extension Descriptor {
         }
     }
 
+    /// Calls with each line of the file, its newline included, and the line's number, from 1.
+    ///
+    /// - Parameter limit: the most bytes of a line; a longer one is the last that is taken, unfinished.
+    /// - Returns: the count of lines.
+    @discardableResult
+    public func lines(upTo limit: Int, _ take: ([UInt8], Int) throws -> Void) throws -> Int {
+        let step = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+        defer { step.deallocate() }
+        var line: [UInt8] = []
+        var number = 0
+        while true {
+            let count = try read(into: step)
+            var rest = step[..<count]
+            while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+                line += rest[...end]
+                number += 1
+                try take(line, number)
+                line.removeAll(keepingCapacity: true)
+                rest = rest[(end + 1)...]
+            }
+            line += rest
+            if count == 0 || line.count >= limit { break }
+        }
+        if !line.isEmpty {
+            number += 1
+            try take(line, number)
+        }
+        return number
+    }
+
     /// Asks for a pipe buffer of 1 MiB: the default of 64 KiB makes two stages take turns. No effect on anything else.
     public func widenPipe() {
         _ = fcntl(number, linux_F_SETPIPE_SZ, 1 << 20)

@@ -18,15 +18,31 @@ public final class Key: Sendable {
         Key(try .random(count: length))
     }
 
+    func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        try secret.withBytes(body)
+    }
+
     /// The bytes by which a stream names the key that it is sealed with; they tell nothing of the key itself.
     public func id() throws -> [UInt8] {
         try secret.expand(info: Array("escapepod/v1/key-id".utf8), count: Envelope.Header.keyIDLength)
             .withBytes { Array($0) }
     }
 
-    /// The pseudorandom key of all streams of a kind.
+    /// What only a holder of the key can have made of these bytes: HMAC-SHA-256 under a key of its own.
+    public func mac(of bytes: [UInt8]) throws -> [UInt8] {
+        try secret.expand(info: Array("escapepod/v1/receipt".utf8), count: 32).hmac(of: bytes)
+    }
+
+    /// Whether that is the MAC of these bytes, in a time that depends on the lengths alone.
+    public func accepts(mac: [UInt8], of bytes: [UInt8]) throws -> Bool {
+        let right = try self.mac(of: bytes)
+        return right.withUnsafeBytes { right in mac.withUnsafeBytes { equalInConstantTime(right, $0) } }
+    }
+
+    /// The pseudorandom key of all streams of a kind, blob or metadata: what seals a key is no key but a passphrase.
     func inputKey(of kind: Envelope.Kind) throws -> Secret {
-        try secret.expand(info: Array("escapepod/v1/seal/\(kind)".utf8), count: Key.length)
+        precondition(kind != .key)
+        return try secret.expand(info: Array("escapepod/v1/seal/\(kind)".utf8), count: Key.length)
     }
 }
 
@@ -59,7 +75,7 @@ extension Key {
             throw refuse(
                 "the key is damaged", "a letter is wrong, missing or too many; compare it with another copy")
         }
-        defer { bytes.withUnsafeMutableBytes { _ = $0.initializeMemory(as: UInt8.self, repeating: 0) } }
+        defer { bytes.withUnsafeMutableBytes { wipe($0) } }
         self.init(Secret(bytes))
     }
 }

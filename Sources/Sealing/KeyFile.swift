@@ -5,9 +5,8 @@ import Plumbing
 public enum KeyFile {
     private static let maximumLength = 64 << 10
 
-    /// Makes a new key and its file, mode 0600; a file that is there already is never touched.
-    public static func generate(at path: String) throws -> Key {
-        let key = try Key.generate()
+    /// Writes a key to a new file, mode 0600; a file that is there already is never touched.
+    public static func create(_ key: Key, at path: String) throws {
         let text = """
             # escapepod key \(try key.id().hex)
             # Whoever has this line can read the backups; without it nobody can. Keep a copy off this machine.
@@ -21,24 +20,29 @@ public enum KeyFile {
                 failure.status, "will not overwrite a key file", at: path,
                 hint: "backups made with that key are lost without it; choose another name")
         }
-        return key
     }
 
     /// Reads a key file.
     ///
     /// - Parameter warn: called with what a person should know: the mode lets others read the key.
     public static func read(_ path: String, warn: (String) -> Void) throws -> Key {
-        let file = try Descriptor(opening: path, O_RDONLY)
-        var status = stat()
-        guard fstat(file.number, &status) == 0 else { throw Failure.system("cannot look at", at: path) }
-        if status.st_mode & S_IFMT == S_IFREG, status.st_mode & 0o077 != 0 {
-            let mode = String(status.st_mode & 0o777, radix: 8)
-            warn("others may read the key file \(path), mode 0\(mode); chmod 600 mends it")
-        }
+        let file = try open(path, as: "key file", warn: warn)
         let bytes = try file.readAll(limit: maximumLength)
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw Failure(.badData, "no key file", at: path, hint: "it is not text")
         }
         return try Key(parsing: text, at: path)
+    }
+
+    /// Opens a file that only its owner should be able to read.
+    static func open(_ path: String, as what: String, warn: (String) -> Void) throws -> Descriptor {
+        let file = try Descriptor(opening: path, O_RDONLY)
+        var status = stat()
+        guard fstat(file.number, &status) == 0 else { throw Failure.system("cannot look at", at: path) }
+        if status.st_mode & S_IFMT == S_IFREG, status.st_mode & 0o077 != 0 {
+            let mode = String(status.st_mode & 0o777, radix: 8)
+            warn("others may read the \(what) \(path), mode 0\(mode); chmod 600 mends it")
+        }
+        return file
     }
 }

@@ -17,7 +17,7 @@ public func seal(
 ) throws {
     let header = Envelope.Header(kind: kind, keyID: try key.id())
     let salt = try randomBytes(count: Envelope.saltLength)
-    var chunks = try Chunks(.seal, key: key, header: header, salt: salt)
+    var chunks = try Chunks(.seal, inputKey: key.inputKey(of: kind), header: header, salt: salt)
     input.widenPipe()
     output.widenPipe()
 

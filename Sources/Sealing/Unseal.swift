@@ -85,12 +85,8 @@ private func open(
             at: input.name)
     }
     let salt = Array(prefix[Envelope.headerLength..<(Envelope.headerLength + Envelope.saltLength)])
-    let chunks = try Chunks(.open, key: key, header: header, salt: salt)
-    let committed = prefix[(Envelope.headerLength + Envelope.saltLength)...]
-    let same = chunks.commitment.withUnsafeBytes { derived in
-        committed.withUnsafeBytes { equalInConstantTime(derived, $0) }
-    }
-    guard same else {
+    let chunks = try Chunks(.open, inputKey: key.inputKey(of: kind), header: header, salt: salt)
+    guard chunks.isCommitted(to: prefix[(Envelope.headerLength + Envelope.saltLength)...]) else {
         throw Failure(
             .badData, "the salt or the commitment is not what was sealed: damaged or tampered with",
             at: input.name)

@@ -1,13 +1,12 @@
 import Envelope
 import Glibc
+import OpenSSL
 import Plumbing
 
 /// A store in a directory or on a drive: `escapepod/<domain>/blobs/<address>` and
 /// `escapepod/<domain>/metadata/<10-digit number>-<address>`; `escapepod-storage(7)` has the layout and its rules.
 struct DirectoryStore: Store {
     private static let folder = "escapepod"
-    /// A sealed document of 1 MiB.
-    static let metadataLimit = Int(Envelope.sealedLength(of: 1 << 20))
 
     private let root: Directory
     private let url: StoreURL
@@ -24,7 +23,10 @@ struct DirectoryStore: Store {
         let staged = try StagedBlob(in: try home.making("blobs"), of: home)
         defer { staged.discard() }
         try pulledOutIsIO {
-            while let bytes = try blob.next() { try staged.write(bytes) }
+            while let bytes = try blob.next() {
+                try staged.write(bytes)
+                blob.release()
+            }
             try staged.commit(as: try blob.receipt().sha256)
         }
     }
@@ -53,7 +55,7 @@ struct DirectoryStore: Store {
             let history = try History(in: directory)
             let newest = try history.last()
             if let newest, newest.blob == blob,
-                try directory.read(newest.name, limit: Self.metadataLimit) == metadata
+                try read(newest, in: directory) == metadata
             {
                 // The same as before: the answer was lost, perhaps with the sync in front of it.
                 return try directory.sync()
@@ -79,13 +81,13 @@ struct DirectoryStore: Store {
     }
 
     /// The caller holds the domain's lock, so every staged file here is a dead writer's.
-    private func commit(_ metadata: [UInt8], as name: String, in directory: Directory) throws {
+    private func commit(_ bytes: [UInt8], as name: String, in directory: Directory) throws {
         try StagedBlob.sweep(directory)
         var named = StagedBlob.name()
         let file = try directory.open(named, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
         do {
             try pulledOutIsIO {
-                try file.write(metadata)
+                try file.write(bytes)
                 try file.sync()
                 try directory.rename(named, toNew: name)
                 named = name
@@ -114,15 +116,58 @@ struct DirectoryStore: Store {
         return try backup(entry, in: directory)
     }
 
-    func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws {
+    func list(of domain: Domain) throws -> [Address] {
         guard let directory = try home(of: domain)?.directory("metadata") else { throw none(of: domain) }
         let entries = try History(in: directory).all()
         guard !entries.isEmpty else { throw none(of: domain) }
-        for entry in entries { try visit(try backup(entry, in: directory)) }
+        return entries.map(\.blob)
     }
 
     private func backup(_ entry: History.Entry, in directory: Directory) throws -> Backup {
-        Backup(blob: entry.blob, metadata: try directory.read(entry.name, limit: Self.metadataLimit))
+        Backup(blob: entry.blob, metadata: try read(entry, in: directory))
+    }
+
+    private func read(_ entry: History.Entry, in directory: Directory) throws -> [UInt8] {
+        try directory.read(entry.name, limit: Envelope.maximumSealedDocumentLength)
+    }
+
+    // MARK: Keys
+
+    func take(key: [UInt8], of domain: Domain) throws {
+        let home = try root.making(Self.folder).making(domain.description)
+        let directory = try home.making("keys")
+        let address = try Address(Digest.hex(.sha256, of: key))
+        try home.locked {
+            let newest = try History(in: directory).last()
+            if let newest, newest.blob == address, try read(newest, in: directory) == key {
+                return try directory.sync()
+            }
+            try commit(
+                key, as: History.name(of: address, number: (newest?.number ?? 0) + 1), in: directory)
+        }
+    }
+
+    func key(of domain: Domain) throws -> [UInt8] {
+        guard let directory = try home(of: domain)?.directory("keys"),
+            let newest = try History(in: directory).last()
+        else { throw Failure(.notFound, "no key of \(domain)", at: "\(url)") }
+        return try read(newest, in: directory)
+    }
+
+    func leave(_ file: [UInt8], named name: String) throws {
+        try root.locked {
+            guard try root.length(of: name) == nil || root.read(name, limit: 1 << 20) != file else { return }
+            // The folder is a person's too: no sweep here, and a name that tells what it is of.
+            let staged = "\(name).new"
+            defer { root.remove(staged) }
+            let output = try root.open(staged, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+            try pulledOutIsIO {
+                try output.write(file)
+                try output.sync()
+                try root.rename(staged, to: name)
+                try root.sync()
+            }
+        }
     }
 
     // MARK: Places and failures

@@ -21,8 +21,7 @@ struct History {
     }
 
     static func name(of blob: Address, number: UInt64) -> String {
-        let text = String(number)
-        return "\(String(repeating: "0", count: max(0, digits - text.count)))\(text)-\(blob)"
+        "\(number.padded(to: digits))-\(blob)"
     }
 
     private static func entry(_ name: String) -> Entry? {

@@ -20,7 +20,7 @@ public final class Intake: @unchecked Sendable {
     /// The reader waits for the input and for this to close: a stalled producer must not keep a driver that has
     /// failed from saying so.
     private let cancel: Pipe
-    private var lent = false
+    private var lent = 0
     private var whole: Receipt?
 
     init(reading source: consuming Descriptor) throws {
@@ -41,22 +41,31 @@ public final class Intake: @unchecked Sendable {
         try ring.waitForFirst()
     }
 
-    /// The next bytes of the blob, or nil at its end. They stay valid until the next call.
+    /// How many runs of bytes a driver may have that it has not released.
+    public static let window = Ring.window
+
+    /// The next bytes of the blob, or nil at its end. They stay valid until they are released.
     ///
     /// Each run of bytes is 1 MiB, but for the last, in memory aligned for O_DIRECT.
     ///
     /// - Throws: `badData` where the input is no whole sealed blob; `io` where it cannot be read.
     public func next() throws -> UnsafeRawBufferPointer? {
-        if lent { ring.release(by: Consumer.driver.rawValue) }
-        let bytes = try ring.next(for: Consumer.driver.rawValue, holdingBack: true)
-        lent = bytes != nil
+        precondition(lent < Intake.window)
+        let bytes = try ring.next(for: Consumer.driver.rawValue, keeping: lent, holdingBack: true)
+        if bytes != nil { lent += 1 }
         return bytes
+    }
+
+    /// Gives back all the bytes so far.
+    public func release() {
+        ring.release(lent, by: Consumer.driver.rawValue)
+        lent = 0
     }
 
     /// What was taken in; to be asked for when `next` has been nil.
     public func receipt() throws -> Receipt {
         if let whole { return whole }
-        guard try ring.next(for: Consumer.driver.rawValue, holdingBack: true) == nil else {
+        guard try ring.next(for: Consumer.driver.rawValue, keeping: lent, holdingBack: true) == nil else {
             throw Failure(.bug, "a receipt for a blob that was not taken to its end", at: nil)
         }
         join()

@@ -10,11 +10,14 @@ import Glibc
 /// byte of a stream's trailer, only after `approve`.
 final class Ring: @unchecked Sendable {
     static let bufferLength = 1 << 20
-    /// Two are held back; two more are at work, one at each end; two spare take up the unevenness of a disk.
+    /// Two are held back; one is at work at the producer's end, and three are a driver's, or take up the unevenness of
+    /// its disk.
     static let bufferCount = 6
     /// What O_DIRECT asks for on every disk that we know.
     static let alignment = 4096
     private static let heldBack = 2
+    /// How many buffers a consumer that is held back may keep at once.
+    static let window = bufferCount - heldBack - 1
 
     private let memory: UnsafeMutableRawPointer
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -89,10 +92,13 @@ final class Ring: @unchecked Sendable {
 
     /// The next buffer for a consumer, or nil at the end; waits until there is one.
     ///
+    /// - Parameter kept: how many buffers the consumer has and has not released.
     /// - Throws: what anybody gave to `fail`.
-    func next(for consumer: Int, holdingBack: Bool = false) throws -> UnsafeRawBufferPointer? {
+    func next(for consumer: Int, keeping kept: Int = 0, holdingBack: Bool = false) throws
+        -> UnsafeRawBufferPointer?
+    {
         try locked {
-            let turn = released[consumer]
+            let turn = released[consumer] + kept
             while true {
                 if let failure { throw failure }
                 if published > turn + (holdingBack && !approved ? Ring.heldBack : 0) {
@@ -104,9 +110,9 @@ final class Ring: @unchecked Sendable {
         }
     }
 
-    /// Gives back the buffer that `next` gave.
-    func release(by consumer: Int) {
-        locked { released[consumer] += 1 }
+    /// Gives back the oldest buffers that `next` gave.
+    func release(_ count: Int = 1, by consumer: Int) {
+        locked { released[consumer] += count }
     }
 
     // MARK: Anybody's

@@ -25,8 +25,7 @@ final class StagedBlob {
 
     /// A new name for a file that is not ready.
     static func name() -> String {
-        let digits = String(UInt64.random(in: .min ... .max), radix: 16)
-        return prefix + String(repeating: "0", count: 16 - digits.count) + digits
+        prefix + UInt64.random(in: .min ... .max).padded(to: 16, radix: 16)
     }
 
     /// Removes what writers that are no more have left. The caller holds the domain's lock.

@@ -2,7 +2,7 @@ import Envelope
 public import JSON
 public import Plumbing
 
-/// A store's driver: the five functions of the storage API, `escapepod-storage(7)`.
+/// A store's driver: the functions of the storage API, `escapepod-storage(7)`.
 ///
 /// A driver carries sealed bytes and has no key. It need not check a stream: whoever calls it comes through the
 /// functions of the extension below, which hold the checks that are the same for every store. Every function may
@@ -29,10 +29,24 @@ public protocol Store {
     /// - Throws: `notFound` where there is no further one, or where `blob` is not in the history.
     func next(of domain: Domain, after blob: Address?) throws -> Backup
 
-    /// The metadata of every backup, oldest first. The default walks `next`; a driver may know a shorter way.
+    /// Every backup's blob, oldest first. The default walks `next`; a driver may know a shorter way.
+    ///
+    /// What the history says is not looked into: the backups behind a damaged document are still there.
     ///
     /// - Throws: `notFound` where the domain has no backup.
-    func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws
+    func list(of domain: Domain) throws -> [Address]
+
+    /// Keeps a sealed key beside the backups, durably; those of before stay. The same as the newest again is a success.
+    func take(key: [UInt8], of domain: Domain) throws
+
+    /// The sealed key that was stored last.
+    ///
+    /// - Throws: `notFound` where there is none.
+    func key(of domain: Domain) throws -> [UInt8]
+
+    /// Puts a file into the top folder of a store, for a person who finds it, in place of one of that name; a store that has
+    /// no such folder does nothing. The default does that.
+    func leave(_ file: [UInt8], named name: String) throws
 
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
     ///
@@ -63,6 +77,26 @@ extension Store {
         try take(metadata: metadata, of: domain, for: blob, following: head)
     }
 
+    /// Stores a key that is sealed under a passphrase.
+    ///
+    /// - Parameter files: names and bytes of what a person who finds the store should find beside it.
+    /// - Throws: `badData` where it is no such thing: a plain key never goes to a store.
+    public func storeKey(
+        _ key: [UInt8], of domain: Domain, from place: String,
+        with files: [(name: String, bytes: [UInt8])] = []
+    ) throws {
+        try Framing.check(key, .key, at: place)
+        try take(key: key, of: domain)
+        for file in files { try leave(file.bytes, named: file.name) }
+    }
+
+    /// The sealed key that was stored last, known to be whole.
+    public func sealedKey(of domain: Domain) throws -> [UInt8] {
+        let key = try key(of: domain)
+        try damagedUnlessWhole(key, .key, at: "the sealed key of \(domain)")
+        return key
+    }
+
     /// The newest backup's metadata, known to be whole.
     public func lastMetadata(of domain: Domain) throws -> Backup {
         try checked(last(of: domain))
@@ -73,21 +107,20 @@ extension Store {
         try checked(next(of: domain, after: blob))
     }
 
-    /// Every backup's blob, oldest first, its metadata known to be whole.
-    public func list(of domain: Domain) throws -> [Address] {
-        var blobs: [Address] = []
-        try walk(domain) { blobs.append(try checked($0).blob) }
-        return blobs
-    }
+    public func leave(_ file: [UInt8], named name: String) throws {}
 
-    public func walk(_ domain: Domain, _ visit: (Backup) throws -> Void) throws {
-        var backup = try next(of: domain, after: nil)
+    public func list(of domain: Domain) throws -> [Address] {
+        var blobs = [try next(of: domain, after: nil).blob]
+        var seen = Set(blobs)
         while true {
-            try visit(backup)
-            do { backup = try next(of: domain, after: backup.blob) } catch let failure as Failure
-                where failure.status == .notFound
-            {
-                return
+            do {
+                let blob = try next(of: domain, after: blobs.last).blob
+                guard seen.insert(blob).inserted else {
+                    throw Failure(.badData, "the history goes round in a circle", at: "blob \(blob)")
+                }
+                blobs.append(blob)
+            } catch let failure as Failure where failure.status == .notFound {
+                return blobs
             }
         }
     }
@@ -110,13 +143,17 @@ extension Store {
     }
 
     private func checked(_ backup: Backup) throws -> Backup {
-        let place = "the metadata of blob \(backup.blob)"
-        do {
-            try Framing.check(backup.metadata, .metadata, at: place)
-        } catch let failure as Failure where failure.status == .badData {
-            throw Failure.damaged("metadata", failure, at: place)
-        }
+        try damagedUnlessWhole(
+            backup.metadata, .metadata, at: "the metadata of blob \(backup.blob)")
         return backup
+    }
+
+    private func damagedUnlessWhole(_ bytes: [UInt8], _ kind: Envelope.Kind, at place: String) throws {
+        do { try Framing.check(bytes, kind, at: place) } catch let failure as Failure
+            where failure.status == .badData
+        {
+            throw Failure.damaged("\(kind)", failure, at: place)
+        }
     }
 }
 
@@ -128,24 +165,12 @@ public struct Domain: Hashable, Sendable, CustomStringConvertible {
 
     /// - Throws: `usage` for anything but 1 to 253 characters of `a-z 0-9 . _ -`, not starting with a dot.
     public init(_ name: String) throws {
-        guard Domain.isValid(name) else {
+        guard name.isDomain else {
             throw Failure(
                 .usage, "not a domain", at: JSON.string(name).description,
                 hint: "a domain has 1 to 253 characters of a-z 0-9 . _ - and does not start with a dot")
         }
         description = name
-    }
-
-    private static func isValid(_ name: String) -> Bool {
-        (1...253).contains(name.utf8.count) && !name.hasPrefix(".")
-            && name.utf8.allSatisfy {
-                switch $0 {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
-                    UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                    true
-                default: false
-                }
-            }
     }
 }
 

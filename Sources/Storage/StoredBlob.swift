@@ -31,8 +31,7 @@ final class StoredBlob {
     }
 
     static func name(ofPart index: Int, of blob: Address) -> String {
-        let digits = String(index)
-        return "\(blob.hex).\(String(repeating: "0", count: max(0, 3 - digits.count)))\(digits)"
+        "\(blob.hex).\(index.padded(to: 3))"
     }
 
     /// Removes the parts of a blob, also where some in the middle are missing. The first goes first: without it

@@ -37,11 +37,11 @@ public struct Meter {
 
     private func line(after seconds: Double) -> String {
         let rate = Double(count) / max(seconds, 0.001)
-        var parts = [Meter.size(Double(count)), "\(Meter.size(rate))/s"]
+        var parts = [readable(bytes: count), "\(readable(bytes: UInt64(min(rate, 0x1p63))))/s"]
         if let expected {
             // An estimate may be a little short; more than all of it is never shown.
             let done = min(Double(count) / Double(expected), 1)
-            parts.insert("of \(Meter.size(Double(expected)))  \(Int(done * 100)) %", at: 1)
+            parts.insert("of \(readable(bytes: expected))  \(Int(done * 100)) %", at: 1)
             let left = max(Double(expected) - Double(count), 0) / max(rate, 1)
             parts.append("ETA \(Meter.clock(left))")
         } else {
@@ -56,19 +56,9 @@ public struct Meter {
 
     private static func clock(_ seconds: Double) -> String {
         let whole = Int(min(seconds, 359_999))
-        let two = { (value: Int) in value < 10 ? "0\(value)" : "\(value)" }
-        let minutes = whole / 60
+        let (minutes, rest) = (whole / 60, (whole % 60).padded(to: 2))
         return minutes < 60
-            ? "\(minutes):\(two(whole % 60))" : "\(minutes / 60):\(two(minutes % 60)):\(two(whole % 60))"
-    }
-
-    /// A count of bytes with a binary unit and one decimal.
-    private static func size(_ bytes: Double) -> String {
-        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
-        var (value, unit) = (bytes, 0)
-        while value >= 1024, unit < units.count - 1 { (value, unit) = (value / 1024, unit + 1) }
-        let tenths = Int((value * 10).rounded())
-        return unit == 0 ? "\(Int(value)) B" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
+            ? "\(minutes):\(rest)" : "\(minutes / 60):\((minutes % 60).padded(to: 2)):\(rest)"
     }
 
     private static func now() -> Double {

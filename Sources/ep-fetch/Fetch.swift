@@ -2,6 +2,7 @@ import ArgumentParser
 import JSON
 import Plumbing
 import Storage
+import StoreArguments
 import Tool
 
 @main
@@ -10,19 +11,12 @@ struct Fetch: Tool {
         commandName: "ep-fetch",
         abstract: "Get a sealed backup out of a store.",
         version: version,
-        subcommands: [Last.self, Next.self, Blob.self, List.self])
+        subcommands: [Last.self, Next.self, Blob.self, List.self, Key.self])
 }
 
-struct Place: ParsableArguments {
-    @Argument(help: "The store: file:/path, file:///path or label:NAME.")
-    var url: String
-
-    @Option(help: "The name of the system that was backed up.")
-    var domain: String
-
+extension Place {
     func read<Result>(_ body: (any Store, Domain) throws -> Result) throws -> Result {
-        let (url, domain) = (try StoreURL(url), try Domain(domain))
-        return try withStore(at: url, for: .reading) { try body($0, domain) }
+        try open(for: .reading, by: "ep-fetch", body)
     }
 }
 
@@ -96,5 +90,16 @@ struct List: ParsableCommand {
             ? JSON.array(blobs.map { ["sha256": .string($0.hex)] }).line
             : Array(blobs.map { "\($0)\n" }.joined().utf8)
         try Descriptor.standardOutput.write(lines)
+    }
+}
+
+struct Key: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write the sealed key that was stored last; ep-key unwrap opens it.")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        try Descriptor.standardOutput.write(place.read { try $0.sealedKey(of: $1) })
     }
 }

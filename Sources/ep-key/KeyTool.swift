@@ -6,8 +6,11 @@ import Tool
 @main
 struct KeyTool: Tool {
     static let configuration = CommandConfiguration(
-        commandName: "ep-key", abstract: "Make a key file, or say which key one holds.", version: version,
-        subcommands: [Generate.self, ID.self])
+        commandName: "ep-key", abstract: "Make keys, keep them under a passphrase, and get them back.",
+        version: version,
+        subcommands: [
+            Generate.self, ID.self, Wrap.self, Unwrap.self, NewPassphrase.self, PrintSheet.self, MAC.self,
+        ])
 
     struct Generate: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -17,7 +20,9 @@ struct KeyTool: Tool {
         var file: String
 
         func run() throws {
-            print(try KeyFile.generate(at: file).id().hex)
+            let key = try Key.generate()
+            try KeyFile.create(key, at: file)
+            print(try key.id().hex)
         }
     }
 
@@ -29,7 +34,119 @@ struct KeyTool: Tool {
         var file: String
 
         func run() throws {
-            print(try KeyFile.read(file) { warn($0, from: "ep-key") }.id().hex)
+            print(try KeyTool.read(file).id().hex)
         }
+    }
+
+    struct Wrap: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Seal a key under a passphrase: the wrapped key to standard output.")
+
+        @OptionGroup var source: PassphraseOptions
+
+        @Argument(help: "The key file.")
+        var file: String
+
+        func run() throws {
+            let key = try KeyTool.read(file)
+            try Descriptor.standardOutput.write(WrappedKey.wrap(key, under: source.choose()))
+        }
+    }
+
+    struct Unwrap: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Open the wrapped key on standard input, and print its id.")
+
+        @OptionGroup var source: PassphraseOptions
+
+        @Option(help: .init("The id that the key must have.", valueName: "id"))
+        var id: String?
+
+        @Argument(help: "The key file to make, mode 0600; one that is there is never overwritten.")
+        var file: String
+
+        func validate() throws {
+            guard id?.isHex(bytes: 16) != false else {
+                throw ValidationError("a key's id has 32 hexadecimal digits in lower case")
+            }
+        }
+
+        func run() throws {
+            let input = Descriptor.standardInput
+            let wrapped = try WrappedKey(parsing: input.readAll(limit: 64 << 10), at: input.name)
+            if let id { try wrapped.require(id: id) }
+            let key = try wrapped.unwrap(with: source.ask())
+            try KeyFile.create(key, at: file)
+            print(try key.id().hex)
+        }
+    }
+
+    struct NewPassphrase: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "passphrase", abstract: "Print a new passphrase of ten words.")
+
+        func run() throws {
+            try Passphrase.generate().withBytes { try Descriptor.standardOutput.write($0) }
+            try Descriptor.standardOutput.write(Array("\n".utf8))
+        }
+    }
+
+    struct PrintSheet: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "sheet", abstract: "Print the recovery sheet: the key and the way back, on one page."
+        )
+
+        @Option(help: .init("The name of the system that is backed up.", valueName: "domain"))
+        var domain: String
+
+        @Option(help: .init("The store that has the backups.", valueName: "url"))
+        var store: String
+
+        @Option(help: .init("The number of the newest backup.", valueName: "number"))
+        var generation: UInt64?
+
+        @Option(help: .init("When that was made.", valueName: "date"))
+        var date: String?
+
+        @Option(help: .init("Make this file, a page of A4, instead.", valueName: "file"))
+        var pdf: String?
+
+        @Argument(help: "The key file.")
+        var file: String
+
+        func validate() throws {
+            guard (generation == nil) == (date == nil) else {
+                throw ValidationError("'--generation' and '--date' come together")
+            }
+            // A page has so much room, and its font Western letters.
+            let texts = [domain, store, date ?? ""]
+            guard texts.map(\.count).reduce(0, +) <= 500 else {
+                throw ValidationError("what is to be on the sheet is too long for one page")
+            }
+            let isPrintable = { (scalar: Unicode.Scalar) in
+                (0x20...0x7e).contains(scalar.value)
+                    || scalar.value > 0xa0 && (pdf == nil || scalar.value <= 0xff)
+            }
+            guard texts.allSatisfy({ $0.unicodeScalars.allSatisfy(isPrintable) }) else {
+                throw ValidationError("a character of what is to be on the sheet cannot be printed")
+            }
+        }
+
+        func run() throws {
+            let key = try KeyTool.read(file)
+            let sheet = Sheet(
+                key: key.text, id: try key.id().hex, domain: domain, store: store,
+                newest: generation.flatMap { generation in date.map { (generation, $0) } },
+                code: try Paper.code(of: key.text))
+            if let pdf {
+                try AtomicFile.write(Paper.pdf(of: sheet), to: pdf, mode: 0o600, replacing: false)
+            } else {
+                try Descriptor.standardOutput.write(Array(sheet.text.utf8))
+            }
+        }
+    }
+
+    static func read(_ file: String) throws -> Key {
+        try KeyFile.read(file) { warn($0, from: "ep-key") }
     }
 }

@@ -100,37 +100,15 @@ struct Check: ParsableCommand {
     func run() throws {
         if let domain { try require(domain: domain) }
         var chain = Chain(domain: domain)
-        var count = 0
-        try lines { line in
-            count += 1
-            let place = "\(Descriptor.standardInput.name), line \(count)"
+        let input = Descriptor.standardInput
+        let count = try input.lines(upTo: Document.maximumLength + 1) { line, number in
+            let place = "\(input.name), line \(number)"
             try chain.append(Document(parsing: line, at: place), at: place)
         }
         guard count > 0 else {
             throw Failure(
-                .badData, "empty input", at: Descriptor.standardInput.name,
+                .badData, "empty input", at: input.name,
                 hint: "the stage in front of this one may have failed; see its message")
         }
-    }
-
-    /// Calls with each line of standard input, its newline included; holds one line and one read in memory.
-    private func lines(_ take: ([UInt8]) throws -> Void) throws {
-        let step = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
-        defer { step.deallocate() }
-        var line: [UInt8] = []
-        while true {
-            let count = try Descriptor.standardInput.read(into: step)
-            var rest = step[..<count]
-            while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-                line += rest[...end]
-                try take(line)
-                line.removeAll(keepingCapacity: true)
-                rest = rest[(end + 1)...]
-            }
-            line += rest
-            if count == 0 || line.count > Document.maximumLength { break }
-        }
-        // Without its newline, or too long to be a document: the reader says which.
-        if !line.isEmpty { try take(line) }
     }
 }

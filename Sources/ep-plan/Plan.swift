@@ -10,7 +10,7 @@ struct PlanTool: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-plan",
         abstract: "Decide whether the next backup is full or incremental.",
-        usage: "ep-plan --domain DOMAIN --snapshots FILE [--format json|sh] < METADATA",
+        usage: "ep-plan --domain DOMAIN --snapshots FILE [--witness FILE] [--format json|sh] < METADATA",
         discussion: "Reads the store's newest metadata document; an empty input says that there is none.",
         version: version)
 
@@ -25,22 +25,36 @@ struct PlanTool: Tool {
     @Option(help: .init("The snapshots that are here: what ep-snap list --json printed.", valueName: "file"))
     var snapshots: String
 
+    @Option(
+        help: .init("The document that this machine committed last; no file: none yet.", valueName: "file"))
+    var witness: String?
+
     @Option(help: .init("One line of JSON, or assignments for a shell to eval.", valueName: "json|sh"))
     var format = Format.json
 
     func run() throws {
         try require(domain: domain)
-        let plan = try Plan(domain: domain, head: head(), snapshots: list())
+        let plan = try Plan(on: lineage(), snapshots: list())
         switch format {
         case .json: try Descriptor.standardOutput.write(plan.json.line)
         case .sh: try Descriptor.standardOutput.write(Array(plan.shell.utf8))
         }
     }
 
-    private func head() throws -> Document? {
+    private func lineage() throws -> Lineage {
+        var lineage = try Lineage(of: domain, witness: committed())
         let input = Descriptor.standardInput
-        let bytes = try input.readAll(limit: Document.maximumLength + 1)
-        return bytes.isEmpty ? nil : try Document(parsing: bytes, at: input.name)
+        try input.lines(upTo: Document.maximumLength + 1) { line, number in
+            let place = "\(input.name), line \(number)"
+            try lineage.append(Document(parsing: line, at: place), at: place)
+        }
+        return lineage
+    }
+
+    private func committed() throws -> Document? {
+        guard let witness, access(witness, F_OK) == 0 || errno != ENOENT else { return nil }
+        let file = try Descriptor(opening: witness, O_RDONLY)
+        return try Document(parsing: file.readAll(limit: Document.maximumLength + 1), at: witness)
     }
 
     private func list() throws -> [Snapshot] {

@@ -1,5 +1,4 @@
-public import ArgumentParser
-public import Envelope
+import ArgumentParser
 import JSON
 import Plumbing
 import Sealing
@@ -17,8 +16,7 @@ struct Seal: Tool {
     @Option(help: .init("The key file.", valueName: "file"))
     var key: String
 
-    @Option(help: "What the bytes are: each kind has a key of its own.")
-    var kind = Envelope.Kind.blob
+    @OptionGroup var content: KindOption
 
     @Option(help: .init("Write what the stream said of itself to this file, as JSON.", valueName: "file"))
     var report: String?
@@ -54,7 +52,7 @@ struct Seal: Tool {
         var meter = progress.meter
         var origin = Origin(at: input.name)
         try Sealing.seal(
-            kind, under: key, from: input, to: .standardOutput,
+            content.kind, under: key, from: input, to: .standardOutput,
             inspect: {
                 try origin.see($0)
                 meter.advance(to: origin.count)
@@ -69,5 +67,3 @@ struct Seal: Tool {
         meter.finish()
     }
 }
-
-extension Envelope.Kind: ExpressibleByArgument {}

@@ -12,7 +12,7 @@ struct Snap: Tool {
         version: version,
         subcommands: [
             Create.self, List.self, Turn.self, Discard.self, Adopt.self, Check.self, Estimate.self,
-            Nested.self,
+            Compare.self, Nested.self,
         ])
 }
 

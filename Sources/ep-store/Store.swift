@@ -4,6 +4,7 @@ import Glibc
 import JSON
 import Plumbing
 import Storage
+import StoreArguments
 import Tool
 
 @main
@@ -12,15 +13,7 @@ struct StoreTool: Tool {
         commandName: "ep-store",
         abstract: "Put a sealed backup into a store, durably or not at all.",
         version: version,
-        subcommands: [Blob.self, Metadata.self])
-}
-
-struct Place: ParsableArguments {
-    @Argument(help: "The store: file:/path, file:///path or label:NAME.")
-    var url: String
-
-    @Option(help: "The name of the system that is backed up.")
-    var domain: String
+        subcommands: [Blob.self, Metadata.self, Key.self])
 }
 
 struct Blob: ParsableCommand {
@@ -30,11 +23,10 @@ struct Blob: ParsableCommand {
     @OptionGroup var place: Place
 
     func run() throws {
-        let (url, domain) = (try StoreURL(place.url), try Domain(place.domain))
         // The store then hears of a limit on a file's length, and goes on in another file.
         signal(SIGXFSZ, SIG_IGN)
-        let receipt = try withStore(at: url, for: .writing) {
-            try $0.storeBlob(of: domain, from: .standardInput)
+        let receipt = try place.open(for: .writing, by: "ep-store") {
+            try $0.storeBlob(of: $1, from: .standardInput)
         }
         try Descriptor.standardOutput.write(receipt.json.line)
     }
@@ -53,13 +45,40 @@ struct Metadata: ParsableCommand {
     var follows: String
 
     func run() throws {
-        let (url, domain) = (try StoreURL(place.url), try Domain(place.domain))
         let (blob, head) = (try Address(blob), follows == "none" ? nil : try Address(follows))
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
-        let metadata = try input.readAll(limit: Int(Envelope.sealedLength(of: 1 << 20)))
-        try withStore(at: url, for: .writing) {
-            try $0.storeMetadata(metadata, of: domain, for: blob, following: head, from: input.name)
+        let metadata = try input.readAll(limit: Envelope.maximumSealedDocumentLength)
+        try place.open(for: .writing, by: "ep-store") {
+            try $0.storeMetadata(metadata, of: $1, for: blob, following: head, from: input.name)
+        }
+    }
+}
+
+struct Key: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Keep the sealed key on standard input, of ep-key wrap, beside the backups.")
+
+    @OptionGroup var place: Place
+
+    @Option(
+        parsing: .upToNextOption,
+        help: .init(
+            "Files for whoever finds the store, into its top folder; a server has none.", valueName: "file"))
+    var with: [String] = []
+
+    func run() throws {
+        signal(SIGXFSZ, SIG_IGN)
+        let input = Descriptor.standardInput
+        let key = try input.readAll(limit: 4096)
+        let files = try with.map { path in
+            (
+                name: path.split(separator: "/").last.map(String.init) ?? path,
+                bytes: try Descriptor(opening: path, O_RDONLY).readAll(limit: 1 << 20)
+            )
+        }
+        try place.open(for: .writing, by: "ep-store") {
+            try $0.storeKey(key, of: $1, from: input.name, with: files)
         }
     }
 }

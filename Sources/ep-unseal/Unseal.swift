@@ -1,5 +1,4 @@
-public import ArgumentParser
-public import Envelope
+import ArgumentParser
 import Glibc
 import Plumbing
 import Sealing
@@ -14,8 +13,7 @@ struct Unseal: Tool {
     @Option(help: .init("The key file.", valueName: "file"))
     var key: String
 
-    @Option(help: "What the bytes are: each kind has a key of its own.")
-    var kind = Envelope.Kind.blob
+    @OptionGroup var content: KindOption
 
     @OptionGroup var progress: ProgressOptions
 
@@ -25,11 +23,9 @@ struct Unseal: Tool {
     func run() throws {
         var meter = progress.meter
         try unseal(
-            kind, under: KeyFile.read(key) { warn($0, from: "ep-unseal") }, from: .standardInput,
+            content.kind, under: KeyFile.read(key) { warn($0, from: "ep-unseal") }, from: .standardInput,
             to: check ? Descriptor(opening: "/dev/null", O_WRONLY) : .standardOutput,
             progress: { meter.advance(to: $0) })
         meter.finish()
     }
 }
-
-extension Envelope.Kind: ExpressibleByArgument {}

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct Plans {
     private func plan(_ head: JSON?, _ snapshots: [Snapshot]) throws -> Plan {
-        try Plan(domain: Sample.domain, head: head.map(Sample.document), snapshots: snapshots)
+        try Sample.plan(head.map { [$0] } ?? [], snapshots)
     }
 
     @Test func noBackupYet() throws {
@@ -15,7 +15,7 @@ import Testing
             let plan = try plan(nil, snapshots)
             #expect(
                 plan.json.description
-                    == #"{"type":"full","reason":"no backup of pod.example.org in the store yet","generation":1,"#
+                    == #"{"type":"full","reason":"no backup of pod.example.org in the store yet","warning":null,"generation":1,"#
                     + #""domain":"pod.example.org","follows":null,"headType":null,"snapshot":null,"previous":null,"#
                     + #""parent":null}"#)
         }
@@ -93,9 +93,12 @@ import Testing
 
     @Test func anotherDomainsHead() throws {
         let head = try Sample.document(Sample.first())
-        let failure = failure { _ = try Plan(domain: "other", head: head, snapshots: []) }
+        let failure = failure {
+            var lineage = try Lineage(of: "other", witness: nil)
+            try lineage.append(head, at: "test")
+        }
         #expect(failure?.status == .badData)
-        #expect(failure?.what == "the store's newest metadata is of pod.example.org, not of other")
+        #expect(failure?.what == "the store's metadata is of pod.example.org, not of other")
     }
 
     @Test func theLastGenerationThatFits() throws {
@@ -161,9 +164,7 @@ import Testing
     private func parts() throws -> Parts {
         let sealed = Int64(Envelope.sealedLength(of: 5000))
         return Parts(
-            plan: try Plan(
-                domain: Sample.domain, head: Sample.document(Sample.first()),
-                snapshots: [Sample.snapshot("current-parent", uuid(1))]),
+            plan: try Sample.plan([Sample.first()], [Sample.snapshot("current-parent", uuid(1))]),
             snapshot: try Sample.snapshot("current-state", uuid(2)),
             report: [
                 "stream": "btrfs", "type": "incremental", "uuid": .string(uuid(2)),

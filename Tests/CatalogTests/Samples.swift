@@ -59,6 +59,19 @@ enum Sample {
         .object(try backup(3, "full") + [previous(2, of: second())])
     }
 
+    /// A full backup made on that document; where the generation is not the one behind it, there is a gap.
+    static func next(_ generation: Int64, on document: JSON) throws -> JSON {
+        let before = try Sample.document(document).metadata.backup.generation
+        return .object(try backup(generation, "full") + [previous(before, of: document)])
+    }
+
+    /// The plan for a store that gave these documents.
+    static func plan(_ documents: [JSON], _ snapshots: [Snapshot] = [], witness: JSON? = nil) throws -> Plan {
+        var lineage = try Lineage(of: domain, witness: witness.map(document))
+        for json in documents { try lineage.append(document(json), at: "test") }
+        return Plan(on: lineage, snapshots: snapshots)
+    }
+
     static func document(_ json: JSON) throws -> Document { try Document(parsing: json.line, at: "test") }
 
     static func snapshot(

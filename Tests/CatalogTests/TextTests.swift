@@ -35,8 +35,7 @@ import Testing
                 "slot": .string(evil), "path": .string(evil), "uuid": .string(uuid(1)), "receivedUuid": .null,
                 "created": "2026-11-23T06:10:00Z", "readOnly": true,
             ], at: "test")
-        let plan = try Plan(
-            domain: Sample.domain, head: Sample.document(Sample.first()), snapshots: [snapshot])
+        let plan = try Sample.plan([Sample.first()], [snapshot])
         #expect(plan.shell.contains("PLAN_PARENT_PATH=''\\''; rm -rf /\n\u{1b}[2J'\n"))
         #expect(plan.reason.hasSuffix(#"in '; rm -rf /\u{a}\u{1b}[2J"#))
     }
@@ -45,10 +44,11 @@ import Testing
         func names(_ text: String) -> [String] {
             text.split(separator: "\n").map { String($0.prefix { $0 != "=" }) }
         }
-        let plan = try Plan(domain: Sample.domain, head: nil, snapshots: [])
+        let plan = try Sample.plan([])
         #expect(
             names(plan.shell) == [
-                "PLAN_TYPE", "PLAN_REASON", "PLAN_GENERATION", "PLAN_FOLLOWS", "PLAN_HEAD_TYPE",
+                "PLAN_TYPE", "PLAN_REASON", "PLAN_WARNING", "PLAN_GENERATION", "PLAN_FOLLOWS",
+                "PLAN_HEAD_TYPE",
                 "PLAN_PARENT_SLOT",
                 "PLAN_PARENT_PATH",
             ])
@@ -62,15 +62,6 @@ import Testing
             ])
         #expect(shell.contains("META_PARENT_GENERATION='1'\n"))
         #expect(try Sample.document(Sample.first()).metadata.shell.contains("META_PARENT_SHA256=''\n"))
-    }
-
-    @Test(arguments: [
-        (0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1075, "1.0 KiB"), (1076, "1.1 KiB"),
-        (1_048_575, "1.0 MiB"), (1_048_576, "1.0 MiB"), (1_610_612_736, "1.5 GiB"), (1 << 40, "1.0 TiB"),
-        (Int64.max, "8192.0 PiB"),
-    ])
-    func sizes(bytes: Int64, text: String) {
-        #expect(size(bytes) == text)
     }
 
     @Test func thePage() throws {

@@ -12,6 +12,15 @@ import Testing
         #expect("\(ending)" == "ended with status 7")
     }
 
+    @Test(arguments: [0, 5, Child.maximumInput])
+    func anInputOfItsOwn(length: Int) throws {
+        let input = [UInt8](repeating: 7, count: length)
+        var child = try Child(["cat"], input: input)
+        #expect(try child.output.readAll(limit: length) == input)
+        let ending = try child.wait()
+        #expect(ending.isSuccess)
+    }
+
     @Test func success() throws {
         var child = try Child(["true"])
         #expect(try child.output.readAll(limit: 0) == [])

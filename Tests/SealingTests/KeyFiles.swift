@@ -8,20 +8,21 @@ import Testing
 
     @Test func isMadeOnceForItsOwnerAlone() throws {
         defer { unlink(path) }
-        let key = try KeyFile.generate(at: path)
+        let key = try Key.generate()
+        try KeyFile.create(key, at: path)
         var status = stat()
         #expect(stat(path, &status) == 0)
         #expect(status.st_mode & 0o777 == 0o600)
         var warnings: [String] = []
         #expect(try KeyFile.read(path) { warnings.append($0) }.text == key.text)
         #expect(warnings.isEmpty)
-        #expect(throws: Failure.self) { try KeyFile.generate(at: path) }
+        #expect(throws: Failure.self) { try KeyFile.create(.generate(), at: path) }
         #expect(try KeyFile.read(path) { _ in }.text == key.text)
     }
 
     @Test func aWideModeIsWarnedOf() throws {
         defer { unlink(path) }
-        _ = try KeyFile.generate(at: path)
+        try KeyFile.create(.generate(), at: path)
         chmod(path, 0o640)
         var warnings: [String] = []
         _ = try KeyFile.read(path) { warnings.append($0) }
@@ -38,11 +39,22 @@ import Testing
 
     @Test func everyWrongLetterIsSeen() {
         for index in countingKey.indices {
-            var wrong = countingKey
-            wrong.replaceSubrange(index...index, with: countingKey[index] == "Q" ? "P" : "Q")
-            let failure = #expect(throws: Failure.self) { try Key(parsing: wrong, at: "test") }
-            #expect(failure?.status == .badData)
-            #expect(failure?.message(from: "x").contains(wrong) == false, "a message never holds the key")
+            for letter in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-" where letter != countingKey[index] {
+                var wrong = countingKey
+                wrong.replaceSubrange(index...index, with: "\(letter)")
+                let failure = #expect(throws: Failure.self) { try Key(parsing: wrong, at: "test") }
+                #expect(failure?.status == .badData)
+                #expect(failure?.message(from: "x").contains(wrong) == false, "a message never holds the key")
+            }
+        }
+    }
+
+    @Test func everyTwoNeighboursSwappedAreSeen() {
+        let letters = Array(countingKey)
+        for index in letters.indices.dropLast() where letters[index] != letters[index + 1] {
+            var wrong = letters
+            wrong.swapAt(index, index + 1)
+            #expect(throws: Failure.self) { try Key(parsing: String(wrong), at: "test") }
         }
     }
 

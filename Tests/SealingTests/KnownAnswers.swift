@@ -38,7 +38,7 @@ import Testing
         let key = try key()
         let header = Envelope.Header(kind: kind, keyID: try key.id())
         let salt = (100..<124).map { UInt8($0) }
-        var chunks = try Chunks(.seal, key: key, header: header, salt: salt)
+        var chunks = try Chunks(.seal, inputKey: key.inputKey(of: kind), header: header, salt: salt)
         var stream = header.bytes + salt + chunks.commitment
         let plaintext = sample(length)
         for start in stride(from: 0, through: length, by: Envelope.chunkLength) {

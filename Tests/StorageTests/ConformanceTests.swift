@@ -17,7 +17,11 @@ struct Driver: Sendable, CustomTestStringConvertible {
         Driver(testDescription: "directory") { body in
             let scratch = try Scratch()
             try withStore(at: .directory(path: scratch.path), for: .writing, body)
-        }
+        },
+        Driver(testDescription: "dunesea") { body in
+            try body(
+                PerDomain(on: DuneSeaServer(), domains: [Domain("pod.example.org"), Domain("other")]))
+        },
     ]
 }
 
@@ -134,9 +138,6 @@ struct Driver: Sendable, CustomTestStringConvertible {
             #expect(try store.nextMetadata(of: pod, after: second.blob) == third)
             #expect(status { _ = try store.nextMetadata(of: pod, after: third.blob) } == .notFound)
             #expect(try store.list(of: pod) == [first.blob, second.blob, third.blob])
-            var walked: [Backup] = []
-            try store.walk(pod) { walked.append($0) }
-            #expect(walked == [first, second, third])
         }
     }
 
@@ -226,6 +227,23 @@ struct Driver: Sendable, CustomTestStringConvertible {
             #expect(all.filter { $0 == .busy }.count == blobs.count - 1)
             let list = try store.list(of: pod)
             #expect(list == blobs.indices.filter { all[$0] == .done }.map { blobs[$0] })
+        }
+    }
+
+    @Test(arguments: Driver.all)
+    func theNewestKeyComesBack(_ driver: Driver) throws {
+        try driver.withEmptyStore { store in
+            #expect(status { _ = try store.sealedKey(of: pod) } == .notFound)
+            let keys = [sealed(.key, length: 184), sealed(.key, length: 184)]
+            for key in [keys[0], keys[0], keys[1], keys[0]] {
+                try store.storeKey(key, of: pod, from: "test")
+                #expect(try store.sealedKey(of: pod) == key)
+            }
+            #expect(status { _ = try store.sealedKey(of: other) } == .notFound)
+            for bytes in [sealed(.blob, length: 184), keys[1].dropLast(), Array("EPOD-KEY-1".utf8), []] {
+                #expect(status { try store.storeKey(bytes, of: pod, from: "test") } == .badData)
+            }
+            #expect(try store.sealedKey(of: pod) == keys[0])
         }
     }
 

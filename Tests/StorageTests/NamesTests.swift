@@ -31,14 +31,35 @@ import Testing
         ("file:///srv/b", .directory(path: "/srv/b")),
         ("file:/a b/50%/:x", .directory(path: "/a b/50%/:x")), ("file:/", .directory(path: "/")),
         ("label:escapepod", .drive(label: "escapepod")), ("label:MY DRIVE", .drive(label: "MY DRIVE")),
+        ("dunesea+https://a-b.example.org", .dunesea(authority: "a-b.example.org", isEncrypted: true)),
+        ("dunesea+http://127.0.0.1:8443", .dunesea(authority: "127.0.0.1:8443", isEncrypted: false)),
+        (
+            "dunesea+https://[2001:db8::1]:65535",
+            .dunesea(authority: "[2001:db8::1]:65535", isEncrypted: true)
+        ),
     ])
     func url(_ text: String, _ url: StoreURL) throws {
         #expect(try StoreURL(text) == url)
     }
 
     @Test(arguments: [
+        ("localhost", true), ("localhost:1", true), ("127.0.0.1:80", true), ("127.255.0.9", true),
+        ("[::1]", true), ("[::1]:80", true), ("localhost.example.org", false),
+        ("127.0.0.1.example.org", false),
+        ("127.0.0", false), ("127.0.0.256", false), ("128.0.0.1", false), ("[::2]", false),
+        ("0.0.0.0", false),
+    ])
+    func loopback(_ authority: String, _ isLoopback: Bool) throws {
+        #expect(try StoreURL("dunesea+http://\(authority)").isLoopback == isLoopback)
+    }
+
+    @Test(arguments: [
         "", "/srv/backup", "file:", "file:srv", "file://host/srv", "file://", "label:", "s3://bucket",
-        "FILE:/x", ":",
+        "FILE:/x", ":", "dunesea:", "dunesea+https:host", "dunesea+https://", "dunesea+https://:80",
+        "dunesea+https://host:", "dunesea+https://host:0", "dunesea+https://host:65536",
+        "dunesea+https://host:+1", "dunesea+https://host/", "dunesea+https://user@host",
+        "dunesea+https://host?x", "dunesea+https://[::1", "dunesea+https://[host]", "dunesea+https://[::1]x",
+        "dunesea+https://host\n", "dunesea+https://a b",
     ])
     func noURL(_ text: String) {
         do {

@@ -53,17 +53,6 @@ teardown() {
     }
 }
 
-# Starts to store a blob of 40 MB and stops in the middle, with the tool waiting for more; its process is $pid.
-store_half() {
-    sealed blob 40000000 >half
-    mkfifo feed
-    ep-store blob "$store" --domain pod <feed >half.receipt 2>err 3>&- &
-    pid=$!
-    exec 5>feed
-    head -c 20000000 half >&5
-    sleep 0.2
-}
-
 round() {
     make_drive drive "$1"
     sealed blob 7000000 >blob
@@ -181,7 +170,7 @@ round() {
         [ "$(stat -c %a /run/escapepod/drive)" = 700 ]
         tail -c 20000000 half >&5
         exec 5>&-
-        wait $pid
+        wait "$pid"
         grep -q "$(sha256 half)" half.receipt
         is_free
         losetup -d "$device"
@@ -210,8 +199,8 @@ round() {
     for type in ext4 btrfs exfat; do
         make_drive $type $type
         store_half
-        kill -9 $pid
-        wait $pid || true
+        kill -9 "$pid"
+        wait "$pid" || true
         exec 5>&-
         released
         [ ! -s half.receipt ]
@@ -233,9 +222,9 @@ round() {
         for type in ext4 exfat; do
             make_drive $type$signal $type
             store_half
-            kill -$signal $pid
-            [ $signal = INT ] && kill -TERM $pid
-            wait $pid || true
+            kill -$signal "$pid"
+            [ $signal = INT ] && kill -TERM "$pid"
+            wait "$pid" || true
             exec 5>&-
             released
             losetup -d "$device"
@@ -272,7 +261,7 @@ round() {
     store_blob blob
     tail -c 20000000 half >&5
     exec 5>&-
-    wait $pid
+    wait "$pid"
     ep-fetch blob "$store" --domain pod "$(sha256 half)" | cmp - half
 }
 
@@ -292,7 +281,7 @@ round() {
     tail -c 20000000 half >&5 || true
     exec 5>&-
     status=0
-    wait $pid || status=$?
+    wait "$pid" || status=$?
     [ $status -eq 74 ] || { cat err && false; }
     [ ! -s half.receipt ]
     lacks "[Ff]atal|[Bb]acktrace" err

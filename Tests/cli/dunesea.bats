@@ -608,8 +608,8 @@ eventually() {
     ask 200 "$store/metadata/next?after=$(sed -n 500p addresses)"
     [[ $(field Backup-Blob) == $(sed -n 501p addresses) ]]
     untrace
-    # One file opened for each.
-    [[ $(grep -c openat trace) -eq 2 ]]
+    # One document opened for each.
+    [[ $(grep -c "openat.*/metadata/" trace) -eq 2 ]]
     not grep -q getdents trace
 
     kill_dunesea

@@ -7,10 +7,7 @@ load storage
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || exit
-    mkdir store
-    store=file:$PWD/store
-    blobs=store/escapepod/pod/blobs
-    metadata=store/escapepod/pod/metadata
+    make_store
 }
 
 # What comes of a blob that is damaged: 65, this text, and not its last 16 bytes.

@@ -112,9 +112,261 @@ every() {
     refuses 77 'cannot open: permission denied' setpriv --reuid 65534 --clear-groups /proc/self/fd/7 id "$PWD/key"
 }
 
+# wrapped: the key under the passphrase "correct horse", which is in the file words. Each scrypt takes a second or two.
+wrapped() {
+    (umask 077 && echo correct horse >words)
+    timeout 60 ep-key wrap --passphrase-file words key >wrapped
+}
+
+on_terminal() {
+    timeout 60 "$EP_REPO/Tests/cli/on-terminal" "$@"
+}
+
+@test "a wrapped key comes back whole, by file, by command, and with other white space" {
+    wrapped
+    [[ $(stat -c %s wrapped) -eq 184 ]]
+    run -0 --separate-stderr timeout 60 ep-key unwrap --passphrase-file words new <wrapped
+    [[ $output == "$(<id)" && $stderr == "" ]]
+    cmp new key
+    [[ $(stat -c %a new) == 600 ]]
+    run -0 timeout 60 ep-key unwrap --id "$(<id)" --passphrase-command 'printf "\n correct\t\n"; echo horse' other <wrapped
+    cmp other key
+}
+
+@test "wrong passphrase, damaged, another key: three errors, and no key file" {
+    wrapped
+    refuses 65 'ep-key: wrong passphrase: standard input' \
+        timeout 60 ep-key unwrap --passphrase-command 'echo correct house' new <wrapped
+    { head -c 130 wrapped && printf X && tail -c 53 wrapped; } >damaged
+    refuses 65 'ep-key: the wrapped key is damaged' timeout 60 ep-key unwrap --passphrase-file words new <damaged
+    # Nobody is asked for the passphrase of what is not the right one.
+    refuses 65 "another key: its id is $(<id), not 0123456789abcdef0123456789abcdef" \
+        timeout 60 ep-key unwrap --id 0123456789abcdef0123456789abcdef --passphrase-command 'touch asked' new <wrapped
+    refuses 65 'this is sealed blob, not key' timeout 60 ep-key unwrap --passphrase-command 'touch asked' new <sealed
+    refuses 65 'empty input' timeout 60 ep-key unwrap --passphrase-command 'touch asked' new </dev/null
+    [[ ! -e new && ! -e asked ]]
+}
+
+@test "unwrap never overwrites a key file" {
+    wrapped
+    cp key before
+    refuses 74 'will not overwrite a key file: key' timeout 60 ep-key unwrap --passphrase-file words key <wrapped
+    cmp key before
+}
+
+@test "a passphrase that cannot be had" {
+    local wrap=(timeout 60 ep-key wrap key)
+    refuses 69 'the passphrase command ended with status 3: exit 3' "${wrap[@]}" --passphrase-command 'exit 3'
+    refuses 69 'the passphrase command ended with status 1' "${wrap[@]}" --passphrase-command 'echo words; false'
+    refuses 65 'the passphrase is empty: output of /bin/sh' "${wrap[@]}" --passphrase-command 'echo'
+    refuses 65 'no passphrase: 4096 bytes or more' "${wrap[@]}" --passphrase-command 'yes'
+    refuses 74 'no such file or directory: nowhere' "${wrap[@]}" --passphrase-file nowhere
+    printf ' \n' >blank && chmod 600 blank
+    refuses 65 'the passphrase is empty: blank' "${wrap[@]}" --passphrase-file blank
+    refuses 64 'not both' "${wrap[@]}" --passphrase-file blank --passphrase-command true
+    refuses 64 'no terminal' timeout 60 setsid ep-key wrap key
+}
+
+@test "a passphrase file that others may read gets a warning" {
+    wrapped
+    chmod 644 words
+    timeout 60 ep-key unwrap --passphrase-file words new <wrapped 2>err
+    [[ $(<err) == 'ep-key: warning: others may read the passphrase file words, mode 0644; chmod 600 mends it' ]]
+}
+
+@test "a person types the passphrase, twice for a new one, and nobody sees it" {
+    on_terminal 'correct horse' ' correct  horse' -- ep-key wrap key >wrapped 2>shown
+    [[ $(tr -d '\r' <shown | grep -v '^$') == $'New passphrase: \nThe same again: ' ]]
+    run -0 on_terminal 'correct horse' -- ep-key unwrap new <wrapped
+    cmp new key
+    refuses 65 'the two passphrases differ' on_terminal one two -- ep-key wrap key
+    refuses 65 'wrong passphrase' on_terminal 'correct house' -- ep-key unwrap other <wrapped
+    [[ ! -e other ]]
+}
+
+@test "the terminal echoes again when a prompt is interrupted" {
+    # That it does not is seen.
+    run -99 on_terminal word -- sh -c 'stty -echo </dev/tty; printf ": " >/dev/tty; read -r _ </dev/tty'
+    run -130 on_terminal '^C' -- ep-key wrap key
+    run -130 on_terminal words '^C' -- ep-key wrap key
+    run -143 on_terminal 'kill TERM' -- ep-key wrap key
+    run -129 on_terminal 'kill HUP' -- ep-key wrap key
+}
+
+@test "a new passphrase is ten words, and another one each time" {
+    run -0 --separate-stderr ep-key passphrase
+    [[ $output =~ ^([a-z]{3,8}\ ){9}[a-z]{3,8}$ && $stderr == "" ]]
+    [[ $output != "$(ep-key passphrase)" ]]
+}
+
+@test "the memory of a passphrase is wiped" {
+    needs_root
+    # So long that what follows cannot overwrite all of it by chance.
+    yes battery staple | head -n 250 >words
+    timeout 60 python3 - <<'END'
+import os, re, subprocess, time
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+try:
+    while True: os.write(writer, b"x" * 512)
+except BlockingIOError:
+    os.set_blocking(writer, True)
+# The wrapped key does not fit into the pipe, so the tool waits at the end of its work.
+tool = subprocess.Popen(["ep-key", "wrap", "--passphrase-file", "words", "key"], stdout=writer)
+while open(f"/proc/{tool.pid}/syscall").read().split()[:2] != ["1", "0x1"]: time.sleep(0.05)
+found = set()
+with open(f"/proc/{tool.pid}/mem", "rb", 0) as memory:
+    for line in open(f"/proc/{tool.pid}/maps"):
+        start, end, mode = re.match(r"(\w+)-(\w+) (\S+)", line).groups()
+        if not mode.startswith("rw") or "[v" in line: continue
+        memory.seek(int(start, 16))
+        bytes = memory.read(int(end, 16) - int(start, 16))
+        found |= {text for text in (b"battery staple", b"--passphrase-file", b"EPODSEAL") if text in bytes}
+tool.kill()
+tool.wait()
+assert found == {b"--passphrase-file", b"EPODSEAL"}, found
+END
+}
+
+@test "wrap takes the 256 MiB of scrypt and little more, and says so where they are not to be had" {
+    wrapped
+    /usr/bin/time -f %M -o peak timeout 60 ep-key unwrap --passphrase-file words new <wrapped >/dev/null
+    (($(<peak) > 256 << 10 && $(<peak) < 280 << 10))
+    (ulimit -v 200000 && refuses 69 'scrypt cannot have the 256 MiB' timeout 60 ep-key wrap --passphrase-file words key)
+}
+
+# sheet OPTION…: the recovery sheet of a backup.
+sheet() {
+    timeout 60 ep-key sheet key --domain pod.example.org --store label:escapepod "$@"
+}
+
+# scan IMAGE: what its QR code says. It needs no bus, and says that it found none.
+scan() {
+    timeout 60 zbarimg -q --raw "$1" 2>/dev/null
+}
+
+the_key() { grep -v '^#' key; }
+
+@test "the recovery sheet is a page with the key, as a person can type it, and the way back" {
+    sheet --generation 41 --date 2026-11-23T06:10:00Z >page
+    (($(wc -l <page) <= 60 && $(wc -L <page) <= 80))
+    local line
+    for line in 'Domain    pod.example.org' 'Store     label:escapepod' "Key id    $(<id)" \
+        'Newest    generation 41 of 2026-11-23T06:10:00Z when this was printed'; do
+        grep -qFx "$line" page
+    done
+    grep -qF 'python3 escapepod-open --key KEYFILE' page
+    (umask 077 && grep '^  EPOD-KEY-1 ' page >typed)
+    [[ $(ep-key id typed) == "$(<id)" && $(tr -d ' ' <typed) == "$(the_key)" ]]
+    run -0 sheet
+    [[ $output == *'Newest    not known when this was printed'* && $output != *--at-least-generation* ]]
+}
+
+@test "the command on the sheet is one that a shell takes as it was meant" {
+    local store=$'file:///srv/a b\'s "$(x)" \\~#&/\xc3\xa4' domain
+    printf -v domain 'pod%.0s' {1..80}
+    timeout 60 ep-key sheet key --domain "$domain" --store "$store" --generation 7 --date today >page
+    (($(wc -l <page) <= 70 && $(wc -L <page) <= 80))
+    sed -n '/^  escapepod restore/,/^$/p' page >typed
+    escapepod() { printf '%s\n' "$@"; }
+    # shellcheck source=/dev/null
+    source ./typed >words
+    printf '%s\n' restore --store "$store" --domain "$domain" --key KEYFILE --to DIR --at-least-generation 7 | diff - words
+}
+
+@test "the QR code of the sheet is the key, as text" {
+    sheet >page
+    # Each character is two modules, one above the other.
+    python3 - <<'END'
+rows = [line for line in open("page").read().split("THE KEY AS A QR CODE\n")[1].splitlines()]
+width, scale = max(map(len, rows)) + 4, 6
+modules = [[char in lit for char in row.ljust(width)] for row in [""] * 2 + rows + [""] * 2 for lit in ("█▀", "█▄")]
+with open("code.pgm", "wb") as image:
+    image.write(f"P5 {width * scale} {len(modules) * scale} 255\n".encode())
+    for row in modules:
+        image.write(b"".join((b"\0" if dark else b"\xff") * scale for dark in row) * scale)
+END
+    [[ $(scan code.pgm) == "$(the_key)" ]]
+}
+
+@test "the sheet as PDF is one page for its owner alone, and its QR code is the key" {
+    umask 000
+    run -0 --separate-stderr sheet --generation 41 --date 2026-11-23T06:10:00Z --pdf page.pdf
+    [[ $output == "" && $stderr == "" && $(stat -c %a page.pdf) == 600 ]]
+    [[ $(pdfinfo page.pdf | sed -n 's/^Pages: *//p') == 1 ]]
+    pdftoppm -r 150 -png -singlefile page.pdf page
+    [[ $(scan page.png) == "$(the_key)" ]]
+    # Word for word what the text says.
+    pdftotext -layout page.pdf - | tr -d '\f' | xargs -d ' ' | tr -s ' \n' '\n' >printed
+    sheet --generation 41 --date 2026-11-23T06:10:00Z | sed '/QR CODE/q' | tr -s ' \n' '\n' | diff - <(grep . printed)
+    cp page.pdf before
+    refuses 74 'file exists: page.pdf' sheet --pdf page.pdf
+    cmp page.pdf before
+}
+
+@test "the longest sheet is still one page" {
+    local domain store
+    printf -v domain 'd%.0s' {1..253}
+    printf -v store 's&%.0s' {1..123}
+    timeout 60 ep-key sheet key --domain "$domain" --store "$store" --pdf long.pdf
+    [[ $(pdfinfo long.pdf | sed -n 's/^Pages: *//p') == 1 ]]
+    pdftoppm -r 150 -png -singlefile long.pdf long
+    [[ $(scan long.png) == "$(the_key)" ]]
+    refuses 64 'too long for one page' timeout 60 ep-key sheet key --domain "$domain$domain" --store x
+}
+
+@test "no program gets the key as an argument" {
+    timeout 60 strace -f -s 1000 -e trace=execve -o trace ep-key sheet key --domain pod --store x --pdf page.pdf
+    (($(grep -c '"qrencode"\|"groff"' trace) >= 2))
+    run ! grep -F "$(the_key)" trace
+}
+
+@test "without qrencode there is no QR code, and without groff no PDF" {
+    local here
+    here=$(command -v ep-key)
+    run -0 --separate-stderr env PATH=/nowhere "$here" sheet key --domain pod --store x
+    [[ $output == *EPOD-KEY-1* && $output != *'QR CODE'* ]]
+    [[ $stderr == 'ep-key: warning: no QR code on the sheet: it takes qrencode, of Debian'* ]]
+    refuses 69 'no such program: groff' timeout 60 env PATH=/nowhere "$here" sheet key --domain pod --store x --pdf page.pdf
+    [[ ! -e page.pdf ]]
+}
+
 @test "usage" {
     refuses 64 '<file>' ep-key generate
     refuses 64 '<file>' ep-key id
     refuses 64 'unexpected argument' ep-key id key key
+    refuses 64 '<file>' ep-key wrap
+    refuses 64 '<file>' ep-key unwrap
+    refuses 64 "a key's id has 32 hexadecimal digits" ep-key unwrap --id 0123 new
+    refuses 64 'unexpected argument' ep-key passphrase 12
+    refuses 64 "'--domain <domain>'" ep-key sheet key
+    refuses 64 "'--generation' and '--date' come together" sheet --generation 7
+    refuses 64 'cannot be printed' sheet --generation 7 --date $'to\nday'
+    refuses 64 'cannot be printed' ep-key sheet key --domain пример --store x --pdf page.pdf
     refuses 64 '' ep-key destroy key
+}
+
+@test "a MAC is of one text and one key, and anything else is refused" {
+    mac=$(timeout 20 ep-key mac key <plain)
+    [[ $mac =~ ^[0-9a-f]{64}$ && $mac == "$(timeout 20 ep-key mac key <plain)" ]]
+    run -0 --separate-stderr timeout 20 ep-key mac key --check "$mac" <plain
+    [[ -z $output && -z $stderr ]]
+    refuses 65 'the MAC is not of this text and this key' timeout 20 ep-key mac key --check "$mac" </dev/null
+    local last=$((16#${mac: -1} ^ 1))
+    printf -v other %s%x "${mac%?}" "$last"
+    refuses 65 'the MAC is not of this text' timeout 20 ep-key mac key --check "$other" <plain
+    ep-key generate another
+    refuses 65 'the MAC is not of this text' timeout 20 ep-key mac another --check "$mac" <plain
+    refuses 64 '64 hexadecimal digits' timeout 20 ep-key mac key --check "${mac^^}" <plain
+    refuses 65 'larger than' timeout 20 ep-key mac key < <(head -c 2M /dev/zero)
+}
+
+@test "the MAC of the man page's construction, as OpenSSL makes it" {
+    echo EPOD-KEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNZS23V9CCRYDPK8QARC0SYZF8XJ >known
+    chmod 600 known
+    # The key is the bytes 0 to 31.
+    key=$(openssl kdf -keylen 32 -kdfopt digest:SHA512 -kdfopt mode:EXPAND_ONLY -kdfopt info:escapepod/v1/receipt \
+        -kdfopt "hexkey:$(printf %02x {0..31})" HKDF | tr -d ':\n')
+    run -0 openssl mac -digest SHA256 -macopt "hexkey:$key" -in plain HMAC
+    [[ ${output,,} == "$(timeout 20 ep-key mac known <plain)" ]]
 }

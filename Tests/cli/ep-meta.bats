@@ -1,11 +1,9 @@
 #!/usr/bin/env bats
 # ep-meta as a person runs it: create, show, check, and what they refuse.
+# shellcheck disable=SC2086,SC2154
 
 load helper
-
-domain=pod.example.org
-one=11111111-1111-1111-1111-111111111111
-two=22222222-2222-2222-2222-222222222222
+load records
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || exit
@@ -23,11 +21,6 @@ setup() {
     ep-plan --domain $domain --snapshots snapshots <meta1 >plan2
     create 2 >meta2
     cat meta1 meta2 >chain
-}
-
-snapshot() {
-    printf '{"slot":"%s","path":"/v/%s","uuid":"%s","receivedUuid":null,"generation":9,"created":"2026-11-23T06:10:00Z","readOnly":true}\n' \
-        "$1" "$1" "$2"
 }
 
 report() {

@@ -1,11 +1,9 @@
 #!/usr/bin/env bats
 # ep-plan as a person runs it: the decision table, and what gives no plan.
+# shellcheck disable=SC2086,SC2154
 
 load helper
-
-domain=pod.example.org
-one=11111111-1111-1111-1111-111111111111
-two=22222222-2222-2222-2222-222222222222
+load records
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || exit
@@ -18,20 +16,13 @@ setup() {
         $domain $one "$hex" "${hex:0:64}" "$hex" >newest
 }
 
-# snapshot SLOT UUID [RECEIVED] [READ-ONLY]
-snapshot() {
-    local received=${3:-}
-    printf '{"slot":"%s","path":"/v/%s","uuid":"%s","receivedUuid":%s,"generation":9,"created":"2026-11-23T06:10:00Z","readOnly":%s}\n' \
-        "$1" "$1" "$2" "${received:+\"}${received:-null}${received:+\"}" "${4:-true}"
-}
-
 plan() {
     timeout 60 ep-plan --domain $domain --snapshots "$@"
 }
 
 @test "no backup in the store: full, generation 1, follows nothing" {
     run -0 plan both </dev/null
-    [[ $output == '{"type":"full","reason":"no backup of pod.example.org in the store yet","generation":1,"domain":"pod.example.org","follows":null,"headType":null,"snapshot":null,"previous":null,"parent":null}' ]]
+    [[ $output == '{"type":"full","reason":"no backup of pod.example.org in the store yet","warning":null,"generation":1,"domain":"pod.example.org","follows":null,"headType":null,"snapshot":null,"previous":null,"parent":null}' ]]
 }
 
 @test "the head's snapshot is here: incremental from it" {
@@ -93,22 +84,78 @@ plan() {
     [[ $PLAN_REASON != *$'\n'* ]]
 }
 
+# after N: the newest of the documents that lead on from ./newest, N of them, all in the file line.
+after() {
+    local digest generation
+    cp newest line
+    for ((generation = 7; generation <= 6 + $1; generation++)); do
+        digest=$(tail -n 1 line | head -c -1 | sha512sum | cut -d' ' -f1)
+        jq -c ".generation = $generation | .previous = {generation: $((generation - 1)), metadataSha512: \"$digest\"}" \
+            newest >>line
+    done
+    tail -n 1 line
+}
+
+# warns NAME: the plan with these arguments and this input has that warning; "" is none.
+warns() {
+    local name=$1
+    shift
+    plan both --witness witness "$@" >out
+    [[ $(jq -r '.warning // "" | sub(":.*"; "")' out) = "$name" ]] || { cat out && return 1; }
+}
+
+@test "the witness: the store's newest is it, or descends from it, else there is a warning and a plan" {
+    warns "" <newest
+    cp newest witness
+    warns "" <newest
+    after 1 | warns ""
+    # Further on than by one, what is in between has to show it.
+    after 3 | warns fork
+    after 3 >/dev/null
+    warns "" <line
+    tail -n +2 line | warns ""
+    tail -n +3 line | warns fork
+    # The same generation, made anew.
+    sed 's/06:10:00/06:10:01/' newest | warns fork
+    jq -r .warning out | grep -qxF "fork: the store's newest backup is generation 6 of 2026-11-22T06:10:01Z, and does not descend from generation 6 of 2026-11-22T06:10:00Z, which this machine has committed"
+    [[ $(jq -r .generation out) == 7 ]]
+    # The witness is further on.
+    after 3 >witness
+    warns rollback <newest
+    [[ $(jq -r '[.type, .generation, .snapshot.slot, .previous.generation] | join(" ")' out) == "incremental 10 current-parent 6" ]]
+    warns rollback </dev/null
+    [[ $(jq -r '[.type, .generation, .follows, .previous.generation] | map(tostring) | join(" ")' out) == "full 10 null 9" ]]
+    eval "$(plan both --witness witness --format sh </dev/null)"
+    [[ $PLAN_WARNING == "rollback: the store has no backup of pod.example.org, not even generation 9 of 2026-11-22T06:10:00Z, which this machine has committed" ]]
+    [[ $(plan both --witness witness <newest) == "$(plan both --witness witness <newest)" ]]
+}
+
+@test "a witness that is damaged, another domain's or not to be read gives no plan" {
+    : >witness
+    refuses 65 "empty, where a metadata document belongs: witness" plan both --witness witness <newest
+    head -c 100 newest >witness
+    refuses 65 "bad JSON" plan both --witness witness <newest
+    sed 's/pod\.example/pad.example/' newest >witness
+    refuses 65 "the witness is of pad.example.org, not of pod.example.org" plan both --witness witness </dev/null
+    refuses 74 "witness/x" plan both --witness witness/x <newest
+}
+
 @test "a head that is broken, or another domain's, gives no plan" {
     echo | refuses 65 "standard input" plan both
     echo null | refuses 65 "no JSON object: standard input" plan both
-    head -c 200 newest | refuses 65 "bad JSON: a string does not end: standard input, byte 200" plan both
+    head -c 200 newest | refuses 65 "bad JSON: a string does not end: standard input, line 1, byte 200" plan both
     head -c -2 newest | refuses 65 "bad JSON" plan both
     sed 's/"version":1/"version":2/' newest | refuses 65 "member version is 2, not 1" plan both
     sed 's/"version":1/"version":2/' newest | refuses 65 "hint: a newer escapepod may have written it" plan both
     sed 's/"uuid"/"uuld"/' newest | refuses 65 "member uuid is missing" plan both
     sed 's/"generation":6/"generation":"6"/' newest | refuses 65 "member generation is no whole number" plan both
-    sed 's/"generation":6/"generation":8/' newest | refuses 65 "member previous.generation is not the one before 8" plan both
+    sed 's/"generation":6/"generation":5/' newest | refuses 65 "member previous.generation is not below 5" plan both
     sed 's/"version":1/"version":1,"version":1/' newest | refuses 65 'member "version" is there twice' plan both
     sed 's/pod\.example/pad.example/' newest |
-        refuses 65 "the store's newest metadata is of pad.example.org, not of pod.example.org" plan both
-    head -c 2000000 /dev/zero | tr '\0' '[' | refuses 65 "larger than" plan both
+        refuses 65 "the store's metadata is of pad.example.org, not of pod.example.org" plan both
+    head -c 2000000 /dev/zero | tr '\0' '[' | refuses 65 "more than 1 MiB" plan both
     head -c 1000000 /dev/zero | tr '\0' '[' | refuses 65 "nested deeper" plan both
-    cat newest newest | refuses 65 "more than one line" plan both
+    cat newest newest | refuses 65 "generation 6 follows generation 6: standard input, line 2" plan both
 }
 
 @test "a snapshot list that is broken gives no plan, and the message names it" {

@@ -43,13 +43,6 @@ make_streams() {
 
 uuid() { btrfs subvolume show "$1" | awk '$1 == "UUID:" { print $2 }'; }
 
-# flip FILE OFFSET: turns the bits of that byte over.
-flip() {
-    local byte
-    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
-    printf %b "\\x$(printf %x $((byte ^ 255)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-
 # The offset of every command of a btrfs stream.
 boundaries() {
     local at=17 end length
@@ -103,7 +96,7 @@ boundaries() {
     # In the length, in the trailer's magic, in the last tag.
     for back in 1 16 17; do
         cp sealed broken
-        flip broken $(($(stat -c %s sealed) - back))
+        flip broken "-$back"
         status=0
         unseal <broken >out 2>err || status=$?
         ((status == 65))
@@ -249,6 +242,8 @@ boundaries() {
     refuses 64 "'--key <file>'" timeout 20 ep-seal <plain
     refuses 64 "'--key <file>'" timeout 20 ep-unseal <plain
     refuses 64 "'--kind <kind>'" seal --kind letter <plain
+    refuses 64 "Please provide one of 'blob' and 'metadata'" seal --kind key <plain
+    refuses 64 "Please provide one of 'blob' and 'metadata'" unseal --kind key <plain
     refuses 64 "unexpected argument 'cat'" seal cat <plain
     refuses 64 "'--expect <bytes>'" seal --expect many <plain
 }

@@ -4,10 +4,6 @@
 
 load helper
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-}
-
 # A volume that is no top level, with a file in it, and its slots' directory.
 make_volume() {
     needs_root

@@ -7,25 +7,11 @@ load storage
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || exit
-    mkdir store
-    store=file:$PWD/store
-    blobs=store/escapepod/pod/blobs
-    metadata=store/escapepod/pod/metadata
+    make_store
 }
 
 # What a reader may find, and what a dead writer has left.
 stored() { find store -type f -printf '%f\n' | sort; }
-
-# Starts to store a blob of 40 MB and stops in the middle, with the tool waiting for more; its process is $pid.
-store_half() {
-    sealed blob 40000000 >half
-    mkfifo feed
-    ep-store blob "$store" --domain pod <feed >half.receipt 2>err &
-    pid=$!
-    exec 5>feed
-    head -c 20000000 half >&5
-    sleep 0.2
-}
 
 @test "a blob gets its receipt and its address" {
     sealed blob 3000001 >blob
@@ -84,7 +70,7 @@ store_half() {
         refuses 64 "not a domain" ep-store blob "$store" --domain "$domain" <blob
     done
     for url in store /store file:store file://host/store s3://bucket label: ""; do
-        refuses 64 "file:/path, file:///path or label:NAME" ep-store blob "$url" --domain pod <blob
+        refuses 64 "file:/path, label:NAME or dunesea+https://HOST:PORT" ep-store blob "$url" --domain pod <blob
     done
     refuses 64 "--domain" ep-store blob "$store" <blob
     refuses 64 "not a blob's address" ep-store metadata "$store" --domain pod --blob 12 --follows none <blob
@@ -145,6 +131,19 @@ $(sha256 two)" ]
     [ "$(stored)" = "$(sha256 blob)" ]
 }
 
+@test "metadata: the longest document that there may be, with its newline, and no longer one" {
+    sealed blob 500 >blob && store_blob blob
+    # 1 MiB and a newline in 65 chunks: prefix, trailer and a tag for each.
+    length=$((1048577 + 120 + 16 + 65 * 16))
+    for name in longest longer; do
+        sealed metadata $length >$name
+        length=$((length + 1))
+    done
+    refuses 65 "larger than" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <longer
+    ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <longest
+    ep-fetch last "$store" --domain pod | cmp - longest
+}
+
 @test "two racers for one head: one of them gets 75" {
     for name in one two; do
         sealed blob 500 >$name && store_blob $name && sealed metadata 400 >meta.$name
@@ -197,8 +196,8 @@ $(sha256 two)" ]
     # Another writer leaves a living one's file alone.
     sealed blob 500 >other && store_blob other
     [ "$(stored | cut -c1-9 | head -n1)" = .partial- ]
-    kill -9 $pid
-    wait $pid || true
+    kill -9 "$pid"
+    wait "$pid" || true
     exec 5>&-
     [ ! -s half.receipt ]
     [ "$(stored | cut -c1-9 | head -n1)" = .partial- ]
@@ -209,8 +208,8 @@ $(sha256 two)" ]
 
 @test "SIGTERM in mid-stream leaves no blob" {
     store_half
-    kill -TERM $pid
-    wait $pid || true
+    kill -TERM "$pid"
+    wait "$pid" || true
     exec 5>&-
     [ ! -s half.receipt ]
     sealed blob 500 >other && store_blob other

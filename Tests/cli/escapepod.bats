@@ -5,10 +5,6 @@
 load helper
 load pod
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-}
-
 # One of everything that a file system holds.
 varied() {
     mkdir -m 2750 vol/folder

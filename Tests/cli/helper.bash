@@ -24,6 +24,14 @@ refuses() {
     ! grep -iE 'fatal|backtrace|stack' err
 }
 
+# flip FILE OFFSET: turns the bits of that byte over; an offset below zero counts from the end.
+flip() {
+    local at=$2 byte
+    ((at >= 0)) || at=$(($(stat -c %s "$1") + at))
+    byte=$(od -An -tu1 -j "$at" -N 1 "$1")
+    printf %b "\\x$(printf %x $((byte ^ 255)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
 # make_btrfs NAME SIZE: a new file system, mounted at $BATS_TEST_TMPDIR/NAME.
 make_btrfs() {
     local at=$BATS_TEST_TMPDIR/$1
@@ -47,6 +55,10 @@ cleanup() {
     while read -r device file; do
         [[ $file != "$BATS_TEST_TMPDIR"/* ]] || losetup -d "$device" || :
     done < <(losetup -nO NAME,BACK-FILE)
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
 }
 
 teardown() {

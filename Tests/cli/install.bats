@@ -41,6 +41,11 @@ END
     done
 }
 
+@test "what a store gets for a stranger is there" {
+    [ -x "$BATS_FILE_TMPDIR/root/usr/share/escapepod/escapepod-open" ]
+    [ -s "$BATS_FILE_TMPDIR/root/usr/share/escapepod/RECOVERY.txt" ]
+}
+
 @test "the server comes with its pages and its unit, and with all that it loads" {
     local root=$BATS_TEST_TMPDIR/root library
     make -C "$EP_REPO" -o dunesea install-dunesea DUNESEA="$EP_DUNESEA" DESTDIR="$root" PREFIX=/opt >&2

@@ -5,10 +5,6 @@
 load helper
 load pod
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-}
-
 # The text of a stand-in that runs the tool with these arguments until a part of its output (out) or of its input (in)
 # has gone through, and ends it and itself with SIGKILL; anything else runs as ever.
 killed() {

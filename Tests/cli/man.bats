@@ -62,19 +62,25 @@ statuses() {
     awk '/^\.Sh/ { listed = $0 == ".Sh EXIT STATUS" } listed && /^\.It [0-9]+$/ { print $2 }' "$1" | sort
 }
 
+# What a test has found wrong is in $work/wrong: this shows it, and ends the test.
+nothing_wrong() {
+    cat "$work/wrong"
+    [[ ! -s $work/wrong ]]
+}
+
 @test "every tool has a page, with its exit statuses and examples" {
-    local tool section missing=''
+    local tool section
     for tool in "${EP_BIN:-$EP_REPO/.build/debug}"/ep-*; do
         [[ -f $tool && -x $tool ]] || continue
         for section in 'EXIT STATUS' EXAMPLES; do
-            grep -qsx ".Sh $section" "${tool##*/}.1" || { echo "no $section: ${tool##*/}.1" && missing=1; }
+            grep -qsx ".Sh $section" "${tool##*/}.1" || echo "no $section: ${tool##*/}.1"
         done
-    done
-    [[ -z $missing ]]
+    done >"$work/wrong"
+    nothing_wrong
 }
 
 @test "the options of --help and of the page are the same" {
-    local page tool wrong=0
+    local page tool
     commands >"$work/commands"
     grep -qx ep-seal.1 "$work/commands"
     grep -qx dunesea.8 "$work/commands"
@@ -85,22 +91,21 @@ statuses() {
         documented "$page" It >"$work/described"
         documented "$page" >"$work/named"
         grep -qx -- --help "$work/offered"
-        diff -u --label "$tool --help" --label "$page" "$work/offered" "$work/described" || wrong=1
-        comm -13 "$work/offered" "$work/named" >"$work/unknown"
-        [[ ! -s $work/unknown ]] || { sed "s/^/$page names /" "$work/unknown" && wrong=1; }
-    done <"$work/commands"
-    ((wrong == 0))
+        diff -u --label "$tool --help" --label "$page" "$work/offered" "$work/described" || :
+        comm -13 "$work/offered" "$work/named" | sed "s/^/$page names /"
+    done <"$work/commands" >"$work/wrong"
+    nothing_wrong
 }
 
 @test "the subcommands of --help are in the page" {
-    local page subcommand wrong=0
+    local page subcommand
     for page in $(commands); do
         helps "${page%.?}"
         while read -r subcommand; do
-            grep -qE "^\.(It )?Cm $subcommand( |\$)" "$page" || { echo "no $subcommand: $page" && wrong=1; }
+            grep -qE "^\.(It )?Cm $subcommand( |\$)" "$page" || echo "no $subcommand: $page"
         done <"$work/subcommands"
-    done
-    ((wrong == 0))
+    done >"$work/wrong"
+    nothing_wrong
 }
 
 @test "mandoc has nothing to say" {
@@ -109,22 +114,21 @@ statuses() {
 }
 
 @test "every exit status that a page lists is in the table of escapepod(7)" {
-    local page wrong=0
+    local page
     statuses escapepod.7 >"$work/table"
     [[ $(tr '\n' ' ' <"$work/table") == '0 10 3 64 65 69 70 74 75 77 ' ]]
     for page in *.[18]; do
         statuses "$page" >"$work/listed"
-        [[ -s $work/listed ]] || { echo "none: $page" && wrong=1; }
-        comm -13 "$work/table" "$work/listed" >"$work/unknown"
-        [[ ! -s $work/unknown ]] || { sed "s/^/$page: /" "$work/unknown" && wrong=1; }
-    done
-    ((wrong == 0))
+        [[ -s $work/listed ]] || echo "none: $page"
+        comm -13 "$work/table" "$work/listed" | sed "s/^/$page: /"
+    done >"$work/wrong"
+    nothing_wrong
 }
 
 @test "every page of ours that a page refers to is there" {
-    local page section wrong=0
+    local page section
     while read -r page section; do
-        [[ -e $page.$section ]] || { echo "no $page.$section" && wrong=1; }
-    done < <(grep -hE '^\.Xr (ep-|escapepod|dunesea)' ./*.[1-9] | cut -d' ' -f2,3 | sort -u)
-    ((wrong == 0))
+        [[ -e $page.$section ]] || echo "no $page.$section"
+    done < <(grep -hE '^\.Xr (ep-|escapepod|dunesea)' ./*.[1-9] | cut -d' ' -f2,3 | sort -u) >"$work/wrong"
+    nothing_wrong
 }

@@ -7,7 +7,7 @@ make_pod() {
     volume=$PWD/vol
     store=${1:-file://$PWD/store}
     mkdir -p store tmp
-    export TMPDIR=$PWD/tmp
+    export TMPDIR=$PWD/tmp ESCAPEPOD_STATE=$PWD/state
     make_btrfs vol 256M
     head -c 3M /dev/urandom >vol/big
     echo first >vol/note
@@ -61,8 +61,9 @@ tree() (
         awk '{ printf "%s%s", ($1 == last ? " = " : "\n"), $2; last = $1 } END { print "" }' | sort
 )
 
-# new_machine: the volume is gone for good, and ./new is an empty file system.
+# new_machine: the volume and what the machine knew are gone for good, and ./new is an empty file system.
 new_machine() {
+    rm -rf state
     umount vol
     rm vol.img
     make_btrfs new "${1:-256M}"
@@ -77,10 +78,10 @@ restores() {
 }
 
 # stand_in TOOL: from here on the text on standard input runs in place of TOOL, with `real` as the tool's own path.
-# escapepod looks for the tools beside itself first, so it moves along.
+# escapepod looks for the tools beside itself first, so it moves along, and ../lib with it.
 stand_in() {
     mkdir -p stand-in
-    [[ -e stand-in/escapepod ]] || cp "$EP_REPO/bin/escapepod" stand-in/
+    [[ -e stand-in/escapepod ]] || { cp "$EP_REPO/bin/escapepod" stand-in/ && ln -s "$EP_REPO/lib" lib; }
     {
         echo '#!/bin/bash'
         printf 'real=%q here=%q\n' "$(PATH=${PATH//"$PWD/stand-in:"/} command -v "$1")" "$PWD"

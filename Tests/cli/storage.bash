@@ -1,9 +1,10 @@
 # Sealed streams as a store sees them: right in front and at the end, noise in between. A store has no key.
+# shellcheck shell=bash disable=SC2034
 
 # sealed KIND LENGTH: a whole stream of LENGTH bytes in all, at least 152; KIND is blob or metadata.
 sealed() {
-    local kind='\001' length
-    [ "$1" = metadata ] && kind='\002'
+    local kind length
+    case $1 in blob) kind='\001' ;; metadata) kind='\002' ;; key) kind='\003' ;; esac
     printf 'EPODSEAL\001\001%b\000\000\000\000\000' "$kind"
     printf 'key-id-of-tests!'
     head -c 32 /dev/zero
@@ -16,6 +17,14 @@ sha256() {
     sha256sum "$1" | cut -d' ' -f1
 }
 
+# make_store: the empty folder ./store, and where the files of the domain pod will lie in it.
+make_store() {
+    mkdir store
+    store=file:$PWD/store
+    blobs=store/escapepod/pod/blobs
+    metadata=store/escapepod/pod/metadata
+}
+
 # store_blob FILE [URL]: stores it and prints its address.
 store_blob() {
     ep-store blob "${2:-$store}" --domain pod <"$1" >"$BATS_TEST_TMPDIR/receipt"
@@ -26,6 +35,17 @@ store_blob() {
 store_backup() {
     sealed metadata 400 >"$BATS_TEST_TMPDIR/meta.$1"
     ep-store metadata "${3:-$store}" --domain pod --blob "$1" --follows "$2" <"$BATS_TEST_TMPDIR/meta.$1"
+}
+
+# Starts to store a blob of 40 MB and stops in the middle, with the tool waiting for more; its process is $pid.
+store_half() {
+    sealed blob 40000000 >half
+    mkfifo feed
+    ep-store blob "$store" --domain pod <feed >half.receipt 2>err 3>&- &
+    pid=$!
+    exec 5>feed
+    head -c 20000000 half >&5
+    sleep 0.2
 }
 
 # lacks PATTERN FILE: bash lets a plain `! grep` pass in the middle of a test.

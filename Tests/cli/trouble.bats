@@ -27,15 +27,6 @@ head_file() {
     echo "${found[-1]}"
 }
 
-# flip FILE OFFSET: another byte there; an offset below zero counts from the end.
-flip() {
-    local at=$2 byte
-    ((at >= 0)) || at=$(($(stat -c %s "$1") + at))
-    byte=$(od -An -tu1 -j "$at" -N 1 "$1")
-    # shellcheck disable=SC2059
-    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
-}
-
 @test "a full disk on the store: 74, the head stays, and the next backup succeeds when there is room" {
     truncate -s 8M disk.img
     mkfs.ext4 -q -O ^has_journal -m 0 disk.img
@@ -175,6 +166,21 @@ END
     refused 74 "no such file or directory: no.key" --key no.key
     run -0 escapepod backup ./pod.conf
     [[ $(newest) = "2 incremental" ]]
+}
+
+@test "a head that opens under no key of ours: 65, and an earlier generation is still to be had" {
+    three_backups
+    ep-key generate other.key >/dev/null
+    head -c 1000 /dev/urandom | ep-seal --key other.key >rubbish
+    ep-store blob "$store" --domain pod <rubbish
+    entry=$(head_file)
+    ep-seal --key other.key --kind metadata <rubbish |
+        ep-store metadata "$store" --domain pod --blob "$(sha256sum <rubbish | cut -d' ' -f1)" --follows "${entry##*-}"
+    refused 65 "another key"
+    run -65 timeout 60 escapepod restore ./pod.conf --to vol/back
+    # What was put there by somebody who may append and has no key.
+    run -0 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 3
+    [[ $(<vol/back/note) = third ]]
 }
 
 @test "a head with a flipped byte, or cut: 65, and never taken for none" {

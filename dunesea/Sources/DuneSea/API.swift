@@ -45,6 +45,7 @@ public struct API: HTTPResponder {
             response = answer(
                 Refusal(.internalServerError, "the server is at fault", hint: "its log says more"))
         }
+        response.headers[.duneSea] = "1"
         let status = response.status.code
         if response.status == .noContent { response.headers[.contentLength] = nil }
         // Whoever is refused may still be sending: let it read why, then part.
@@ -300,7 +301,8 @@ extension API {
             throw Refusal(.badRequest, "?follows=SHA256 has to say which head this one follows, or none")
         }
         let head = follows == "none" ? nil : try parse(follows)
-        let document = try await sealed(.metadata, request, atMost: Shelf.longestDocument, context)
+        let document = try await sealed(
+            .metadata, request, atMost: Envelope.maximumSealedDocumentLength, context)
         let new = try await shelf.advance(to: blob, following: head, document: document)
         return Response(status: new ? .created : .ok, headers: [.backupBlob: "\(blob)"])
     }
@@ -331,7 +333,7 @@ extension API {
 
     /// The body of a request, if it is a whole sealed stream of that kind.
     private func sealed(
-        _ kind: Envelope.Kind, _ request: Request, atMost limit: UInt64, _ context: Connection
+        _ kind: Envelope.Kind, _ request: Request, atMost limit: Int, _ context: Connection
     ) async throws -> [UInt8] {
         let tooLong = Refusal(.contentTooLarge, "sealed \(kind) has \(limit) bytes at most")
         if let announced = request.headers[.contentLength].flatMap(number), announced > limit {
@@ -340,7 +342,7 @@ extension API {
         try await context.goOn(request)
         var bytes: [UInt8] = []
         for try await part in request.body {
-            guard bytes.count + part.readableBytes <= Int(limit) else { throw tooLong }
+            guard bytes.count + part.readableBytes <= limit else { throw tooLong }
             bytes.append(contentsOf: part.readableBytesView)
         }
         do {

@@ -5,13 +5,9 @@ public struct Domain: Hashable, Sendable, CustomStringConvertible {
     public let description: String
 
     public init?(_ text: some StringProtocol) {
-        let bytes = text.utf8
-        guard (1...253).contains(bytes.count), bytes.first != UInt8(ascii: "."),
-            bytes.allSatisfy({
-                (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || [0x2d, 0x2e, 0x5f].contains($0)
-            })
-        else { return nil }
-        self.description = String(text)
+        let text = String(text)
+        guard text.isDomain else { return nil }
+        self.description = text
     }
 }
 

@@ -32,6 +32,7 @@ extension HTTPResponse.Status {
 extension HTTPField.Name {
     /// How many bytes of an upload the server has.
     static let uploadOffset = Self("Upload-Offset")!
+    static let duneSea = Self("DuneSea")!
     /// The address of the blob that a metadata document belongs to, since the document is sealed.
     static let backupBlob = Self("Backup-Blob")!
 }

@@ -1,6 +1,7 @@
 import Envelope
 import Glibc
 import HTTPTypes
+import Plumbing
 import Synchronization
 
 /// One domain in a store: its blobs, its history, its keys, its unfinished uploads.
@@ -30,10 +31,7 @@ final class Shelf: Sendable {
 
         private static let greatest: UInt64 = 9_999_999_999
 
-        var fileName: String {
-            let digits = String(number)
-            return String(repeating: "0", count: max(0, 10 - digits.count)) + digits + "-\(address)"
-        }
+        var fileName: String { "\(number.padded(to: 10))-\(address)" }
 
         private init(number: UInt64, address: Address) {
             self.number = number
@@ -281,11 +279,8 @@ extension Shelf {
         else {
             return nil
         }
-        return try await read("\(metadata)/\(backup.fileName)", atMost: Shelf.longestDocument)
+        return try await read("\(metadata)/\(backup.fileName)", atMost: Envelope.maximumSealedDocumentLength)
     }
-
-    /// 1 MiB of plaintext, sealed.
-    static let longestDocument = Envelope.sealedLength(of: 1 << 20)
 
     /// Makes the backup of `blob` the head, if the head is still that of `follows`.
     ///
@@ -295,19 +290,16 @@ extension Shelf {
         try await makeReady()
         return try await naming.pass {
             let head = state.withLock { $0.history.last }
-            if head?.address == blob {
-                guard try await self.document(of: blob) == document else {
-                    throw moved("this blob's backup is the head already, with another document")
-                }
-                return false
-            }
+            if head?.address == blob, try await self.document(of: blob) == document { return false }
             guard head?.address == follows else {
-                throw moved(
-                    "the head is \(head.map { "\($0.address)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")"
-                )
+                throw Refusal(
+                    .conflict,
+                    "the head is \(head.map { "\($0.address)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")",
+                    hint: "get the last metadata and plan again",
+                    headers: head.map { [.backupBlob: "\($0.address)"] } ?? [:])
             }
             guard state.withLock({ $0.position[blob] == nil }) else {
-                throw moved("this blob's backup is in the history already")
+                throw Refusal(.unprocessableContent, "this blob's backup is in the history already")
             }
             guard try await size(ofBlob: blob) != nil else {
                 throw Refusal(.failedDependency, "the blob is not in the store", hint: "store the blob first")
@@ -321,19 +313,13 @@ extension Shelf {
             return true
         }
     }
-
-    private func moved(_ what: String) -> Refusal {
-        Refusal(
-            .conflict, what, hint: "get the last metadata and plan again",
-            headers: last.map { [.backupBlob: "\($0)"] } ?? [:])
-    }
 }
 
 // MARK: - Keys
 
 extension Shelf {
     /// Much more than a sealed stream of kind key has.
-    static let longestKey: UInt64 = 4096
+    static let longestKey = 4096
 
     /// The newest key and its address; nil where there is none.
     func lastKey() async throws -> (address: Address, bytes: [UInt8])? {
@@ -362,10 +348,10 @@ extension Shelf {
 // MARK: - Small files
 
 extension Shelf {
-    private func read(_ path: String, atMost limit: UInt64) async throws -> [UInt8] {
+    private func read(_ path: String, atMost limit: Int) async throws -> [UInt8] {
         try await ground.onDisk {
             let file = try File(path, O_RDONLY)
-            return try file.read(at: 0, count: Int(clamping: min(file.size(), limit)))
+            return try file.read(at: 0, count: min(Int(clamping: file.size()), limit))
         }
     }
 

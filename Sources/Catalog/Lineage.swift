@@ -1,0 +1,68 @@
+import Plumbing
+
+/// The store's head, held against the witness: the newest document that this machine has committed there.
+public struct Lineage: Sendable {
+    let domain: String
+    let witness: Document?
+    private(set) var head: Document?
+    /// Whether each document behind the witness was made on the one before it, the first one on the witness.
+    private var descends = true
+
+    /// - Throws: `badData` where the witness is another domain's.
+    public init(of domain: String, witness: Document?) throws {
+        self.domain = domain
+        self.witness = witness
+        if let backup = witness?.metadata.backup, backup.domain != domain {
+            throw Failure(.badData, "the witness is of \(backup.domain), not of \(domain)")
+        }
+    }
+
+    /// Takes the next of the store's documents, oldest first; the last one is the head. Those up to the witness may be
+    /// left out.
+    ///
+    /// - Throws: `badData`: of another domain, or not newer than the one before.
+    public mutating func append(_ document: Document, at place: String) throws {
+        let backup = document.metadata.backup
+        guard backup.domain == domain else {
+            throw Failure(
+                .badData, "the store's metadata is of \(backup.domain), not of \(domain)", at: place,
+                hint: "the store was mixed up or tampered with; nothing is planned on it")
+        }
+        if let before = head?.metadata.backup.generation, before >= backup.generation {
+            throw Failure(
+                .badData, "generation \(backup.generation) follows generation \(before)", at: place,
+                hint: "documents come one a line, oldest first")
+        }
+        if let witness, backup.generation > witness.metadata.backup.generation {
+            let before = head.flatMap { $0.isNewer(than: witness) ? $0 : nil } ?? witness
+            descends = descends && document.metadata.previous?.names(before) == true
+        }
+        head = document
+    }
+
+    /// The generation that comes next: the store may have forgotten some, but a number is never given twice.
+    var next: Int64 {
+        max(head?.metadata.backup.generation ?? 0, witness?.metadata.backup.generation ?? 0) + 1
+    }
+
+    /// What a person has to look into: the store went back behind the witness, or off to another history.
+    var warning: String? {
+        guard let witness else { return nil }
+        let committed = "\(witness.metadata.backup.name), which this machine has committed"
+        guard let head else { return "rollback: the store has no backup of \(domain), not even \(committed)" }
+        let found = "the store's newest backup is \(head.metadata.backup.name)"
+        if witness.isNewer(than: head) { return "rollback: \(found), older than \(committed)" }
+        let isSound = head.isNewer(than: witness) ? descends : head.sha512 == witness.sha512
+        return isSound ? nil : "fork: \(found), and does not descend from \(committed)"
+    }
+}
+
+extension Document {
+    fileprivate func isNewer(than other: Document) -> Bool {
+        metadata.backup.generation > other.metadata.backup.generation
+    }
+}
+
+extension Backup {
+    fileprivate var name: String { "generation \(generation) of \(date)" }
+}

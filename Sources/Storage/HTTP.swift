@@ -1,0 +1,202 @@
+import CCurl
+import Glibc
+import Plumbing
+import Synchronization
+
+/// A server that is spoken to in HTTP/1.1 through libcurl, on one connection that is kept between requests.
+///
+/// Requests from several threads take turns. Redirects are not followed: the token is for one server.
+final class HTTP: @unchecked Sendable {
+    struct Request {
+        let method: String
+        /// From the root, with the query.
+        let path: String
+        var headers: [String] = []
+        /// In runs that must stay valid while the request runs.
+        var body: [UnsafeRawBufferPointer]?
+        /// For how many seconds nothing needs to move.
+        var stall: Double?
+    }
+
+    struct Answer {
+        var status = 0
+        /// By names in lower case.
+        var headers: [String: String] = [:]
+        var body: [UInt8] = []
+    }
+
+    private let curl: UnsafeMutablePointer<curl_functions>
+    private let handle: UnsafeMutableRawPointer
+    private let turn = Mutex(())
+    private let remote: Remote
+    private let token: String
+    private let base: String
+    private let isLocal: Bool
+
+    /// - Parameters:
+    ///   - base: scheme, host and port.
+    ///   - isLocal: whether the server is on this machine.
+    init(_ base: String, isLocal: Bool, token: String, as remote: Remote) throws {
+        var functions = curl_functions()
+        guard curl_functions_load(&functions) == 0 else {
+            throw Failure(
+                .unavailable, "cannot load libcurl: \(dlerror().map { String(cString: $0) } ?? "")",
+                at: base, hint: "install it: libcurl4 on Debian")
+        }
+        guard let handle = functions.easy_init() else { throw Failure(.bug, "curl_easy_init", at: base) }
+        curl = .allocate(capacity: 1)
+        curl.initialize(to: functions)
+        self.handle = handle
+        self.base = base
+        self.isLocal = isLocal
+        self.token = token
+        self.remote = remote
+    }
+
+    deinit {
+        curl.pointee.easy_cleanup(handle)
+        curl.deallocate()
+    }
+
+    /// Makes a request. The body of an answer of 200 or 206 goes to `receive`, where there is one; of every other the
+    /// first `limit` bytes are kept.
+    ///
+    /// - Throws: `Interruption` where the connection cannot be made, breaks or stalls; what `receive` throws.
+    func send(
+        _ request: Request, limit: Int = 4096,
+        receive: ((Answer, UnsafeRawBufferPointer) throws -> Void)? = nil
+    ) throws -> Answer {
+        try turn.withLock { _ in
+            try withoutActuallyEscaping(receive ?? { _, _ in }) { sink in
+                let transfer = Transfer(
+                    request, stall: request.stall ?? remote.stall, limit: limit,
+                    receive: receive == nil ? nil : sink)
+                return try perform(request, transfer)
+            }
+        }
+    }
+
+    private func perform(_ request: Request, _ transfer: Transfer) throws -> Answer {
+        var lines: UnsafeMutablePointer<curl_slist>?
+        defer { curl.pointee.slist_free_all(lines) }
+        // A body is as short as a window: asking first whether to send it would cost a round trip.
+        for line in request.headers + ["Expect:"] { lines = curl.pointee.slist_append(lines, line) }
+        let message = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
+        message.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
+        defer { message.deallocate() }
+
+        curl.pointee.easy_reset(handle)
+        set(CURLOPT_ERRORBUFFER, message)
+        set(CURLOPT_HTTPHEADER, lines)
+        set(CURLOPT_NOSIGNAL, 1)
+        set(CURLOPT_PROTOCOLS_STR, "http,https")
+        set(CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
+        set(CURLOPT_USERAGENT, "escapepod")
+        set(CURLOPT_URL, base + request.path)
+        set(CURLOPT_CUSTOMREQUEST, request.method)
+        set(CURLOPT_NOBODY, request.method == "HEAD" ? 1 : 0)
+        // CURLAUTH_BEARER, a macro that Swift does not see.
+        set(CURLOPT_HTTPAUTH, 1 << 6)
+        set(CURLOPT_XOAUTH2_BEARER, token)
+        set(CURLOPT_CONNECTTIMEOUT_MS, Int(remote.stall * 1000))
+        set(CURLOPT_BUFFERSIZE, 512 << 10)
+        // A proxy on the way to this very machine would take the token off it.
+        if isLocal { set(CURLOPT_NOPROXY, "*") }
+        setTrust()
+
+        let context = Unmanaged.passUnretained(transfer).toOpaque()
+        if request.body != nil {
+            set(CURLOPT_UPLOAD, 1)
+            set(CURLOPT_UPLOAD_BUFFERSIZE, 256 << 10)
+            curl_set_offset(curl, handle, CURLOPT_INFILESIZE_LARGE, curl_off_t(transfer.bodyLength))
+            set(CURLOPT_READDATA, context)
+            set(CURLOPT_READFUNCTION) { bytes, size, count, context in
+                Transfer.of(context).give(UnsafeMutableRawBufferPointer(start: bytes, count: size * count))
+            }
+            // libcurl begins again by itself where a connection that was kept turns out to be dead.
+            set(CURLOPT_SEEKDATA, context)
+            curl_set_seek_function(curl, handle) { context, offset, origin in
+                Transfer.of(context).seek(to: offset, from: origin)
+            }
+        }
+        set(CURLOPT_HEADERDATA, context)
+        set(CURLOPT_HEADERFUNCTION) { bytes, size, count, context in
+            Transfer.of(context).header(UnsafeRawBufferPointer(start: bytes, count: size * count))
+        }
+        set(CURLOPT_WRITEDATA, context)
+        set(CURLOPT_WRITEFUNCTION) { bytes, size, count, context in
+            Transfer.of(context).take(UnsafeRawBufferPointer(start: bytes, count: size * count))
+        }
+        set(CURLOPT_NOPROGRESS, 0)
+        set(CURLOPT_XFERINFODATA, context)
+        curl_set_progress_function(curl, handle) { context, _, down, _, up in
+            Transfer.of(context).moved(down: down, up: up)
+        }
+
+        let code = curl.pointee.easy_perform(handle)
+        if let failure = transfer.failure { throw failure }
+        guard code == CURLE_OK || transfer.hasEnough else {
+            throw failure(
+                code, String(cString: message), stalledFor: transfer.hasStalled ? transfer.stall : nil)
+        }
+        guard transfer.isHeadWhole else {
+            throw Interruption(failure: Failure(.unavailable, "the answer was cut in its head", at: base))
+        }
+        return transfer.answer
+    }
+
+    /// A pinned key alone is trust enough; else the server needs a certificate, and its name in it.
+    private func setTrust() {
+        if let authority = remote.authority { set(CURLOPT_CAINFO, authority) }
+        if let pin = remote.pin {
+            set(CURLOPT_PINNEDPUBLICKEY, pin)
+            if remote.authority == nil {
+                set(CURLOPT_SSL_VERIFYPEER, 0)
+                set(CURLOPT_SSL_VERIFYHOST, 0)
+            }
+        }
+    }
+
+    private func failure(_ code: CURLcode, _ detail: String, stalledFor stall: Double?) -> any Error {
+        let general = curl.pointee.easy_strerror(code).map { String(cString: $0) } ?? "failed"
+        let said = detail.isEmpty ? general : detail
+        let what = said.prefix(1).lowercased() + said.dropFirst()
+        switch code {
+        case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+            return Failure(
+                .unavailable, "the server is not the one to trust: \(what)", at: base,
+                hint: "give its certificate's authority or its public key, if it is yours")
+        case CURLE_SSL_CACERT_BADFILE:
+            return Failure(.io, "cannot use the certificates: \(what)", at: remote.authority ?? base)
+        case CURLE_OUT_OF_MEMORY, CURLE_FAILED_INIT, CURLE_BAD_FUNCTION_ARGUMENT, CURLE_UNKNOWN_OPTION,
+            CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL, CURLE_NOT_BUILT_IN:
+            return Failure(.bug, "libcurl: \(what)", at: base)
+        default:
+            return Interruption(
+                failure: Failure(
+                    .unavailable, stall.map { "nothing moved for \(Int($0.rounded(.up))) s" } ?? what,
+                    at: base))
+        }
+    }
+
+    // MARK: Options
+
+    private func set(_ option: CURLoption, _ value: Int) {
+        curl_set_long(curl, handle, option, value)
+    }
+
+    private func set(_ option: CURLoption, _ value: String) {
+        curl_set_string(curl, handle, option, value)
+    }
+
+    private func set(_ option: CURLoption, _ value: UnsafeMutableRawPointer?) {
+        curl_set_pointer(curl, handle, option, value)
+    }
+
+    private func set(
+        _ option: CURLoption,
+        _ function: @convention(c) (UnsafeMutablePointer<CChar>?, Int, Int, UnsafeMutableRawPointer?) -> Int
+    ) {
+        curl_set_bytes_function(curl, handle, option, function)
+    }
+}

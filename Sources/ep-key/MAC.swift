@@ -1,0 +1,40 @@
+import ArgumentParser
+import Plumbing
+import Sealing
+
+extension KeyTool {
+    /// For the receipts of drills: that they were written by a holder of the key.
+    struct MAC: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Print the MAC of standard input under the key, or check one.")
+
+        @Option(help: .init("Print nothing: the MAC must be this one.", valueName: "mac"))
+        var check: String?
+
+        @Argument(help: "The key file.")
+        var file: String
+
+        func validate() throws {
+            guard check?.isHex(bytes: 32) != false else {
+                throw ValidationError("a MAC has 64 hexadecimal digits in lower case")
+            }
+        }
+
+        func run() throws {
+            let key = try KeyTool.read(file)
+            let input = Descriptor.standardInput
+            let text = try input.readAll(limit: 1 << 20)
+            guard let check else { return print(try key.mac(of: text).hex) }
+            guard try key.accepts(mac: bytes(check), of: text) else {
+                throw Failure(
+                    .badData, "the MAC is not of this text and this key", at: input.name,
+                    hint: "the text was changed, or made with another key")
+            }
+        }
+
+        private func bytes(_ hex: String) -> [UInt8] {
+            let digits = hex.utf8.map { UInt8(Character(Unicode.Scalar($0)).hexDigitValue ?? 0) }
+            return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+import ArgumentParser
+import Plumbing
+import Sealing
+import Tool
+
+/// Where a passphrase comes from: a file, a command, or the person at the terminal; never an argument, which everybody
+/// on the machine may read.
+struct PassphraseOptions: ParsableArguments {
+    @Option(help: .init("Read the passphrase from this file.", valueName: "file"))
+    var passphraseFile: String?
+
+    @Option(help: .init("Take what this shell command prints as the passphrase.", valueName: "command"))
+    var passphraseCommand: String?
+
+    func validate() throws {
+        guard passphraseFile == nil || passphraseCommand == nil else {
+            throw ValidationError("either '--passphrase-file' or '--passphrase-command', not both")
+        }
+    }
+
+    /// One that is there already.
+    func ask() throws -> Passphrase {
+        try given() ?? Terminal.ask("Passphrase: ")
+    }
+
+    /// One for something new: a person types it twice.
+    func choose() throws -> Passphrase {
+        if let passphrase = try given() { return passphrase }
+        let passphrase = try Terminal.ask("New passphrase: ")
+        guard try Terminal.ask("The same again: ") == passphrase else {
+            throw Failure(.badData, "the two passphrases differ")
+        }
+        return passphrase
+    }
+
+    private func given() throws -> Passphrase? {
+        if let passphraseFile {
+            return try Passphrase(file: passphraseFile) { warn($0, from: "ep-key") }
+        }
+        guard let passphraseCommand else { return nil }
+        var child = try Child(["/bin/sh", "-c", passphraseCommand])
+        // The child's output cannot be lent while the child is waited for, so it is the number that is lent.
+        let output = Descriptor(borrowing: child.output)
+        return try Passphrase(reading: output) {
+            let ending = try child.wait()
+            guard ending.isSuccess else {
+                throw Failure(.unavailable, "the passphrase command \(ending)", at: passphraseCommand)
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+import Glibc
+import Plumbing
+
+@testable import Storage
+
+/// The real server on a free port of the loopback interface, over an empty directory; it ends with the value.
+final class DuneSeaServer {
+    private let scratch: Scratch
+    private let program: String
+    private var process: Child
+    let url: StoreURL
+
+    init() throws {
+        scratch = try Scratch()
+        program = try DuneSeaServer.find()
+        process = try Child([
+            "sh", "-c", "exec \"$1\" serve --dir \"$2\" --listen 127.0.0.1:0 2>\"$2/log\"", "sh", program,
+            scratch.path,
+        ])
+        url = try StoreURL("dunesea+http://127.0.0.1:\(DuneSeaServer.port(in: scratch))")
+    }
+
+    /// `make test` builds it before the tests run.
+    private static func find() throws -> String {
+        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        let program =
+            getenv("EP_DUNESEA").map { String(cString: $0) } ?? "/\(root)/dunesea/.build/debug/dunesea"
+        guard access(program, X_OK) == 0 else {
+            throw Failure(
+                .unavailable, "the server is not built", at: program,
+                hint: "swift build --package-path dunesea")
+        }
+        return program
+    }
+
+    private static func port(in scratch: Scratch) throws -> String {
+        for _ in 0..<600 {
+            let log = String(decoding: (try? scratch.read("log")) ?? [], as: UTF8.self)
+            let line = log.split(separator: "\n").first { $0.contains("listening on") }
+            if let port = line?.split(separator: " ").last { return String(port) }
+            usleep(50_000)
+        }
+        throw Failure(.unavailable, "the server does not start", at: scratch.path)
+    }
+
+    /// Who may read and append in the domain.
+    func remote(for domain: Domain) throws -> Remote {
+        var adding = try Child([
+            program, "token", "add", domain.description, "--read", "--append", "--dir", scratch.path,
+        ])
+        let token = try adding.output.readAll(limit: 4096)
+        guard try adding.wait().isSuccess else { throw Failure(.bug, "no token", at: program) }
+        try scratch.write(token, to: "token-\(domain)")
+        var remote = Remote()
+        remote.tokenFile = "\(scratch.path)/token-\(domain)"
+        remote.patience = 10
+        return remote
+    }
+}
+
+/// A store as one that has the tokens of several domains sees it.
+struct PerDomain: Store {
+    let server: DuneSeaServer
+    private let stores: Stores
+
+    private final class Stores {
+        var open: [Domain: DuneSeaStore] = [:]
+    }
+
+    init(on server: DuneSeaServer, domains: [Domain]) throws {
+        self.server = server
+        stores = Stores()
+        for domain in domains {
+            let remote = try server.remote(for: domain)
+            try withStore(at: server.url, for: .writing, as: remote) {
+                stores.open[domain] = $0 as? DuneSeaStore
+            }
+        }
+    }
+
+    private func store(of domain: Domain) throws -> DuneSeaStore {
+        guard let store = stores.open[domain] else { throw Failure(.bug, "a domain without a token") }
+        return store
+    }
+
+    func take(_ blob: Intake, of domain: Domain) throws { try store(of: domain).take(blob, of: domain) }
+
+    func take(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+        try store(of: domain).take(metadata: metadata, of: domain, for: blob, following: head)
+    }
+
+    func take(key: [UInt8], of domain: Domain) throws { try store(of: domain).take(key: key, of: domain) }
+
+    func last(of domain: Domain) throws -> Backup { try store(of: domain).last(of: domain) }
+
+    func next(of domain: Domain, after blob: Address?) throws -> Backup {
+        try store(of: domain).next(of: domain, after: blob)
+    }
+
+    func key(of domain: Domain) throws -> [UInt8] { try store(of: domain).key(of: domain) }
+
+    func give(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {
+        try store(of: domain).give(blob, of: domain, to: outlet)
+    }
+}

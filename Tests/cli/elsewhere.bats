@@ -1,0 +1,363 @@
+#!/usr/bin/env bats
+# ep-store and ep-fetch on a real DuneSea server, over a network that breaks.
+# shellcheck disable=SC2030,SC2031,SC2094,SC2154
+
+load helper
+load storage
+load dunesea
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    unset DUNESEA_TOKEN
+    helpers=()
+}
+
+teardown() {
+    local pid
+    for pid in "${helpers[@]}"; do kill "$pid" 2>/dev/null || :; done
+    cleanup
+}
+
+# serve OPTION…: a server, and the token of the domain pod; sets place, as ep-store and ep-fetch are told.
+serve() {
+    start_dunesea "$@"
+    [[ -e token ]] || dunesea_token pod --append --read >token
+    reach "${DUNESEA_URL##*:}"
+}
+
+# reach PORT: the server is spoken to through that port.
+reach() {
+    place=("dunesea+${DUNESEA_URL%:*}:$1" --domain pod --token-file token --patience 10)
+    [[ -z ${DUNESEA_CA-} ]] || place+=(--ca "$DUNESEA_CA")
+}
+
+# beside COMMAND…: runs it until the test ends; sets port to its first line, its output goes to ./said.
+beside() {
+    : >said
+    "$@" >said 3>&- < <(exec tail -f /dev/null --pid=$$ 3>&-) &
+    helpers+=("$!")
+    for _ in {1..200}; do
+        port=$(head -n 1 said)
+        [[ -z $port ]] || return 0
+        sleep 0.05
+    done
+    return 1
+}
+
+# through EVENT…: the server is reached through a proxy to which this happens.
+through() {
+    beside "$EP_REPO/Tests/cli/proxy" "${DUNESEA_URL##*:}" "$@"
+    reach "$port"
+}
+
+# events: how many of them happened.
+events() { grep -c ' ' said || :; }
+
+stores() { timeout "${limit:-60}" ep-store blob "${place[@]}" <"$1" >receipt; }
+fetches() { timeout "${limit:-60}" ep-fetch blob "${place[@]}" "$(sha256 "$1")" >fetched && cmp fetched "$1"; }
+unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
+
+@test "a blob, its metadata and a key go to a server by TLS and come back" {
+    serve --tls
+    sealed blob 20000000 >blob
+    sealed metadata 400 >meta
+    sealed key 184 >key
+    stores blob
+    [[ $(jq -r .sha256 receipt) = $(sha256 blob) ]]
+    [[ $(jq -r .sha512 receipt) = $(sha512sum <blob | cut -d' ' -f1) ]]
+    [[ $(jq -r .size receipt) = 20000000 ]]
+    ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none <meta
+    ep-store key "${place[@]}" <key
+    fetches blob
+    ep-fetch last "${place[@]}" | cmp - meta
+    ep-fetch next "${place[@]}" | cmp - meta
+    ep-fetch key "${place[@]}" | cmp - key
+    [[ $(ep-fetch list "${place[@]}") = $(sha256 blob) ]]
+    refuses 10 "no backup follows" ep-fetch next "${place[@]}" "$(sha256 blob)"
+    run ! grep -qF "$(<token)" "$DUNESEA_LOG"
+}
+
+@test "it takes at most 32 MiB, for a blob of 256 MiB" {
+    serve --tls
+    sealed blob $((256 << 20)) >blob
+    /usr/bin/time -f %M -o memory ep-store blob "${place[@]}" <blob >receipt
+    (($(<memory) <= 32 << 10)) || { cat memory && return 1; }
+    /usr/bin/time -f %M -o memory ep-fetch blob "${place[@]}" "$(sha256 blob)" >fetched
+    (($(<memory) <= 32 << 10)) || { cat memory && return 1; }
+    cmp fetched blob
+}
+
+@test "the way to the server is cut again and again: the blob goes on from what the server has" {
+    serve
+    sealed blob 20000000 >blob
+    through up:{30,150}:cut up:{1000,20000}:cut up:{9000000,9000001,12345678,19000000,20005000}:cut
+    stores blob
+    (($(events) >= 8))
+    fetches blob
+    (($(unfinished) == 0))
+}
+
+@test "the same by TLS" {
+    serve --tls
+    sealed blob 12000000 >blob
+    through up:{50,400,700}:cut up:{5000000,9000000,11000000,12003000}:cut
+    stores blob
+    (($(events) == 7))
+    fetches blob
+}
+
+@test "the way back is cut at every few bytes: whatever answer is lost, each step may be made again" {
+    serve
+    sealed blob 300 >blob
+    sealed metadata 400 >meta
+    local offset count=0
+    for ((offset = 1; offset < 1300; offset += 37)); do
+        dunesea_token "pod-$offset" --append --read >token
+        through "down:$offset:cut"
+        place+=(--domain "pod-$offset")
+        stores blob
+        ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none <meta
+        count=$((count + $(events)))
+        [[ $(ep-fetch list "${place[@]}") = $(sha256 blob) ]]
+        fetches blob
+        kill "${helpers[-1]}"
+    done
+    ((count > 15))
+}
+
+@test "a blob on its way back is cut at many bytes: it goes on there" {
+    serve
+    sealed blob 20000000 >blob
+    stores blob
+    through down:{1,200,400,600,1000,70000,1048576,5000000,15000000,20001000,20002000}:cut
+    fetches blob
+    (($(events) >= 10))
+}
+
+@test "the same by TLS, and to a reader that takes its time" {
+    serve --tls
+    sealed blob 20000000 >blob
+    stores blob
+    through down:{1000,300000,5000000,15000000}:cut
+    fetches blob
+    (($(events) == 4))
+    ep-fetch blob "${place[@]}" "$(sha256 blob)" | (sleep 2 && cmp - blob)
+}
+
+@test "the server is killed in mid-upload and started again: the upload goes on" {
+    serve
+    sealed blob 40000000 >blob
+    { head -c 25000000 blob && until [[ -e restarted ]]; do sleep 0.05; done && tail -c +25000001 blob; } |
+        timeout 60 ep-store blob "${place[@]}" >receipt 2>err 3>&- &
+    local storing=$!
+    for _ in {1..200}; do
+        (($(find "$DUNESEA_DIR" -type f -size +7M | wc -l) == 0)) || break
+        sleep 0.05
+    done
+    kill_dunesea
+    : >restarted
+    sleep 1
+    start_dunesea --listen "${DUNESEA_URL#*//}"
+    wait "$storing"
+    grep -q "trying again" err
+    [[ $(jq -r .sha256 receipt) = $(sha256 blob) ]]
+    fetches blob
+}
+
+@test "a peer that stalls ends in a bounded time, in each direction" {
+    serve
+    sealed blob 20000000 >blob
+    stores blob
+    local event
+    for event in up:100 up:9000000 down:50; do
+        through "$event:stall" "$event:stall" "$event:stall" "$event:stall" "$event:stall"
+        place+=(--patience 2)
+        limit=30 refuses 69 "nothing moved for" stores blob
+    done
+    through down:{100000,100000,100000,100000}:stall
+    place+=(--patience 2)
+    run -69 timeout 30 ep-fetch blob "${place[@]}" "$(sha256 blob)"
+}
+
+@test "one connection that stalls is given up for another" {
+    serve
+    sealed blob 20000000 >blob
+    through up:9000000:stall
+    place+=(--patience 3)
+    stores blob
+    (($(events) == 1))
+    through down:9000000:stall
+    place+=(--patience 3)
+    fetches blob
+    (($(events) == 1))
+}
+
+@test "a producer that takes its time costs no patience" {
+    serve
+    sealed blob 20000000 >blob
+    through up:12000000:cut
+    place+=(--patience 2)
+    { head -c 11000000 blob && sleep 3 && tail -c +11000001 blob; } | ep-store blob "${place[@]}" >receipt
+    (($(events) == 1))
+    fetches blob
+}
+
+@test "a server that is not there is 69, and never an empty store" {
+    serve
+    stop_dunesea
+    sealed blob 300 >blob
+    place+=(--patience 1)
+    refuses 69 "$DUNESEA_URL" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "$DUNESEA_URL" timeout 20 ep-store blob "${place[@]}" <blob
+}
+
+@test "a cut stream leaves nothing on the server" {
+    serve
+    sealed blob 20000000 >blob
+    head -c 19000000 blob >short
+    refuses 65 "cut" ep-store blob "${place[@]}" <short
+    (($(unfinished) == 0))
+    (($(find "$DUNESEA_DIR" -path '*blobs/*' -type f | wc -l) == 0))
+}
+
+@test "no token, a wrong one, another domain's, and one that may not" {
+    serve
+    sealed blob 300 >blob
+    dunesea_token other --append --read >other
+    dunesea_token pod --read >reader
+    dunesea_token pod --append >writer
+    local url=${place[0]}
+    refuses 64 "no token" ep-fetch last "$url" --domain pod
+    refuses 74 "absent" ep-fetch last "$url" --domain pod --token-file absent
+    : >empty
+    refuses 65 "not a token" ep-fetch last "$url" --domain pod --token-file empty
+    echo wrong >wrong
+    refuses 77 "does not open this domain" ep-fetch last "$url" --domain pod --token-file wrong
+    refuses 77 "does not open this domain" ep-fetch last "$url" --domain pod --token-file other
+    refuses 77 "does not open this domain" ep-fetch last "$url" --domain no-such-one --token-file other
+    refuses 77 "may not append" ep-store blob "$url" --domain pod --token-file reader <blob
+    ep-store blob "$url" --domain pod --token-file writer <blob >receipt
+    refuses 77 "may not read" ep-fetch blob "$url" --domain pod --token-file writer "$(sha256 blob)"
+    DUNESEA_TOKEN=$(<reader) ep-fetch blob "$url" --domain pod "$(sha256 blob)" | cmp - blob
+}
+
+@test "two race for one head: one wins, the other exits 75, and no blob is lost" {
+    serve
+    local round first=none statuses
+    for round in {1..5}; do
+        sealed blob 300 >"blob.$round.1"
+        sealed blob 300 >"blob.$round.2"
+        sealed metadata 400 >meta
+        stores "blob.$round.1"
+        stores "blob.$round.2"
+        statuses=$(
+            for racer in 1 2; do
+                (
+                    status=0
+                    ep-store metadata "${place[@]}" --blob "$(sha256 "blob.$round.$racer")" --follows "$first" \
+                        <meta 2>"err.$racer" || status=$?
+                    echo "$status"
+                ) &
+            done
+            wait
+        )
+        [[ $(sort <<<"$statuses" | tr '\n' ' ') = "0 75 " ]]
+        grep -q "the last backup is another by now" err.1 err.2
+        fetches "blob.$round.1"
+        fetches "blob.$round.2"
+        first=$(ep-fetch list "${place[@]}" | tail -n 1)
+    done
+    (($(ep-fetch list "${place[@]}" | wc -l) == 5))
+}
+
+@test "a quota that is used up is 74, with the server's words, and nothing stays" {
+    serve --upload-bytes 15000000
+    sealed blob 40000000 >blob
+    refuses 74 "15000000" timeout 60 ep-store blob "${place[@]}" <blob
+    (($(unfinished) == 0))
+}
+
+@test "a server with a certificate that nobody vouches for is not spoken to; a pinned key is enough" {
+    serve --tls
+    local url=${place[0]} pin
+    refuses 69 "not the one to trust" ep-fetch last "$url" --domain pod --token-file token
+    run ! grep -q "GET /v1" "$DUNESEA_LOG"
+    pin=sha256//$(openssl x509 -in "$DUNESEA_CA" -noout -pubkey | openssl pkey -pubin -outform der |
+        openssl dgst -sha256 -binary | base64)
+    refuses 10 "no backup of pod" ep-fetch last "$url" --domain pod --token-file token --pin "$pin"
+    refuses 69 "not the one to trust" ep-fetch last "$url" --domain pod --token-file token \
+        --pin "sha256//$(head -c 32 /dev/zero | base64)"
+    refuses 69 "not the one to trust" ep-fetch last "$url" --domain pod --token-file token --ca "$DUNESEA_CA" \
+        --pin "sha256//$(head -c 32 /dev/zero | base64)"
+    refuses 74 "absent" ep-fetch last "$url" --domain pod --token-file token --ca absent
+    # One that is for another name.
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout other.key -out other.pem \
+        -subj /CN=other -addext subjectAltName=DNS:other 2>/dev/null
+    stop_dunesea
+    start_dunesea --tls-cert other.pem --tls-key other.key
+    refuses 69 "not the one to trust" ep-fetch last "dunesea+https:${DUNESEA_URL#http:}" --domain pod \
+        --token-file token --ca other.pem
+}
+
+@test "no token goes over a network in the clear" {
+    echo token >token
+    local url
+    for url in dunesea+http://192.0.2.1 dunesea+http://dunesea.invalid:8443 dunesea+http://127.0.0.1.invalid; do
+        refuses 64 "in the clear" timeout 10 ep-fetch last "$url" --domain pod --token-file token
+    done
+    refuses 69 "dunesea.invalid" timeout 20 ep-fetch last dunesea+http://dunesea.invalid --domain pod --token-file token \
+        --insecure --patience 1
+}
+
+@test "what is no server's address is refused" {
+    local url
+    for url in dunesea+http: dunesea+http:/x dunesea+https:// dunesea+https://host/path dunesea+https://user@host \
+        'dunesea+https://host:0' 'dunesea+https://host:+1' dunesea+https://host:65536 'dunesea+https://h?q' \
+        'dunesea+https://h o' dunesea+ftp://host; do
+        refuses 64 "$url" ep-fetch last "$url" --domain pod
+    done
+}
+
+@test "bytes that the server's disk has damaged keep their tail" {
+    serve
+    sealed blob 20000000 >blob
+    stores blob
+    local file
+    file=$(find "$DUNESEA_DIR" -path '*blobs/*' -type f)
+    printf X | dd of="$file" bs=1 seek=12000000 conv=notrunc status=none
+    run -65 --separate-stderr timeout 60 ep-fetch blob "${place[@]}" "$(sha256 blob)"
+    truncate -s 19000000 "$file"
+    run -65 --separate-stderr timeout 60 ep-fetch blob "${place[@]}" "$(sha256 blob)"
+}
+
+@test "a server that lies gets a refusal, and never more than a bounded time" {
+    sealed metadata 400 >meta
+    sealed blob 3000000 >blob
+    echo token >token
+    DUNESEA_URL=http://127.0.0.1:0 DUNESEA_CA=
+    lying() {
+        beside "$EP_REPO/Tests/cli/liar" "$@"
+        reach "$port"
+        place+=(--patience 1)
+    }
+    blob=$(sha256 blob)
+    lying stranger
+    refuses 69 "no DuneSea server" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "no DuneSea server" timeout 20 ep-fetch blob "${place[@]}" "$blob"
+    refuses 69 "no DuneSea server" timeout 20 ep-store blob "${place[@]}" <blob
+    lying redirect
+    refuses 69 "status 307" timeout 20 ep-fetch last "${place[@]}"
+    lying overload
+    refuses 69 "status 503" timeout 20 ep-store blob "${place[@]}" <blob
+    lying circle meta
+    refuses 65 "in a circle" timeout 20 ep-fetch list "${place[@]}"
+    lying endless meta
+    refuses 65 "damaged" timeout 20 ep-fetch last "${place[@]}"
+    lying short blob
+    run -69 --separate-stderr timeout 20 ep-fetch blob "${place[@]}" "$blob"
+    lying nolength blob
+    refuses 69 "no length" timeout 20 ep-fetch blob "${place[@]}" "$blob"
+    lying elsewhere blob
+    run -69 --separate-stderr timeout 20 ep-fetch blob "${place[@]}" "$blob"
+    [[ $stderr = *"does not go on at byte 1500000"* ]]
+}

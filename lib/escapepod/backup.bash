@@ -1,0 +1,73 @@
+# escapepod backup: a snapshot, its sealed stream, and then the metadata, which commits it.
+# shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
+
+part plan
+
+backup_usage() {
+    cat <<'END'
+usage: escapepod backup NAME [--dry-run]
+       escapepod backup --volume DIR --store URL --domain DOMAIN --key FILE [STORE-OPTION …] [--dry-run]
+
+Take a snapshot and store it, sealed: full at first, then incremental.
+
+  --volume DIR, --store URL, --domain DOMAIN, --key FILE
+                   in place of the configuration, or of lines of it
+  --dry-run        print the plan and stop
+END
+    store_options
+}
+
+backup() {
+    parse backup "--volume --dry-run" "$@"
+    needs volume store domain key
+    [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
+    lock "$volume"
+    make_work
+    ep-key id "$key" >/dev/null
+    local slots
+    slots=$volume/.escapepod/$(store_name)
+
+    fetch_head
+    plan
+    if [[ $PLAN_PARENT_SLOT = current-state && -z $dry_run ]]; then
+        # A run before this one was committed and died before its slots moved on.
+        ep-snap turn "$volume" --store "$(store_name)" --type "$PLAN_HEAD_TYPE"
+        plan
+    fi
+    heed_plan
+    echo "$domain: $PLAN_TYPE backup of $volume to $store, generation $PLAN_GENERATION"
+    echo "  $PLAN_REASON"
+    ep-snap nested "$volume" >"$work/nested"
+    [[ ! -s $work/nested ]] || sed "s/^/  left out, a subvolume of its own: /" "$work/nested"
+    [[ -z $dry_run ]] || return 0
+
+    # What lies there is of a run that was never committed.
+    ep-snap discard "$volume" --store "$(store_name)"
+    snapshot_is_ours=1
+    ep-snap create "$volume" --store "$(store_name)" --json >"$work/snapshot"
+    local parent=() shown=() expected
+    [[ -z $PLAN_PARENT_PATH ]] || parent=("$PLAN_PARENT_PATH")
+    if [[ -t 2 ]]; then
+        expected=$(ep-snap estimate "$slots/current-state" "${parent[@]/#/--parent=}")
+        read -ra shown <<<"$(progress "${expected%% *}")"
+    fi
+    btrfs send -q "${parent[@]/#/-p}" "$slots/current-state" |
+        ep-seal --key "$key" --report "$work/report" "${shown[@]}" |
+        ep-store blob "${place[@]}" >"$work/receipt" || piped "${PIPESTATUS[@]}"
+
+    local progs
+    progs=$(btrfs --version)
+    progs=${progs%%$'\n'*}
+    ep-meta create --domain "$domain" --plan "$work/plan" --snapshot "$work/snapshot" --report "$work/report" \
+        --receipt "$work/receipt" --btrfs-progs "${progs##*v}" >"$work/document"
+    read_document "$work/document"
+    ep-seal --kind metadata --key "$key" <"$work/document" >"$work/sealed"
+
+    # From here on the store may have said yes without our hearing it: only the next run can tell, from the head.
+    snapshot_is_ours=''
+    ep-store metadata "${place[@]}" --blob "$META_SHA256" --follows "$PLAN_FOLLOWS" <"$work/sealed"
+    keep_witness "$work/document" ||
+        warn "this machine will not notice if the store forgets this backup: $(witness)" "see why it cannot be written"
+    ep-snap turn "$volume" --store "$(store_name)" --type "$PLAN_TYPE"
+    echo "  done: $(size "$META_SIZE") stored, generation $META_GENERATION"
+}

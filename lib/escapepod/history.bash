@@ -1,0 +1,81 @@
+# What the store shows of its history, and what this machine knows of it: documents, addresses, the witness.
+# shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
+
+# Puts the newest document, sealed, into $work/sealed; empty if the store has no backup. Anything that is not a clear
+# answer ends the run: an unreachable store is not an empty one.
+fetch_sealed() {
+    local status=0
+    ep-fetch last "${place[@]}" >"$work/sealed" 2>"$work/said" || status=$?
+    case $status in
+    0) ;;
+    10) : >"$work/sealed" ;;
+    *) cat "$work/said" >&2 && return "$status" ;;
+    esac
+}
+
+# Puts the newest document into $work/head, empty if the store has no backup.
+fetch_head() {
+    fetch_sealed
+    : >"$work/head"
+    [[ -s $work/sealed ]] || return 0
+    ep-unseal --kind metadata --key "$key" <"$work/sealed" >"$work/head" ||
+        fail "$?" "the newest metadata of $domain cannot be opened: $store" "see whether this is the store and the key that belong together"
+    read_document "$work/head"
+    [[ $META_DOMAIN = "$domain" ]] ||
+        fail 65 "the store gave the metadata of $META_DOMAIN for that of $domain: $store" "it was mixed up or tampered with"
+}
+
+# document N FILE: the document of the store's Nth backup, of `addresses`, from 0.
+document() {
+    local before=()
+    (($1 == 0)) || before=("${addresses[$1 - 1]}")
+    ep-fetch next "${place[@]}" "${before[@]}" | ep-unseal --kind metadata --key "$key" >"$2"
+    read_document "$2"
+    [[ $META_DOMAIN = "$domain" && $META_SHA256 = "${addresses[$1]}" ]] ||
+        fail 65 "the store gave the metadata of another backup than ${addresses[$1]}: $store" "it was mixed up or tampered with"
+}
+
+# Sets META_…
+read_document() {
+    local assignments
+    assignments=$(ep-meta show --format sh <"$1")
+    eval "$assignments"
+}
+META_GENERATION='' META_TYPE='' META_UUID='' META_DATE='' META_SIZE='' META_SHA256='' META_SHA512='' META_DOMAIN=''
+
+# Sets addresses: the blob of every backup, oldest first.
+fetch_addresses() {
+    ep-fetch list "${place[@]}" >"$work/addresses"
+    mapfile -t addresses <"$work/addresses"
+}
+addresses=()
+
+# The witness: the document that this machine committed last. The store has to show that one, or one made on it.
+witness() {
+    echo "${ESCAPEPOD_STATE:-/var/lib/escapepod}/$domain/$(store_name)/witness.json"
+}
+
+# keep_witness FILE: durably, or the one before stays.
+keep_witness() {
+    local witness folder
+    witness=$(witness)
+    folder=${witness%/*}
+    (umask 077 && mkdir -p "$folder" && cp "$1" "$witness.new") && sync "$witness.new" &&
+        mv -fT "$witness.new" "$witness" && sync "$folder" "$folder"/.. "$folder"/../.. "$folder"/../../..
+}
+
+# Puts the documents behind the witness into $work/line, oldest first; none where the store does not have it.
+fetch_line() {
+    local index address behind=''
+    read_document "$(witness)"
+    address=$META_SHA256
+    fetch_addresses
+    : >"$work/line"
+    for index in "${!addresses[@]}"; do
+        if [[ -n $behind ]]; then
+            document "$index" "$work/behind"
+            cat "$work/behind" >>"$work/line"
+        fi
+        [[ ${addresses[index]} != "$address" ]] || behind=1
+    done
+}
