@@ -220,6 +220,24 @@ eventually() {
     put blob3
 }
 
+@test "an upload is acknowledged in the middle of a request, to a client that asks for it" {
+    serve
+    sealed 1 3000000 > blob
+    ask 201 -H "Upload-Progress: ?1" -X POST "$store/uploads"
+    [[ $(field Upload-Progress) == "?1" ]]
+    upload=$store/uploads/$(< body)
+    ask 204 -H "Upload-Progress: ?1" -H "Upload-Offset: 0" -X PATCH -T blob "$upload"
+    [[ $(grep -c "^HTTP/1.1 104" headers) -ge 4 ]]
+    # They rise, and the last one is the answer.
+    field Upload-Offset > offsets
+    [[ $(tail -n 1 offsets) -eq $(stat -c %s blob) ]]
+    sort -nuc offsets
+    begin
+    [[ -z $(field Upload-Progress) ]]
+    append 204 0 blob
+    not grep -q "^HTTP/1.1 104" headers
+}
+
 @test "a full disk is a 507, and leaves nothing" {
     needs_root
     mount -t tmpfs -o size=2m none store
