@@ -93,7 +93,9 @@ final class Ring: @unchecked Sendable {
     /// Waits until `next` would not wait, for so many seconds at most, and says whether it would not.
     ///
     /// - Throws: what anybody gave to `fail`.
-    func isReady(for consumer: Int, keeping kept: Int, holdingBack: Bool, within seconds: Double) throws -> Bool {
+    func isReady(for consumer: Int, keeping kept: Int, holdingBack: Bool, within seconds: Double) throws
+        -> Bool
+    {
         var deadline = timespec()
         clock_gettime(CLOCK_REALTIME, &deadline)
         let nanoseconds = deadline.tv_nsec + Int(seconds * 1e9)
