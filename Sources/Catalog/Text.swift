@@ -56,6 +56,7 @@ extension Metadata {
             ("META_SHA512", backup.sha512),
             ("META_PARENT_SHA256", parent?.sha256 ?? ""),
             ("META_PARENT_GENERATION", parent.map { String($0.generation) } ?? ""),
+            ("META_PREVIOUS_GENERATION", previous.map { String($0.generation) } ?? ""),
             ("META_DOMAIN", backup.domain),
         ])
     }

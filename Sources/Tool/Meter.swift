@@ -6,6 +6,7 @@ import Plumbing
 /// It draws at most five times a second, and only on a terminal.
 public struct Meter {
     private let expected: UInt64?
+    private let past: UInt64
     private let start = Meter.now()
     private let visible: Bool
     private var drawn: Double = 0
@@ -14,7 +15,9 @@ public struct Meter {
     /// - Parameters:
     ///   - wanted: whether the person asked for it.
     ///   - expected: the stream's likely length in bytes, for the percentage and the time left.
-    public init(wanted: Bool, expected: UInt64?) {
+    ///   - past: how many of these bytes went before, in other streams.
+    public init(wanted: Bool, expected: UInt64?, past: UInt64 = 0) {
+        self.past = past
         visible = wanted && isatty(2) == 1
         self.expected = expected.flatMap { $0 > 0 ? $0 : nil }
     }
@@ -37,6 +40,7 @@ public struct Meter {
 
     private func line(after seconds: Double) -> String {
         let rate = Double(count) / max(seconds, 0.001)
+        let (count, _) = past.addingReportingOverflow(count)
         var parts = [readable(bytes: count), "\(readable(bytes: UInt64(min(rate, 0x1p63))))/s"]
         if let expected {
             // An estimate may be a little short; more than all of it is never shown.

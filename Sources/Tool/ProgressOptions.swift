@@ -8,8 +8,11 @@ public struct ProgressOptions: ParsableArguments {
     @Option(help: .init("The stream's likely length, for the time left.", valueName: "bytes"))
     var expect: UInt64?
 
+    @Option(help: .init("How much of that went before, in other streams.", valueName: "bytes"))
+    var past: UInt64 = 0
+
     public init() {}
 
     /// The meter that was asked for.
-    public var meter: Meter { Meter(wanted: progress, expected: expect) }
+    public var meter: Meter { Meter(wanted: progress, expected: expect, past: past) }
 }

@@ -58,7 +58,8 @@ import Testing
             names(shell) == [
                 "META_GENERATION", "META_TYPE", "META_UUID", "META_DATE", "META_SIZE", "META_SHA256",
                 "META_SHA512",
-                "META_PARENT_SHA256", "META_PARENT_GENERATION", "META_DOMAIN",
+                "META_PARENT_SHA256", "META_PARENT_GENERATION",
+                "META_PREVIOUS_GENERATION", "META_DOMAIN",
             ])
         #expect(shell.contains("META_PARENT_GENERATION='1'\n"))
         #expect(try Sample.document(Sample.first()).metadata.shell.contains("META_PARENT_SHA256=''\n"))

@@ -66,7 +66,7 @@ backup() {
     # From here on the store may have said yes without our hearing it: only the next run can tell, from the head.
     snapshot_is_ours=''
     ep-store metadata "${place[@]}" --blob "$META_SHA256" --follows "$PLAN_FOLLOWS" <"$work/sealed"
-    keep_witness "$work/document" ||
+    keep "$work/document" witness.json ||
         warn "this machine will not notice if the store forgets this backup: $(witness)" "see why it cannot be written"
     ep-snap turn "$volume" --store "$(store_name)" --type "$PLAN_TYPE"
     echo "  done: $(size "$META_SIZE") stored, generation $META_GENERATION"

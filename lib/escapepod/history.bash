@@ -29,19 +29,21 @@ fetch_head() {
 document() {
     local before=()
     (($1 == 0)) || before=("${addresses[$1 - 1]}")
-    ep-fetch next "${place[@]}" "${before[@]}" | ep-unseal --kind metadata --key "$key" >"$2"
-    read_document "$2"
-    [[ $META_DOMAIN = "$domain" && $META_SHA256 = "${addresses[$1]}" ]] ||
-        fail 65 "the store gave the metadata of another backup than ${addresses[$1]}: $store" "it was mixed up or tampered with"
+    ep-fetch next "${place[@]}" "${before[@]}" | ep-unseal --kind metadata --key "$key" >"$2" ||
+        piped "${PIPESTATUS[@]}" || return
+    read_document "$2" || return
+    [[ $META_DOMAIN = "$domain" && $META_SHA256 = "${addresses[$1]}" ]] && return
+    complain "the store gave the metadata of another backup than ${addresses[$1]}: $store" "it was mixed up or tampered with"
+    return 65
 }
 
 # Sets META_…
 read_document() {
     local assignments
-    assignments=$(ep-meta show --format sh <"$1")
+    assignments=$(ep-meta show --format sh <"$1") || return
     eval "$assignments"
 }
-META_GENERATION='' META_TYPE='' META_UUID='' META_DATE='' META_SIZE='' META_SHA256='' META_SHA512='' META_DOMAIN=''
+META_GENERATION='' META_TYPE='' META_UUID='' META_DATE='' META_SIZE='' META_SHA256='' META_SHA512='' META_DOMAIN='' META_PREVIOUS_GENERATION=''
 
 # Sets addresses: the blob of every backup, oldest first.
 fetch_addresses() {
@@ -50,18 +52,22 @@ fetch_addresses() {
 }
 addresses=()
 
-# The witness: the document that this machine committed last. The store has to show that one, or one made on it.
-witness() {
-    echo "${ESCAPEPOD_STATE:-/var/lib/escapepod}/$domain/$(store_name)/witness.json"
+# What this machine knows of the store.
+state() {
+    echo "${ESCAPEPOD_STATE:-/var/lib/escapepod}/$domain/$(store_name)"
 }
 
-# keep_witness FILE: durably, or the one before stays.
-keep_witness() {
-    local witness folder
-    witness=$(witness)
-    folder=${witness%/*}
-    (umask 077 && mkdir -p "$folder" && cp "$1" "$witness.new") && sync "$witness.new" &&
-        mv -fT "$witness.new" "$witness" && sync "$folder" "$folder"/.. "$folder"/../.. "$folder"/../../..
+# keep FILE NAME: the file is there under that name durably, or the one before stays.
+keep() {
+    local folder
+    folder=$(state)
+    (umask 077 && mkdir -p "$folder" && cp "$1" "$folder/$2.new") && sync "$folder/$2.new" &&
+        mv -fT "$folder/$2.new" "$folder/$2" && sync "$folder" "$folder"/.. "$folder"/../.. "$folder"/../../..
+}
+
+# The witness: the document that this machine committed last. The store has to show that one, or one made on it.
+witness() {
+    echo "$(state)/witness.json"
 }
 
 # Puts the documents behind the witness into $work/line, oldest first; none where the store does not have it.
