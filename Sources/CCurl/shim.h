@@ -10,6 +10,7 @@ struct curl_functions {
     void (*easy_cleanup)(CURL *);
     void (*easy_reset)(CURL *);
     CURLcode (*easy_perform)(CURL *);
+    CURLcode (*easy_pause)(CURL *, int);
     const char *(*easy_strerror)(CURLcode);
     CURLcode (*easy_setopt)(CURL *, CURLoption, ...);
     CURLcode (*easy_getinfo)(CURL *, CURLINFO, ...);
@@ -23,8 +24,8 @@ static inline int curl_functions_load(struct curl_functions *curl) {
     if (!library)
         return -1;
 #define LOAD(NAME) ((curl->NAME = (__typeof__(curl->NAME))dlsym(library, "curl_" #NAME)) != 0)
-    return LOAD(easy_init) && LOAD(easy_cleanup) && LOAD(easy_reset) && LOAD(easy_perform) && LOAD(easy_strerror) &&
-                   LOAD(easy_setopt) && LOAD(easy_getinfo) && LOAD(slist_append) && LOAD(slist_free_all)
+    return LOAD(easy_init) && LOAD(easy_cleanup) && LOAD(easy_reset) && LOAD(easy_perform) && LOAD(easy_pause) &&
+                   LOAD(easy_strerror) && LOAD(easy_setopt) && LOAD(easy_getinfo) && LOAD(slist_append) && LOAD(slist_free_all)
                ? 0
                : -1;
 #undef LOAD

@@ -37,6 +37,13 @@ static inline int linux_unshare_mounts(void) {
     return (int)syscall(SYS_unshare, CLONE_NEWNS);
 }
 
+/* TCP_INFO, getsockopt(2), as far as the bytes that have crossed a connection: netinet/tcp.h stops short of them, and
+ * linux/tcp.h cannot stand beside it. */
+struct linux_tcp_traffic {
+    char others[120];
+    unsigned long long acknowledged, received;
+};
+
 /* syncfs(2), for the file systems that cannot fsync a directory. */
 static inline int linux_syncfs(int fd) {
     return (int)syscall(SYS_syncfs, fd);

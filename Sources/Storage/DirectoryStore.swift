@@ -81,13 +81,13 @@ struct DirectoryStore: Store {
     }
 
     /// The caller holds the domain's lock, so every staged file here is a dead writer's.
-    private func commit(_ metadata: [UInt8], as name: String, in directory: Directory) throws {
+    private func commit(_ bytes: [UInt8], as name: String, in directory: Directory) throws {
         try StagedBlob.sweep(directory)
         var named = StagedBlob.name()
         let file = try directory.open(named, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
         do {
             try pulledOutIsIO {
-                try file.write(metadata)
+                try file.write(bytes)
                 try file.sync()
                 try directory.rename(named, toNew: name)
                 named = name
@@ -152,6 +152,22 @@ struct DirectoryStore: Store {
             let newest = try History(in: directory).last()
         else { throw Failure(.notFound, "no key of \(domain)", at: "\(url)") }
         return try read(newest, in: directory)
+    }
+
+    func leave(_ file: [UInt8], named name: String) throws {
+        try root.locked {
+            guard try root.length(of: name) == nil || root.read(name, limit: 1 << 20) != file else { return }
+            // The folder is a person's too: no sweep here, and a name that tells what it is of.
+            let staged = "\(name).new"
+            defer { root.remove(staged) }
+            let output = try root.open(staged, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+            try pulledOutIsIO {
+                try output.write(file)
+                try output.sync()
+                try root.rename(staged, to: name)
+                try root.sync()
+            }
+        }
     }
 
     // MARK: Places and failures

@@ -21,18 +21,10 @@ final class DuneSeaStore: Store {
 
     func take(_ blob: Intake, of domain: Domain) throws {
         let patience = patience(with: domain)
-        let upload = try patience.persist { try open(for: domain) }
+        let (upload, isReported) = try patience.persist { try open(for: domain) }
         do {
-            var window = Window()
-            while let run = try blob.next() {
-                window.append(run)
-                if window.isFull {
-                    try send(window, to: upload, of: domain, patience)
-                    window.slide()
-                    blob.release()
-                }
-            }
-            try send(window, to: upload, of: domain, patience)
+            let window = Window(of: blob, patience, at: place(domain), isReported: isReported)
+            while try window.fill() { try send(window, to: upload, of: domain, patience) }
             let receipt = try blob.receipt()
             patience.progressed()
             try patience.persist { try finish(upload, as: receipt, of: domain) }
@@ -43,47 +35,39 @@ final class DuneSeaStore: Store {
         }
     }
 
-    /// - Returns: the upload's path below the domain.
-    private func open(for domain: Domain) throws -> String {
-        let answer = try request("POST", "uploads", of: domain)
+    /// - Returns: the upload's path below the domain, and whether the server acknowledges bytes in the middle of a request.
+    private func open(for domain: Domain) throws -> (path: String, isReported: Bool) {
+        let answer = try request("POST", "uploads", of: domain, headers: ["Upload-Progress: ?1"])
         guard answer.status == 201 else { throw refusal(answer, of: domain) }
         let id = String(decoding: answer.body, as: UTF8.self).filter { !$0.isWhitespace }
         guard id.isHex(bytes: 16) else { throw foreign("it named no upload", of: domain) }
-        return "uploads/\(id)"
+        return ("uploads/\(id)", answer.headers["upload-progress"] == "?1")
     }
 
-    /// Sends what the server does not have yet, until it has acknowledged all of the window.
+    /// Sends until the server has acknowledged all that has come.
     private func send(_ window: Window, to upload: String, of domain: Domain, _ patience: Patience) throws {
-        // The time that the bytes took to come was not the server's.
-        patience.progressed()
-        var furthest = window.start
-        // Nil where only the server knows.
-        var reached: UInt64? = window.start
+        var isKnown = true
         func acknowledged(_ answer: HTTP.Answer) throws {
             guard let offset = answer.headers["upload-offset"].flatMap({ UInt64($0) }) else {
                 throw foreign("it gave no offset", of: domain)
             }
-            guard (window.start...window.end).contains(offset) else {
-                throw Failure(
-                    .io, "the server has \(offset) bytes where it had acknowledged \(window.start)",
-                    at: place(domain), hint: "it lost some; run it again, from the start")
-            }
-            if offset > furthest { patience.progressed() }
-            furthest = max(furthest, offset)
-            reached = offset
+            try window.acknowledge(offset)
+            isKnown = true
         }
         try patience.persist {
-            while reached != window.end {
-                guard let offset = reached else {
+            while !isKnown || window.acknowledged < window.end {
+                guard isKnown else {
                     let answer = try request("HEAD", upload, of: domain)
                     guard answer.status == 204 else { throw lost(answer, of: domain) }
                     try acknowledged(answer)
                     continue
                 }
-                reached = nil
+                isKnown = false
+                window.begin()
                 let answer = try request(
-                    "PATCH", upload, of: domain, headers: ["Upload-Offset: \(offset)"],
-                    body: window.bytes(from: offset))
+                    "PATCH", upload, of: domain,
+                    headers: ["Upload-Offset: \(window.acknowledged)"]
+                        + (window.isReported ? ["Upload-Progress: ?1"] : []), body: window)
                 switch answer.status {
                 case 204: try acknowledged(answer)
                 case 409:
@@ -219,15 +203,14 @@ final class DuneSeaStore: Store {
         _ method: String, _ path: String, of domain: Domain, body: [UInt8]? = nil, limit: Int = 4096
     ) throws -> HTTP.Answer {
         try patience(with: domain).persist {
-            guard let body else { return try request(method, path, of: domain, limit: limit) }
-            return try body.withUnsafeBytes { try request(method, path, of: domain, body: [$0]) }
+            try request(method, path, of: domain, body: body.map(Bytes.init), limit: limit)
         }
     }
 
     /// One request, whose answer is a DuneSea server's and asks for no patience.
     private func request(
         _ method: String, _ path: String, of domain: Domain, headers: [String] = [],
-        body: [UnsafeRawBufferPointer]? = nil, stall: Double? = nil, limit: Int = 4096,
+        body: (any Body)? = nil, stall: Double? = nil, limit: Int = 4096,
         receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)? = nil
     ) throws -> HTTP.Answer {
         let answer = try http.send(
@@ -294,37 +277,6 @@ final class DuneSeaStore: Store {
             String(
                 decoding: line.prefix(200).map { (0x20...0x7e).contains($0) ? $0 : UInt8(ascii: "?") },
                 as: UTF8.self)
-        }
-    }
-}
-
-/// The newest bytes of an upload, kept until the server has acknowledged them.
-private struct Window {
-    private var runs: [UnsafeRawBufferPointer] = []
-    /// Where in the blob it starts, and ends.
-    private(set) var start: UInt64 = 0
-    private(set) var end: UInt64 = 0
-
-    var isFull: Bool { runs.count == Intake.window }
-
-    mutating func append(_ run: UnsafeRawBufferPointer) {
-        runs.append(run)
-        end += UInt64(run.count)
-    }
-
-    /// All of it has been acknowledged.
-    mutating func slide() {
-        runs = []
-        start = end
-    }
-
-    /// - Parameter offset: in the blob; not outside the window.
-    func bytes(from offset: UInt64) -> [UnsafeRawBufferPointer] {
-        var skipped = Int(offset - start)
-        return runs.compactMap { run in
-            let rest = run.dropFirst(skipped)
-            skipped -= run.count - rest.count
-            return rest.isEmpty ? nil : .init(rebasing: rest)
         }
     }
 }

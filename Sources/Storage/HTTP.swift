@@ -12,8 +12,7 @@ final class HTTP: @unchecked Sendable {
         /// From the root, with the query.
         let path: String
         var headers: [String] = []
-        /// In runs that must stay valid while the request runs.
-        var body: [UnsafeRawBufferPointer]?
+        var body: (any Body)?
         /// For how many seconds nothing needs to move.
         var stall: Double?
     }
@@ -79,7 +78,7 @@ final class HTTP: @unchecked Sendable {
     private func perform(_ request: Request, _ transfer: Transfer) throws -> Answer {
         var lines: UnsafeMutablePointer<curl_slist>?
         defer { curl.pointee.slist_free_all(lines) }
-        // A body is as short as a window: asking first whether to send it would cost a round trip.
+        // A body goes on from what is known to be there: asking first whether to send it would cost a round trip.
         for line in request.headers + ["Expect:"] { lines = curl.pointee.slist_append(lines, line) }
         let message = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
         message.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
@@ -105,10 +104,11 @@ final class HTTP: @unchecked Sendable {
         setTrust()
 
         let context = Unmanaged.passUnretained(transfer).toOpaque()
-        if request.body != nil {
+        if let body = request.body {
+            transfer.resume = { [curl, handle] in _ = curl.pointee.easy_pause(handle, CURLPAUSE_CONT) }
             set(CURLOPT_UPLOAD, 1)
             set(CURLOPT_UPLOAD_BUFFERSIZE, 256 << 10)
-            curl_set_offset(curl, handle, CURLOPT_INFILESIZE_LARGE, curl_off_t(transfer.bodyLength))
+            curl_set_offset(curl, handle, CURLOPT_INFILESIZE_LARGE, curl_off_t(body.length ?? -1))
             set(CURLOPT_READDATA, context)
             set(CURLOPT_READFUNCTION) { bytes, size, count, context in
                 Transfer.of(context).give(UnsafeMutableRawBufferPointer(start: bytes, count: size * count))
@@ -116,7 +116,7 @@ final class HTTP: @unchecked Sendable {
             // libcurl begins again by itself where a connection that was kept turns out to be dead.
             set(CURLOPT_SEEKDATA, context)
             curl_set_seek_function(curl, handle) { context, offset, origin in
-                Transfer.of(context).seek(to: offset, from: origin)
+                Transfer.of(context).rewind(to: offset, from: origin)
             }
         }
         set(CURLOPT_HEADERDATA, context)

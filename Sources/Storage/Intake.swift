@@ -56,10 +56,17 @@ public final class Intake: @unchecked Sendable {
         return bytes
     }
 
-    /// Gives back all the bytes so far.
-    public func release() {
-        ring.release(lent, by: Consumer.driver.rawValue)
-        lent = 0
+    /// Whether `next` would not wait; known after so many seconds at most.
+    ///
+    /// - Throws: as `next`.
+    public func isReady(within seconds: Double) throws -> Bool {
+        try ring.isReady(for: Consumer.driver.rawValue, keeping: lent, holdingBack: true, within: seconds)
+    }
+
+    /// Gives back the oldest runs of bytes.
+    public func release(_ count: Int = 1) {
+        ring.release(count, by: Consumer.driver.rawValue)
+        lent -= count
     }
 
     /// What was taken in; to be asked for when `next` has been nil.

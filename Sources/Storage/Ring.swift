@@ -90,6 +90,26 @@ final class Ring: @unchecked Sendable {
         }
     }
 
+    /// Waits until `next` would not wait, for so many seconds at most, and says whether it would not.
+    ///
+    /// - Throws: what anybody gave to `fail`.
+    func isReady(for consumer: Int, keeping kept: Int, holdingBack: Bool, within seconds: Double) throws
+        -> Bool
+    {
+        var deadline = timespec()
+        clock_gettime(CLOCK_REALTIME, &deadline)
+        let nanoseconds = deadline.tv_nsec + Int(seconds * 1e9)
+        deadline.tv_sec += nanoseconds / 1_000_000_000
+        deadline.tv_nsec = nanoseconds % 1_000_000_000
+        return try locked {
+            while true {
+                if let failure { throw failure }
+                if state(of: released[consumer] + kept, holdingBack: holdingBack) != .pending { return true }
+                if pthread_cond_timedwait(changed, mutex, &deadline) == ETIMEDOUT { return false }
+            }
+        }
+    }
+
     /// The next buffer for a consumer, or nil at the end; waits until there is one.
     ///
     /// - Parameter kept: how many buffers the consumer has and has not released.
@@ -101,13 +121,20 @@ final class Ring: @unchecked Sendable {
             let turn = released[consumer] + kept
             while true {
                 if let failure { throw failure }
-                if published > turn + (holdingBack && !approved ? Ring.heldBack : 0) {
-                    return .init(rebasing: buffer(turn)[..<lengths[turn % Ring.bufferCount]])
+                switch state(of: turn, holdingBack: holdingBack) {
+                case .there: return .init(rebasing: buffer(turn)[..<lengths[turn % Ring.bufferCount]])
+                case .none: return nil
+                case .pending: wait()
                 }
-                if turn == published, holdingBack ? approved : ended { return nil }
-                wait()
             }
         }
+    }
+
+    private enum State { case there, none, pending }
+
+    private func state(of turn: Int, holdingBack: Bool) -> State {
+        if published > turn + (holdingBack && !approved ? Ring.heldBack : 0) { return .there }
+        return turn == published && (holdingBack ? approved : ended) ? .none : .pending
     }
 
     /// Gives back the oldest buffers that `next` gave.

@@ -44,6 +44,10 @@ public protocol Store {
     /// - Throws: `notFound` where there is none.
     func key(of domain: Domain) throws -> [UInt8]
 
+    /// Puts a file into the top folder of a store, for a person who finds it, in place of one of that name; a store that has
+    /// no such folder does nothing. The default does that.
+    func leave(_ file: [UInt8], named name: String) throws
+
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
     ///
     /// - Throws: `notFound` where there is no such blob.
@@ -75,10 +79,15 @@ extension Store {
 
     /// Stores a key that is sealed under a passphrase.
     ///
+    /// - Parameter files: names and bytes of what a person who finds the store should find beside it.
     /// - Throws: `badData` where it is no such thing: a plain key never goes to a store.
-    public func storeKey(_ key: [UInt8], of domain: Domain, from place: String) throws {
+    public func storeKey(
+        _ key: [UInt8], of domain: Domain, from place: String,
+        with files: [(name: String, bytes: [UInt8])] = []
+    ) throws {
         try Framing.check(key, .key, at: place)
         try take(key: key, of: domain)
+        for file in files { try leave(file.bytes, named: file.name) }
     }
 
     /// The sealed key that was stored last, known to be whole.
@@ -97,6 +106,8 @@ extension Store {
     public func nextMetadata(of domain: Domain, after blob: Address?) throws -> Backup {
         try checked(next(of: domain, after: blob))
     }
+
+    public func leave(_ file: [UInt8], named name: String) throws {}
 
     public func list(of domain: Domain) throws -> [Address] {
         var blobs = [try next(of: domain, after: nil).blob]

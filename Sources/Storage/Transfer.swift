@@ -1,5 +1,21 @@
+import CCurl
 import Glibc
 import Plumbing
+
+/// The body of a request, as libcurl asks for it.
+protocol Body: AnyObject {
+    /// In bytes; nil where only its end tells.
+    var length: Int? { get }
+
+    /// Puts the next bytes into the buffer: 0 at the end, nil where there are none before the server acknowledges some.
+    func give(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int?
+
+    /// Begins again from where the request began; false where it cannot.
+    func rewind() -> Bool
+
+    /// Hears in the middle of the request up to which byte the server has the upload.
+    func acknowledge(_ offset: UInt64) throws
+}
 
 /// One request and its answer while libcurl carries them: what its functions call.
 final class Transfer {
@@ -14,9 +30,11 @@ final class Transfer {
     /// In seconds.
     let stall: Double
 
-    let bodyLength: Int
-    private let body: [UnsafeRawBufferPointer]
-    private var sent = 0
+    /// Has a body that had nothing to give go on.
+    var resume: () -> Void = {}
+
+    private let body: (any Body)?
+    private var isPaused = false
     private let limit: Int
     private let receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)?
     private var lastMove = monotonicSeconds()
@@ -26,8 +44,7 @@ final class Transfer {
         _ request: HTTP.Request, stall: Double, limit: Int,
         receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)?
     ) {
-        body = request.body ?? []
-        bodyLength = body.reduce(0) { $0 + $1.count }
+        body = request.body
         self.stall = stall
         self.limit = limit
         self.receive = receive
@@ -41,26 +58,19 @@ final class Transfer {
     // MARK: The body that goes out
 
     func give(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
-        var start = 0
-        for run in body {
-            if sent < start + run.count {
-                let rest = run[(sent - start)...].prefix(buffer.count)
-                buffer.copyMemory(from: .init(rebasing: rest))
-                sent += rest.count
-                return rest.count
-            }
-            start += run.count
+        do {
+            if let count = try body?.give(buffer) { return count }
+            isPaused = true
+            return Int(CURL_READFUNC_PAUSE)
+        } catch {
+            failure = error
+            return Int(CURL_READFUNC_ABORT)
         }
-        return 0
     }
 
-    /// 0, or 1 where it cannot: `CURL_SEEKFUNC_FAIL`.
-    func seek(to offset: Int, from origin: Int32) -> Int32 {
-        guard origin == SEEK_SET, (0...bodyLength).contains(offset) else {
-            return 1
-        }
-        sent = offset
-        return 0
+    func rewind(to offset: Int, from origin: Int32) -> Int32 {
+        guard offset == 0, origin == SEEK_SET, body?.rewind() == true else { return CURL_SEEKFUNC_FAIL }
+        return CURL_SEEKFUNC_OK
     }
 
     // MARK: The answer that comes in
@@ -73,11 +83,28 @@ final class Transfer {
             isHeadWhole = false
             answer.status = line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
         } else if line.isEmpty {
-            isHeadWhole = true
+            isHeadWhole = answer.status >= 200
+            if answer.status == 104, !acknowledge() { return 0 }
+            // Whatever the server has said, the body may go on; after a refusal libcurl ends it.
+            if isPaused {
+                isPaused = false
+                resume()
+            }
         } else if let colon = line.firstIndex(of: ":") {
             answer.headers[line[..<colon].lowercased()] = String(line[line.index(after: colon)...]).trimmed
         }
         return bytes.count
+    }
+
+    /// 104, of draft-ietf-httpbis-resumable-upload: how far the upload got, in the middle of the request.
+    private func acknowledge() -> Bool {
+        guard let offset = answer.headers["upload-offset"].flatMap({ UInt64($0) }) else { return true }
+        do { try body?.acknowledge(offset) } catch {
+            failure = error
+            return false
+        }
+        lastMove = monotonicSeconds()
+        return true
     }
 
     func take(_ bytes: UnsafeRawBufferPointer) -> Int {

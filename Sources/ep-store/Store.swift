@@ -61,12 +61,24 @@ struct Key: ParsableCommand {
 
     @OptionGroup var place: Place
 
+    @Option(
+        parsing: .upToNextOption,
+        help: .init(
+            "Files for whoever finds the store, into its top folder; a server has none.", valueName: "file"))
+    var with: [String] = []
+
     func run() throws {
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
         let key = try input.readAll(limit: 4096)
+        let files = try with.map { path in
+            (
+                name: path.split(separator: "/").last.map(String.init) ?? path,
+                bytes: try Descriptor(opening: path, O_RDONLY).readAll(limit: 1 << 20)
+            )
+        }
         try place.open(for: .writing, by: "ep-store") {
-            try $0.storeKey(key, of: $1, from: input.name)
+            try $0.storeKey(key, of: $1, from: input.name, with: files)
         }
     }
 }

@@ -220,6 +220,24 @@ eventually() {
     put blob3
 }
 
+@test "an upload is acknowledged in the middle of a request, to a client that asks for it" {
+    serve
+    sealed 1 3000000 > blob
+    ask 201 -H "Upload-Progress: ?1" -X POST "$store/uploads"
+    [[ $(field Upload-Progress) == "?1" ]]
+    upload=$store/uploads/$(< body)
+    ask 204 -H "Upload-Progress: ?1" -H "Upload-Offset: 0" -X PATCH -T blob "$upload"
+    [[ $(grep -c "^HTTP/1.1 104" headers) -ge 4 ]]
+    # They rise, and the last one is the answer.
+    field Upload-Offset > offsets
+    [[ $(tail -n 1 offsets) -eq $(stat -c %s blob) ]]
+    sort -nuc offsets
+    begin
+    [[ -z $(field Upload-Progress) ]]
+    append 204 0 blob
+    not grep -q "^HTTP/1.1 104" headers
+}
+
 @test "a full disk is a 507, and leaves nothing" {
     needs_root
     mount -t tmpfs -o size=2m none store
@@ -253,6 +271,23 @@ eventually() {
         put blob
         kill_dunesea
         rm store/escapepod/pod.example.org/blobs/*
+    done
+}
+
+@test "a disk that cannot be read ends the body early, and the log says why" {
+    for tls in "" --tls; do
+        serve ${tls:+"$tls"}
+        sealed 1 20000000 > blob
+        curl() { command curl ${DUNESEA_CA:+--cacert "$DUNESEA_CA"} "$@"; }
+        put blob
+        inject pread64 "store/escapepod/pod.example.org/blobs/$(address blob)" error=EIO:when=3+
+        run -18 curl -sS --max-time 20 -o copy -H @auth "$store/blobs/$(address blob)"
+        grep -q "error: cannot read: input/output error: .*$(address blob)" "$DUNESEA_LOG"
+        untrace
+        curl -sS --max-time 20 -C - -o copy -H @auth "$store/blobs/$(address blob)"
+        cmp blob copy
+        rm copy
+        kill_dunesea
     done
 }
 
@@ -591,8 +626,8 @@ eventually() {
     ask 200 "$store/metadata/next?after=$(sed -n 500p addresses)"
     [[ $(field Backup-Blob) == $(sed -n 501p addresses) ]]
     untrace
-    # One file opened for each.
-    [[ $(grep -c openat trace) -eq 2 ]]
+    # One document opened for each.
+    [[ $(grep -c "openat.*/metadata/" trace) -eq 2 ]]
     not grep -q getdents trace
 
     kill_dunesea
@@ -617,12 +652,20 @@ eventually() {
         timeout 8 cat <&9 > answer
         exec 9>&-
     done
-    exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
-    printf 'GET /v1/pod.example.org/blobs/%s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n' "$(address blob)" "$(< auth)" >&9
-    counted() { curl -sS "$DUNESEA_METRICS/metrics" | grep -qx 'dunesea_slow_clients_total [5-9]'; }
+    get() {
+        exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
+        printf 'GET /v1/pod.example.org/blobs/%s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n' "$(address blob)" "$(< auth)" >&9
+    }
+    cuts() { curl -sS "$DUNESEA_METRICS/metrics" | sed -n 's/^dunesea_slow_clients_total //p'; }
+    counted() { [[ $(cuts) -eq 5 ]]; }
+    get
     eventually counted
     exec 9>&-
-    # A slow one that moves is let be.
+    # A slow one that moves is let be, whichever way.
+    get
+    for _ in {1..12}; do head -c 50000 <&9 > piece && sleep 0.4; done
+    [[ $(cuts) -eq 5 ]]
+    exec 9>&-
     sealed 1 39864 > slow
     begin
     for i in {0..9}; do tail -c +$((i * 4000 + 1)) slow | head -c 4000 && sleep 0.4; done |

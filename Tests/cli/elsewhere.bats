@@ -202,6 +202,42 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     fetches blob
 }
 
+@test "behind nginx, set up as dunesea(8) says" {
+    serve
+    sealed blob 20000000 >blob
+    sealed metadata 400 >meta
+    mkdir nginx
+    {
+        echo "daemon off; pid $PWD/nginx/pid; error_log $PWD/nginx/error;"
+        echo "events {} http { access_log off;"
+        for kind in client_body proxy fastcgi uwsgi scgi; do echo "${kind}_temp_path $PWD/nginx/$kind;"; done
+        echo "server { listen unix:$PWD/nginx/probe; listen 127.0.0.1:PORT;"
+        sed -n '/^location/,/^}/p' "$EP_REPO/man/dunesea.8" | sed "s|http://127.0.0.1:8443|$DUNESEA_URL|"
+        echo "} }"
+    } >nginx/template
+    # A port that is free now may be taken when nginx comes to it.
+    for port in {20100..20120}; do
+        sed "s/PORT/$port/" nginx/template >nginx/conf
+        nginx -p "$PWD/nginx" -c "$PWD/nginx/conf" 2>nginx/said 3>&- &
+        helpers+=("$!")
+        for _ in {1..100}; do
+            [[ ! -s nginx/pid ]] || break 2
+            kill -0 "${helpers[-1]}" 2>/dev/null || break
+            sleep 0.05
+        done
+    done
+    reach "$port"
+    stores blob
+    ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none <meta
+    ep-fetch last "${place[@]}" | cmp - meta
+    fetches blob
+    grep -q PATCH "$DUNESEA_LOG"
+    # It did go through nginx.
+    kill "${helpers[-1]}"
+    wait "${helpers[-1]}" || :
+    refuses 69 "$port" timeout 20 ep-fetch last "${place[@]}" --patience 1
+}
+
 @test "a server that is not there is 69, and never an empty store" {
     serve
     stop_dunesea

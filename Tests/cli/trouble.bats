@@ -168,6 +168,21 @@ END
     [[ $(newest) = "2 incremental" ]]
 }
 
+@test "a head that opens under no key of ours: 65, and an earlier generation is still to be had" {
+    three_backups
+    ep-key generate other.key >/dev/null
+    head -c 1000 /dev/urandom | ep-seal --key other.key >rubbish
+    ep-store blob "$store" --domain pod <rubbish
+    entry=$(head_file)
+    ep-seal --key other.key --kind metadata <rubbish |
+        ep-store metadata "$store" --domain pod --blob "$(sha256sum <rubbish | cut -d' ' -f1)" --follows "${entry##*-}"
+    refused 65 "another key"
+    run -65 timeout 60 escapepod restore ./pod.conf --to vol/back
+    # What was put there by somebody who may append and has no key.
+    run -0 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 3
+    [[ $(<vol/back/note) = third ]]
+}
+
 @test "a head with a flipped byte, or cut: 65, and never taken for none" {
     escapepod backup ./pod.conf
     escapepod backup ./pod.conf

@@ -6,8 +6,10 @@ first='' last='' total=0 need=0
 
 # From the wanted backup, $generation or the newest, back to the full one. Their documents go to $work/document.INDEX.
 choose_chain() {
-    local index after=0 pair=0 status damaged=''
-    for ((index = ${#addresses[@]} - 1; index >= 0; index--)); do
+    local index=$((${#addresses[@]} - 1)) after=0 pair=0 status damaged=''
+    # No generation is further up than its number; so what somebody put behind it later does not stand in the way.
+    [[ -z $generation ]] || ((generation > index)) || index=$((generation - 1))
+    for (( ; index >= 0; index--)); do
         status=0
         document "$index" "$work/document.$index" || status=$?
         if ((status == 65)) && [[ -z $last && -n $generation ]]; then

@@ -77,6 +77,7 @@ check_newest() {
         read_document "$witness"
         ((META_GENERATION <= floor)) || floor=$META_GENERATION
     fi
+    [[ -z $generation ]] || ((floor > 0)) || return 0
     document $((${#addresses[@]} - 1)) "$work/newest"
     ((META_GENERATION >= floor)) || fail 65 \
         "the newest backup in the store is generation $META_GENERATION of $META_DATE, and there was a generation $floor: $store" \

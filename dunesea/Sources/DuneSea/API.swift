@@ -22,10 +22,14 @@ public struct API: HTTPResponder {
     let store: Store
     let doorkeeper: Doorkeeper
     let metrics: Metrics
+    /// The listener has no TLS.
+    let plain: Bool
     let log: @Sendable (String) -> Void
 
     /// Bytes between the socket and the disk: two such pieces an upload, one being filled, one being written.
     static let piece = 256 << 10
+    /// Bytes between two acknowledgements in the middle of a request.
+    static let step: UInt64 = 512 << 10
 
     public func respond(to request: Request, context: Connection) async throws -> Response {
         let began = ContinuousClock.now
@@ -80,7 +84,7 @@ public struct API: HTTPResponder {
         switch (request.method, rest.count, rest.first) {
         case (.post, 1, "uploads"):
             try may(.append)
-            return try await open(shelf)
+            return try await open(shelf, reporting: request.wantsProgress)
         case (.head, 2, "uploads"):
             try may(.append)
             return try await acknowledge(shelf.upload(id(rest)))
@@ -170,14 +174,15 @@ extension API {
 // MARK: - Uploads and blobs
 
 extension API {
-    private func open(_ shelf: Shelf) async throws -> Response {
+    private func open(_ shelf: Shelf, reporting: Bool) async throws -> Response {
         let upload = try await shelf.open()
+        var headers: HTTPFields = [
+            .location: "/v1/\(shelf.domain)/uploads/\(upload.id)", .uploadOffset: "0",
+            .contentType: "text/plain; charset=utf-8",
+        ]
+        if reporting { headers[.uploadProgress] = "?1" }
         return Response(
-            status: .created,
-            headers: [
-                .location: "/v1/\(shelf.domain)/uploads/\(upload.id)", .uploadOffset: "0",
-                .contentType: "text/plain; charset=utf-8",
-            ],
+            status: .created, headers: headers,
             body: .init(byteBuffer: ByteBuffer(string: "\(upload.id)\n")))
     }
 
@@ -195,12 +200,18 @@ extension API {
         let hold = try await upload.take(at: start, announced: announced)
         try await context.goOn(request)
 
+        let reports = request.wantsProgress
+        var reported = start
         var filling = ByteBuffer()
         filling.reserveCapacity(API.piece)
         var writing: Task<Void, any Error>?
         func pass(_ piece: ByteBuffer) async throws {
             // The socket is read again only when the piece before is on its way to the disk: that is the back-pressure.
             try await writing?.value
+            if reports, upload.offset - reported >= API.step {
+                reported = upload.offset
+                context.report(reported)
+            }
             metrics.received(piece.readableBytes)
             writing = Task { try await upload.append(piece, holding: hold) }
         }
@@ -272,38 +283,11 @@ extension API {
         guard request.method == .get else { return Response(status: status, headers: headers) }
         let path = shelf.path(ofBlob: address)
         let file = try await store.ground.onDisk { try File(path, O_RDONLY) }
-        return Response(status: status, headers: headers, body: stream(file, range, to: context.channel))
-    }
-
-    /// Reads one piece ahead of the socket.
-    private func stream(_ file: File, _ range: Range<UInt64>, to channel: any Channel) -> ResponseBody {
-        ResponseBody(contentLength: range.count) { writer in
-            @Sendable func piece(at start: UInt64) async throws -> ByteBuffer? {
-                guard start < range.upperBound else { return nil }
-                let count = min(256 << 10, Int(clamping: range.upperBound - start))
-                return try await store.ground.onDisk {
-                    var buffer = ByteBuffer()
-                    let got = try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) {
-                        try file.read(into: .init(rebasing: $0.prefix(count)), at: start)
-                    }
-                    // Shorter than its length: the client sees the body end early.
-                    guard got == count else { throw DiskError("shorter than it was", file.path, code: EIO) }
-                    return buffer
-                }
-            }
+        let outflow = Outflow(
+            file: file, range: range, ground: store.ground, channel: context.channel, plain: plain)
+        let body = ResponseBody(contentLength: range.count) { writer in
             do {
-                var start = range.lowerBound
-                var current = try await piece(at: start)
-                while let buffer = current {
-                    start += UInt64(buffer.readableBytes)
-                    let next = start
-                    async let ahead = piece(at: next)
-                    try await writer.write(buffer)
-                    // The writer learns that the socket is full only when the event loop has come to the piece.
-                    try await channel.eventLoop.submit {}.get()
-                    metrics.sent(buffer.readableBytes)
-                    current = try await ahead
-                }
+                try await outflow.send(metrics.sent)
                 try await writer.finish(nil)
             } catch let error as DiskError {
                 metrics.faulted()
@@ -311,6 +295,7 @@ extension API {
                 throw error
             }
         }
+        return Response(status: status, headers: headers, body: body)
     }
 }
 
@@ -437,6 +422,8 @@ extension Request {
         headers[.transferEncoding] != nil || headers[.contentLength].map { $0 != "0" } ?? false
     }
 
+    fileprivate var wantsProgress: Bool { headers[.uploadProgress] == "?1" }
+
     fileprivate func query(_ name: String) -> String? {
         for pair in (uri.query ?? "").split(separator: "&") where pair.hasPrefix("\(name)=") {
             return String(pair.dropFirst(name.count + 1))
@@ -447,6 +434,15 @@ extension Request {
 
 extension Connection {
     fileprivate var peer: String { channel.remoteAddress?.ipAddress ?? "-" }
+
+    /// Tells a client that asked for it how far its upload has come, and does not wait for it to hear.
+    fileprivate func report(_ offset: UInt64) {
+        channel.writeAndFlush(
+            HTTPResponsePart.head(
+                HTTPResponse(
+                    status: .init(code: 104, reasonPhrase: "Upload Resumption Supported"),
+                    headerFields: [.uploadOffset: "\(offset)"])), promise: nil)
+    }
 
     /// Tells a client that asked first (`Expect: 100-continue`) to send its body.
     fileprivate func goOn(_ request: Request) async throws {

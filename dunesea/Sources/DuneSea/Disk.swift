@@ -56,6 +56,31 @@ final class File: Sendable {
         }
     }
 
+    /// Brings a part of the file into the kernel's cache of it.
+    func load(_ range: Range<UInt64>) throws {
+        // As much as the kernel reads ahead at once. It is asked for all of it first, then waited for.
+        let step: UInt64 = 128 << 10
+        let starts = stride(from: range.lowerBound, to: range.upperBound, by: Int(step))
+        for start in starts {
+            posix_fadvise(descriptor, off_t(clamping: start), off_t(clamping: step), POSIX_FADV_WILLNEED)
+        }
+        for start in starts {
+            guard try read(at: min(start + step, range.upperBound) - 1, count: 1).count == 1 else {
+                throw isShorter
+            }
+        }
+    }
+
+    /// Than it was said to be.
+    var isShorter: DiskError { DiskError("shorter than it was", path, code: EIO) }
+
+    /// A descriptor of its own for the same file, which the caller closes.
+    func duplicate() throws -> Int32 {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw DiskError("cannot open", path) }
+        return copy
+    }
+
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws {
         let written = try move(bytes.count, from: offset, failing: "cannot write") { done, at in
             let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])

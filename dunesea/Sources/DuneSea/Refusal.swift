@@ -32,6 +32,8 @@ extension HTTPResponse.Status {
 extension HTTPField.Name {
     /// How many bytes of an upload the server has.
     static let uploadOffset = Self("Upload-Offset")!
+    /// Whether an upload is acknowledged in the middle of a request too.
+    static let uploadProgress = Self("Upload-Progress")!
     static let duneSea = Self("DuneSea")!
     /// The address of the blob that a metadata document belongs to, since the document is sealed.
     static let backupBlob = Self("Backup-Blob")!

@@ -69,7 +69,7 @@ public struct Server: Sendable {
         threads.start()
         api = API(
             store: try Store(directory: directory, limits: limits, threads: threads),
-            doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(), log: log)
+            doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(), plain: tls == nil, log: log)
         self.listen = listen
         self.metricsListen = metrics
         self.tls = try tls.map(Server.configuration)
@@ -97,7 +97,8 @@ public struct Server: Sendable {
         let metrics = api.metrics
         var http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [
-                SlowPeer(patience: .seconds(limits.patience)) { metrics.cut() }
+                BodyPieces(),
+                SlowPeer(patience: .seconds(limits.patience)) { metrics.cut() },
             ])
         http.httpDecoder = .init(
             maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100)

@@ -1,9 +1,12 @@
+import CLinux
+import Glibc
 import HTTPTypes
 import NIOCore
 import NIOHTTPTypes
 
 /// Closes a connection whose client does not move: one that sends or takes fewer than `rate` bytes a second in the time in
-/// which it was its turn, a request's head included. Time in which the server works does not count.
+/// which it was its turn, a request's head included. Time in which the server works does not count. What moved, the kernel
+/// knows best: of a piece that is on its way out nothing else tells how much the client has taken.
 ///
 /// It also ends, a moment later, a connection whose answer said `Connection: close` while the client was still sending, so
 /// that the client can read why.
@@ -30,7 +33,9 @@ final class SlowPeer: ChannelDuplexHandler, RemovableChannelHandler {
 
     private var turnBegan: NIODeadline?
     private var turns: TimeAmount = .zero
-    private var moved: Int64 = 0
+    private var heads: Int64 = 0
+    /// Bytes that had crossed the connection at the last judgement.
+    private var crossed: UInt64 = 0
 
     init(patience: TimeAmount, wasCut: @escaping @Sendable () -> Void) {
         self.patience = patience
@@ -54,13 +59,21 @@ final class SlowPeer: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func judge(_ context: ChannelHandlerContext) {
         settle()
-        let owed = turns.nanoseconds / 1_000_000_000 * SlowPeer.rate
-        if turns >= .nanoseconds(patience.nanoseconds / 2), moved < max(1, owed) {
-            wasCut()
-            context.close(promise: nil)
+        guard let socket = context.channel as? any SocketOptionProvider else { return }
+        let traffic: EventLoopFuture<linux_tcp_traffic> = socket.unsafeGetSocketOption(
+            level: .tcp, name: NIOBSDSocket.Option(rawValue: TCP_INFO))
+        traffic.assumeIsolated().whenSuccess { traffic in
+            let now = traffic.acknowledged + traffic.received
+            let moved = Int64(clamping: now - self.crossed) + self.heads * SlowPeer.rate
+            let owed = self.turns.nanoseconds / 1_000_000_000 * SlowPeer.rate
+            if self.turns >= .nanoseconds(self.patience.nanoseconds / 2), moved < max(1, owed) {
+                self.wasCut()
+                context.close(promise: nil)
+            }
+            self.turns = .zero
+            self.heads = 0
+            self.crossed = now
         }
-        turns = .zero
-        moved = 0
     }
 
     /// Whether the server can do nothing but wait for the client.
@@ -84,10 +97,10 @@ final class SlowPeer: ChannelDuplexHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
         case .head:
-            moved += SlowPeer.rate
+            heads += 1
             requestOpen = true
             answerOpen = true
-        case .body(let bytes): moved += Int64(bytes.readableBytes)
+        case .body: break
         case .end: requestOpen = false
         }
         context.fireChannelRead(data)
@@ -107,13 +120,7 @@ final class SlowPeer: ChannelDuplexHandler, RemovableChannelHandler {
             closing = head.headerFields[.connection] == "close"
             context.write(data, promise: promise)
         case .body(let bytes):
-            let count = bytes.readableBytes
-            unwritten += count
-            settle()
-            let promise = promise ?? context.eventLoop.makePromise()
-            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-            promise.futureResult.whenComplete { _ in bound.value.wrote(count) }
-            context.write(data, promise: promise)
+            context.write(data, promise: writing(bytes.readableBytes, promise, context))
         case .end:
             if closing { linger(context) }
             answerOpen = false
@@ -122,10 +129,25 @@ final class SlowPeer: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    private func wrote(_ count: Int) {
-        unwritten -= count
-        moved += Int64(count)
+    func triggerUserOutboundEvent(
+        context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?
+    ) {
+        let piece = event as? BodyPiece
+        context.triggerUserOutboundEvent(
+            event, promise: piece.map { writing($0.data.readableBytes, promise, context) } ?? promise)
+    }
+
+    private func writing(
+        _ count: Int, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext
+    ) -> EventLoopPromise<Void> {
+        unwritten += count
         settle()
+        let promise = promise ?? context.eventLoop.makePromise()
+        promise.futureResult.assumeIsolated().whenComplete { _ in
+            self.unwritten -= count
+            self.settle()
+        }
+        return promise
     }
 
     private func linger(_ context: ChannelHandlerContext) {

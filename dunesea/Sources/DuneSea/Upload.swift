@@ -258,7 +258,7 @@ extension Upload {
         while at < end {
             let count = try file.read(
                 into: .init(rebasing: buffer.prefix(Int(clamping: end - at))), at: at)
-            guard count > 0 else { throw DiskError("shorter than it was", path, code: EIO) }
+            guard count > 0 else { throw file.isShorter }
             digest.update(.init(rebasing: buffer.prefix(count)))
             at += UInt64(count)
         }

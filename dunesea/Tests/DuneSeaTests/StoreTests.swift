@@ -50,7 +50,7 @@ import Testing
         // Not twice in one history.
         #expect(
             await refusal { _ = try await shelf.advance(to: first, following: second, document: document) }
-                == 409)
+                == 422)
         #expect(try await shelf.advance(to: third, following: second, document: document))
 
         #expect(shelf.last == third)

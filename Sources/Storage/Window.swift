@@ -1,0 +1,121 @@
+import Plumbing
+
+/// The newest bytes of an upload, kept until the server has acknowledged them; the body of the requests that carry them.
+///
+/// One request takes what comes, for as long as the server acknowledges it on the way. Where it does not, and where the
+/// producer pauses, the request ends, and the next one goes on.
+final class Window: Body {
+    private let blob: Intake
+    private let patience: Patience
+    private let place: String
+    /// Whether the server acknowledges bytes in the middle of a request.
+    let isReported: Bool
+
+    private var runs: [UnsafeRawBufferPointer] = []
+    /// Where in the blob the oldest of the runs starts, and the newest ends.
+    private var start: UInt64 = 0
+    private(set) var end: UInt64 = 0
+    /// Up to where the server has said that it has the blob, and the furthest that it ever said.
+    private(set) var acknowledged: UInt64 = 0
+    private var furthest: UInt64 = 0
+    /// Where the request began, and how far it got.
+    private var origin: UInt64 = 0
+    private var sent: UInt64 = 0
+
+    init(of blob: Intake, _ patience: Patience, at place: String, isReported: Bool) {
+        self.blob = blob
+        self.patience = patience
+        self.place = place
+        self.isReported = isReported
+    }
+
+    /// Waits until there are bytes that the server does not have; false where there will be none.
+    func fill() throws -> Bool {
+        if acknowledged < end { return true }
+        guard try take() else { return false }
+        // The time that the bytes took to come was not the server's.
+        patience.progressed()
+        return true
+    }
+
+    private func take() throws -> Bool {
+        guard let run = try blob.next() else { return false }
+        runs.append(run)
+        end += UInt64(run.count)
+        return true
+    }
+
+    /// A new request goes on from what the server has.
+    func begin() {
+        origin = acknowledged
+        sent = acknowledged
+    }
+
+    // MARK: Body
+
+    var length: Int? { nil }
+
+    func give(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int? {
+        if sent == end {
+            guard runs.count < Intake.window else { return isReported ? nil : 0 }
+            guard try blob.isReady(within: 0.2), try take() else { return 0 }
+        }
+        var first = start
+        for run in runs {
+            if sent < first + UInt64(run.count) {
+                let rest = run[Int(sent - first)...].prefix(buffer.count)
+                buffer.copyMemory(from: .init(rebasing: rest))
+                sent += UInt64(rest.count)
+                return rest.count
+            }
+            first += UInt64(run.count)
+        }
+        return 0
+    }
+
+    func rewind() -> Bool {
+        guard origin >= start else { return false }
+        sent = origin
+        return true
+    }
+
+    func acknowledge(_ offset: UInt64) throws {
+        guard (start...end).contains(offset) else {
+            throw Failure(
+                .io, "the server has \(offset) bytes where it had acknowledged \(acknowledged)", at: place,
+                hint: "it lost some; run it again, from the start")
+        }
+        acknowledged = offset
+        if offset > furthest { patience.progressed() }
+        furthest = max(furthest, offset)
+        while let oldest = runs.first, start + UInt64(oldest.count) <= offset {
+            start += UInt64(oldest.count)
+            runs.removeFirst()
+            blob.release()
+        }
+    }
+}
+
+/// Bytes in memory as a body.
+final class Bytes: Body {
+    private let bytes: [UInt8]
+    private var sent = 0
+
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    var length: Int? { bytes.count }
+
+    func give(_ buffer: UnsafeMutableRawBufferPointer) -> Int? {
+        let rest = bytes[sent...].prefix(buffer.count)
+        buffer.copyBytes(from: rest)
+        sent += rest.count
+        return rest.count
+    }
+
+    func rewind() -> Bool {
+        sent = 0
+        return true
+    }
+
+    func acknowledge(_ offset: UInt64) {}
+}

@@ -1,0 +1,205 @@
+#!/usr/bin/env bats
+# The key outlives the machine: a copy in a key space, and one in the store under a passphrase, for every kind of store.
+# shellcheck disable=SC2030,SC2031,SC2094,SC2154
+
+load helper
+load pod
+load dunesea
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    helpers=()
+    make_pod
+    rm pod.conf pod.key
+    mkfs.ext4 -q "$(make_image keys 16M)"
+    mkdir keys
+    mount -o loop keys.img keys
+}
+
+teardown() {
+    local pid
+    for pid in "${helpers[@]}"; do kill "$pid" 2>/dev/null || :; done
+    cleanup
+}
+
+# make_image NAME SIZE: an empty one, whose path it prints.
+make_image() { truncate -s "$2" "$1.img" && echo "$PWD/$1.img"; }
+
+# begin [OPTION…]: init, whose words go into ./said.
+begin() {
+    timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod --key-space keys "$@" >said
+    # The passphrase that init shows, where it made one.
+    sed -n '/these ten words/{n;n;s/^ *//p}' said >words
+}
+
+# on_drive, on_server: the store is one of these.
+on_drive() {
+    mkfs.ext4 -q -L escapepod "$(make_image drive 64M)"
+    losetup -f drive.img
+    store=label:escapepod
+}
+on_server() {
+    start_dunesea
+    dunesea_token pod --append --read >token
+    "$EP_REPO/Tests/cli/proxy" "${DUNESEA_URL##*:}" "record:$PWD/uploaded" >port 3>&- < <(exec tail -f /dev/null --pid=$$ 3>&-) &
+    helpers+=("$!")
+    until [[ -s port ]]; do sleep 0.05; done
+    store=dunesea+http://127.0.0.1:$(head -n 1 port)
+    DUNESEA_TOKEN=$(<token)
+    export DUNESEA_TOKEN
+}
+
+# the_key_is_in FILE-OR-FOLDER…: the plain key, as text or as bytes.
+the_key_is_in() {
+    python3 - pod.key "$@" <<'END'
+import os, sys
+files = [f for a in sys.argv[2:] for f in ([a] if os.path.isfile(a) else
+         [os.path.join(d, n) for d, _, names in os.walk(a) for n in names])]
+text = [line.strip() for line in open(sys.argv[1]) if line.startswith("EPOD-KEY")][0]
+letters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+bits = "".join(format(letters.index(c), "05b") for c in text.lower()[len("epod-key-1"):-6])
+raw = int(bits[:256], 2).to_bytes(32, "big")
+words = [text.encode(), text.lower().encode(), raw, raw.hex().encode(), raw.hex().upper().encode()]
+found = any(word in data for name in files for data in [open(name, "rb").read()] for word in words)
+sys.exit(0 if found else 1)
+END
+}
+
+# comes_back: from the store and the words alone, all is there again.
+comes_back() {
+    escapepod backup ./pod.conf
+    echo second >vol/note
+    escapepod backup ./pod.conf
+    the_key_is_in keys/escapepod-pod.key
+    rm pod.key
+    umount keys
+    new_machine
+    ep-fetch key "$store" --domain pod | ep-key unwrap found.key --passphrase-file words
+    timeout 60 escapepod restore --store "$store" --domain pod --key found.key --to new/pod
+    [[ $(<new/pod/note) = second ]]
+}
+
+@test "in a directory: a plain copy in the key space, one under ten words in the store, and no plain key there" {
+    begin
+    [[ $(wc -w <words) = 10 ]]
+    cmp pod.key keys/escapepod-pod.key
+    [[ $(stat -c %a keys/escapepod-pod.key) = 600 ]]
+    grep -x "key_space=$PWD/keys" pod.conf
+    cmp store/RECOVERY.txt "$EP_REPO/contrib/RECOVERY.txt"
+    cmp store/escapepod-open "$EP_REPO/contrib/escapepod-open"
+    cp pod.key kept.key
+    comes_back
+    mv kept.key pod.key
+    run ! the_key_is_in store
+    # The test can fail.
+    cp pod.key store/oops
+    the_key_is_in store
+}
+
+@test "on a drive: the same" {
+    on_drive
+    begin
+    cp pod.key kept.key
+    comes_back
+    mv kept.key pod.key
+    run ! the_key_is_in drive.img
+    mkdir drive
+    mount "$(losetup -nO NAME -j drive.img)" drive
+    cmp drive/RECOVERY.txt "$EP_REPO/contrib/RECOVERY.txt"
+    cmp drive/escapepod-open "$EP_REPO/contrib/escapepod-open"
+}
+
+@test "on a server: the same, in every byte that was sent to it" {
+    on_server
+    begin
+    cp pod.key kept.key
+    comes_back
+    mv kept.key pod.key
+    [[ -s uploaded ]]
+    grep -qa EPODDONE uploaded
+    run ! the_key_is_in uploaded "$DUNESEA_DIR"
+}
+
+@test "a key space on the volume or in the store is refused, with the reason, and nothing is made" {
+    mkdir vol/keys store/keys
+    btrfs -q subvolume create vol/apart
+    local space
+    for space in vol/keys vol/apart "file://$PWD/vol/keys"; do
+        refuses 64 "lies on the file system that is backed up" timeout 60 escapepod init ./pod.conf --volume vol \
+            --store "$store" --domain pod --key-space "$space"
+    done
+    ln -s store/keys link
+    for space in store store/keys link "file:$PWD/store"; do
+        refuses 64 "lies in the store" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod \
+            --key-space "$space"
+    done
+    on_drive
+    mkdir drive
+    mount "$(losetup -nO NAME -j drive.img)" drive
+    refuses 64 "lies in the store" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod \
+        --key-space drive
+    refuses 69 "no such folder" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod \
+        --key-space absent
+    [[ ! -e pod.conf && ! -e pod.key && ! -e store/escapepod && ! -e drive/escapepod ]]
+}
+
+@test "another key in the key space is not overwritten" {
+    ep-key generate keys/escapepod-pod.key
+    cp keys/escapepod-pod.key before
+    refuses 74 "will not overwrite another key" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" \
+        --domain pod --key-space keys
+    cmp keys/escapepod-pod.key before
+    [[ ! -e pod.conf ]]
+}
+
+@test "the passphrase is a file's, a command's, or is typed" {
+    echo "correct horse battery staple" >mine
+    begin --passphrase-file mine
+    [[ ! -s words ]]
+    ep-fetch key "$store" --domain pod | ep-key unwrap 1.key --passphrase-file mine
+    cmp <(grep EPOD 1.key) <(grep EPOD pod.key)
+    rm pod.conf
+    begin --passphrase-command "echo another one"
+    ep-fetch key "$store" --domain pod | ep-key unwrap 2.key --passphrase-command "echo another one"
+    refuses 65 "wrong passphrase" ep-key unwrap 3.key --passphrase-file mine < <(ep-fetch key "$store" --domain pod)
+    rm pod.conf
+    timeout 60 "$EP_REPO/Tests/cli/on-terminal" "a third one" "a third one" -- escapepod init ./pod.conf --volume vol \
+        --store "$store" --domain pod --ask-passphrase
+    ep-fetch key "$store" --domain pod | ep-key unwrap 3.key --passphrase-command "echo a third one"
+    cmp <(grep EPOD 3.key) <(grep EPOD pod.key)
+    [[ $(find store/escapepod/pod/keys -type f | wc -l) = 3 ]]
+}
+
+@test "init again, with the same key: what the store has stays, and no words are shown" {
+    begin
+    cp words first
+    rm pod.conf
+    begin
+    [[ ! -s words ]]
+    [[ $(find store/escapepod/pod/keys -type f | wc -l) = 1 ]]
+    ep-fetch key "$store" --domain pod | ep-key unwrap found.key --passphrase-file first
+}
+
+@test "an older text for whoever finds the store is replaced by the new one" {
+    echo old >store/RECOVERY.txt
+    : >store/.partial-0000000000000000
+    begin
+    cmp store/RECOVERY.txt "$EP_REPO/contrib/RECOVERY.txt"
+    # The folder is a person's: what is not ours stays.
+    [[ -e store/.partial-0000000000000000 ]]
+    [[ $(ls store) = $'RECOVERY.txt\nescapepod\nescapepod-open' ]]
+}
+
+@test "the sheet has the key, the store and the newest backup" {
+    begin
+    escapepod sheet ./pod.conf >sheet
+    grep -qF "$store" sheet
+    run ! grep -q "at-least-generation" sheet
+    escapepod backup ./pod.conf
+    escapepod sheet ./pod.conf >sheet
+    grep -q "generation 1 of" sheet
+    grep EPOD-KEY-1 sheet | grep -v 'Behind' >typed.key
+    [[ $(ep-key id typed.key) = $(ep-key id pod.key) ]]
+    escapepod sheet ./pod.conf --pdf sheet.pdf
+    [[ $(head -c 5 sheet.pdf) = "%PDF-" ]]
+}
