@@ -70,6 +70,10 @@ install: build needs-install
 	install -d "$(SHARE)"
 	install -m 0755 contrib/escapepod-open "$(SHARE)"
 	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"
+	install -d "$(UNITS)"
+	for unit in contrib/escapepod-*@.*; do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "$$unit" >"$(UNITS)/$${unit##*/}" || exit; \
+	done
 
 install-dunesea: dunesea needs-install
 	$(call put,$(DUNESEA),$(RUNTIME) swiftDispatch,man/dunesea-protocol.7 man/dunesea.8)

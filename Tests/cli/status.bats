@@ -88,6 +88,19 @@ END
     warns "the key in the store is another: $store"
     keep_key
     run -0 status
+    # And in the key space, where that is there.
+    echo "key_space=$PWD/space" >>pod.conf
+    run -0 status
+    [[ $output = *"in the store, under a passphrase; nothing known of $PWD/space" ]]
+    mkdir space
+    warns "the key is not in the key space: $PWD/space"
+    cp other.key space/escapepod-pod.key
+    warns "the key is not in the key space: $PWD/space"
+    cp pod.key space/escapepod-pod.key
+    run -0 status
+    [[ $output = *"in the store, under a passphrase; in $PWD/space" ]]
+    run -0 status --json
+    [[ $(jq -c '[.key.inStore, .key.inKeySpace]' <<<"$output") = '[true,true]' ]]
 }
 
 @test "what verify or a drill found is a warning until it is mended" {

@@ -79,7 +79,7 @@ retained() {
 # Sets ground, a folder on a btrfs: in $scratch if that is on one, else on one in a file that is gone when it is unmounted.
 # Not on the volume's own, though: a stream could then build upon the snapshots there, in place of what came back.
 make_scratch() {
-    if [[ $(stat -f -c %T "$scratch") = btrfs && $(device "$scratch") != "$(device "$volume")" ]]; then
+    if [[ $(stat -f -c %T "$scratch") = btrfs && $(file_system "$scratch") != "$(file_system "$volume")" ]]; then
         ground=$scratch/.escapepod-drill-$domain
         [[ -d $ground ]] || mkdir -m 0700 "$ground"
         lock "$ground"
@@ -98,10 +98,6 @@ make_scratch() {
     fi
     rm -f -- "$image"
     [[ -n $mounted ]] || fail 69 "cannot make a btrfs to restore to: $scratch" "a loop device takes root; --scratch may name a folder on a btrfs"
-}
-
-device() {
-    findmnt -nvo SOURCE -T "$1"
 }
 
 # What a drill made there.

@@ -49,6 +49,9 @@ read_document() {
 }
 META_GENERATION='' META_TYPE='' META_UUID='' META_DATE='' META_SIZE='' META_SHA256='' META_SHA512='' META_DOMAIN='' META_PREVIOUS_GENERATION=''
 
+# The id of the key that is inside $work/wrapped, from its header: escapepod-stream(5).
+wrapped_key_id() { od -An -v -tx1 -j16 -N16 "$work/wrapped" | tr -d ' \n'; }
+
 # Sets addresses: the blob of every backup, oldest first.
 fetch_addresses() {
     ep-fetch list "${place[@]}" >"$work/addresses"

@@ -105,9 +105,6 @@ store_wrapped_key() {
     ep-store key "${place[@]}" --with "$contrib/RECOVERY.txt" "$contrib/escapepod-open" <"$work/wrapped"
 }
 
-# The id of the key that is inside $work/wrapped, from its header: escapepod-stream(5).
-wrapped_key_id() { od -An -v -tx1 -j16 -N16 "$work/wrapped" | tr -d ' \n'; }
-
 # A key space is good for nothing where it is lost together with the volume, or found together with the store.
 check_key_space() {
     [[ -d $key_space ]] || fail 69 "no such folder: $key_space" "a key space is a folder; mount its drive first"
@@ -131,9 +128,6 @@ check_key_space() {
         fail 64 "the key space lies in the store: $key_space" \
             "whoever finds the store has the key too; choose another drive, or another host"
 }
-
-# The file system that a folder is on, whichever of its subvolumes.
-file_system() { findmnt -nro MAJ:MIN --target "$1"; }
 
 # Puts a copy of the key into the key space, as key_copy; never over another key.
 copy_key() {

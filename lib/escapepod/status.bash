@@ -121,21 +121,31 @@ measure_chain() {
 }
 chain_length=0 chain_bytes=0
 
-# Whether the store has this key, under a passphrase: 0 or 1.
+# Whether the store has this key, under a passphrase, and the key space: 0 or 1.
 look_for_key() {
     local status=0
     key_id=$(ep-key id "$key")
     ep-fetch key "${place[@]}" >"$work/wrapped" 2>"$work/said" || status=$?
     case $status in
     0)
-        [[ $(od -An -v -tx1 -j16 -N16 "$work/wrapped" | tr -d ' \n') != "$key_id" ]] || { key_in_store=1 && return; }
-        eye "the key in the store is another: $store" "ep-key wrap and ep-store key put this one there"
+        if [[ $(wrapped_key_id) = "$key_id" ]]; then
+            key_in_store=1
+        else
+            eye "the key in the store is another: $store" "ep-key wrap and ep-store key put this one there"
+        fi
         ;;
     10) eye "no copy of the key is in the store: $store" "ep-key wrap and ep-store key put one there, under a passphrase" ;;
     *) cat "$work/said" >&2 && return "$status" ;;
     esac
+    # A drive that is kept elsewhere is not there, and that is as it should be.
+    [[ -n $key_space && -d $key_space ]] || return 0
+    if [[ $(ep-key id "$key_space/escapepod-$domain.key" 2>/dev/null) = "$key_id" ]]; then
+        key_in_space=1
+    else
+        eye "the key is not in the key space: $key_space" "copy it there as escapepod-$domain.key"
+    fi
 }
-key_id='' key_in_store=0
+key_id='' key_in_store=0 key_in_space=0
 
 # --- How it is said --------------------------------------------------------------------------------------------------
 
@@ -146,7 +156,10 @@ show() {
     [[ -z $volume ]] || printf '  next backup    %s: %s\n' "$PLAN_TYPE" "$PLAN_REASON"
     echo "  chain          $(count "$chain_length" backup) to read, $(size "$chain_bytes")"
     show_records
-    echo "  key            here, id $key_id; $( ((key_in_store)) && echo "in the store, under a passphrase" || echo "not in the store")"
+    local where="not in the store"
+    ((!key_in_store)) || where="in the store, under a passphrase"
+    if ((key_in_space)); then where+="; in $key_space"; elif [[ -n $key_space ]]; then where+="; nothing known of $key_space"; fi
+    echo "  key            here, id $key_id; $where"
 }
 
 show_records() {
@@ -165,6 +178,10 @@ show_verified() {
     share=$(member sample)
     [[ $(member problems) -eq 0 ]] || found="$(member problems) damaged or missing"
     echo "  last $1    $(span "$(since "$(member finished)")") ago: $(count "$(member blobs)" blob), $(size "$(member bytes)")${share:+, $share %}, $found"
+}
+
+truth() {
+    if (($1)); then echo true; else echo false; fi
 }
 
 # count N THING
@@ -186,7 +203,7 @@ show_json() {
     printf '"chain":{"backups":%d,"bytes":%d},' "$chain_length" "$chain_bytes"
     printf '"lastVerify":%s,"lastSample":%s,"lastDrill":%s,"lastProven":%s,' \
         "${verified:-null}" "${sampled:-null}" "${drilled:-null}" "${proven:-null}"
-    printf '"key":{"id":"%s","inStore":%s},' "$key_id" "$( ((key_in_store)) && echo true || echo false)"
+    printf '"key":{"id":"%s","inStore":%s,"inKeySpace":%s},' "$key_id" "$(truth $key_in_store)" "$(truth $key_in_space)"
     printf '"warnings":[%s]}\n' "$(IFS=, && echo "${said[*]}")"
 }
 
