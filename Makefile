@@ -29,7 +29,7 @@ NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
 SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
-PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,liar on-terminal proxy)
+PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,liar on-terminal proxy reword)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 

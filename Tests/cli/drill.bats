@@ -200,3 +200,27 @@ END
     [[ $(receipt | jq -c '[.generation, .result]') = '[3,"proven"]' ]]
     no_trace
 }
+
+@test "a store on a drive is verified and drilled as any other, and the drive is unmounted after each" {
+    # A label of this test's own, lest it read a drive that somebody has plugged in.
+    store=label:ep-test-$BASHPID
+    configure
+    truncate -s 64M drive.img
+    mkfs.ext4 -q -L "${store#label:}" drive.img
+    device=$(losetup -f --show drive.img)
+    three_backups
+    run -0 timeout 120 escapepod verify ./pod.conf
+    [[ $output = *"3 backups"*"all of it is whole"* ]]
+    run -0 drill
+    [[ $(receipt | jq -c '[.generation, .result]') = '[3,"proven"]' ]]
+    run ! grep -F "$device " /proc/self/mounts
+    no_trace
+}
+
+@test "who is not root is told so, and gets the help all the same" {
+    setpriv --reuid 65534 --clear-groups test -r "$EP_REPO/lib/escapepod/drill.bash" || skip "the way there is closed to others"
+    run -0 setpriv --reuid 65534 --clear-groups bash "$EP_REPO/bin/escapepod" drill --help
+    [[ $output = "usage: escapepod drill"* ]]
+    run -77 setpriv --reuid 65534 --clear-groups bash "$EP_REPO/bin/escapepod" drill --volume / --store "$store" --domain pod --key k
+    [[ $output = *"run it as root"* ]]
+}

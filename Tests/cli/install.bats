@@ -8,6 +8,7 @@ setup_file() {
 }
 
 setup() {
+    cd "$BATS_TEST_TMPDIR" || return
     bin=$BATS_FILE_TMPDIR/root/usr/bin
 }
 
@@ -44,6 +45,20 @@ END
 @test "what a store gets for a stranger is there" {
     [ -x "$BATS_FILE_TMPDIR/root/usr/share/escapepod/escapepod-open" ]
     [ -s "$BATS_FILE_TMPDIR/root/usr/share/escapepod/RECOVERY.txt" ]
+}
+
+@test "the timers are there, and systemd has nothing to say about them" {
+    local units=$BATS_FILE_TMPDIR/root/usr/lib/systemd/system unit
+    mkdir units
+    for unit in "$units"/escapepod-*@.*; do
+        # That this is the place is not seen here.
+        sed "s|=/usr/bin/|=$bin/|" "$unit" >"units/${unit##*/}"
+        sed "s|=/usr/bin/|=$bin/|" "$unit" >"units/$(basename "${unit/@/@pod}")"
+    done
+    [ "$(cd units && echo ./*@pod.* | tr -d ./)" = "escapepod-backup@podservice escapepod-backup@podtimer escapepod-drill@podservice escapepod-drill@podtimer" ]
+    command -v systemd-analyze || skip "no systemd-analyze here"
+    run -0 timeout 60 systemd-analyze verify --man=no units/*@pod.*
+    [ -z "$output" ]
 }
 
 @test "the server comes with its pages and its unit, and with all that it loads" {

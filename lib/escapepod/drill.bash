@@ -21,9 +21,10 @@ END
 }
 
 drill() {
+    parse drill "--volume --generation --scratch" "$@"
+    ((EUID == 0)) || fail 77 "a drill makes and mounts a file system" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
     [[ -n ${ESCAPEPOD_DRILL-} ]] || ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" drill "$@"
-    parse drill "--volume --generation --scratch" "$@"
     needs volume store domain key
     [[ -z $generation || $generation =~ ^[1-9][0-9]{0,17}$ ]] || fail 64 "no generation: $generation"
     scratch=$(realpath -ms "${scratch:-/var/tmp}")

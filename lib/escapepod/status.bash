@@ -75,7 +75,7 @@ verified='' sampled='' drilled='' proven=''
 
 # The records of what was verified and drilled, on this machine.
 look_at_records() {
-    local folder file
+    local folder
     folder=$(state)
     believe verified.json && verified=$record
     believe verified-sample.json && sampled=$record
@@ -84,11 +84,14 @@ look_at_records() {
     for record in "$verified" "$sampled"; do
         [[ $(member problems) -eq 0 ]] || eye "verify found $(member problems) damaged or missing on $(member finished)" "escapepod verify names them"
     done
-    # By their names they are in order of time.
-    for file in "$folder"/drill-*.json; do
-        believe "${file##*/}" || continue
-        drilled=$record
-        [[ $(member result) != proven ]] || proven=$record
+    # By their names they are in order of time; the newest come first here.
+    local receipts=("$folder"/drill-*.json) index
+    for ((index = ${#receipts[@]} - 1; index >= 0; index--)); do
+        if [[ -n $drilled ]]; then recall "${receipts[index]##*/}" || continue; else believe "${receipts[index]##*/}" || continue; fi
+        drilled=${drilled:-$record}
+        [[ $(member result) = proven ]] || continue
+        proven=$record
+        break
     done
     record=$drilled
     case $(member result) in
