@@ -27,9 +27,9 @@ public struct API: HTTPResponder {
     let log: @Sendable (String) -> Void
 
     /// Bytes between the socket and the disk: two such pieces an upload, one being filled, one being written.
-    static let piece = 256 << 10
-    /// Bytes between two acknowledgements in the middle of a request.
-    static let step: UInt64 = 512 << 10
+    static let piece = 512 << 10
+    /// Bytes between two acknowledgements in the middle of a request, at least.
+    static let step: UInt64 = 256 << 10
 
     public func respond(to request: Request, context: Connection) async throws -> Response {
         let began = ContinuousClock.now
@@ -204,35 +204,39 @@ extension API {
         var reported = start
         var filling = ByteBuffer()
         filling.reserveCapacity(API.piece)
-        var writing: Task<Void, any Error>?
-        func pass(_ piece: ByteBuffer) async throws {
+        var writing: Task<ByteBuffer, any Error>?
+        /// Returns a buffer to fill: two of them take turns.
+        func pass(_ piece: ByteBuffer) async throws -> ByteBuffer {
             // The socket is read again only when the piece before is on its way to the disk: that is the back-pressure.
-            try await writing?.value
+            var free = try await writing?.value ?? ByteBuffer()
             if reports, upload.offset - reported >= API.step {
                 reported = upload.offset
                 context.report(reported)
             }
             metrics.received(piece.readableBytes)
-            writing = Task { try await upload.append(piece, holding: hold) }
+            writing = Task {
+                try await upload.append(piece, holding: hold)
+                return piece
+            }
+            free.clear(minimumCapacity: API.piece)
+            return free
         }
         do {
             for try await var part in request.body {
                 filling.writeBuffer(&part)
                 // The socket is read 64 KiB at a time; one more part might not fit.
                 if filling.readableBytes > API.piece - (64 << 10) {
-                    try await pass(filling)
-                    filling = ByteBuffer()
-                    filling.reserveCapacity(API.piece)
+                    filling = try await pass(filling)
                 }
             }
         } catch let error where !(error is Refusal || error is DiskError) {
             // The connection broke: what came is kept, as far as the upload is still ours.
-            try? await pass(filling)
-            try? await writing?.value
+            _ = try? await pass(filling)
+            _ = try? await writing?.value
             throw error
         }
-        if filling.readableBytes > 0 { try await pass(filling) }
-        try await writing?.value
+        if filling.readableBytes > 0 { _ = try await pass(filling) }
+        _ = try await writing?.value
         return Response(status: .noContent, headers: [.uploadOffset: "\(upload.offset)"])
     }
 

@@ -144,7 +144,14 @@ extension Upload {
                 let start = offset
                 do {
                     let file = try await opened()
+                    // Hashing takes as long as writing: both at once.
+                    async let hashed = ground.onDisk { try self.hash(bytes) }
                     try await ground.onDisk { try self.write(bytes, to: file) }
+                    try await hashed
+                    state.withLock {
+                        $0.offset = start + count
+                        $0.touched = Upload.now
+                    }
                 } catch {
                     if offset == start { shelf.release(count) }
                     throw error
@@ -164,22 +171,21 @@ extension Upload {
         return file
     }
 
-    private func write(_ bytes: ByteBuffer, to file: File) throws {
-        let (start, known) = try state.withLock { state in
-            // One that starts here is hashed as it comes; one from before a restart when it is finished.
+    /// One that starts here is hashed as it comes; one from before a restart when it is finished.
+    private func hash(_ bytes: ByteBuffer) throws {
+        let digest = try state.withLock { state in
             if state.offset == 0 { state.digest = try Digest(.sha256) }
-            return (state.offset, state.hashed == state.offset ? state.digest : nil)
+            return state.hashed == state.offset ? state.digest : nil
         }
-        try bytes.withUnsafeReadableBytes {
-            try file.write($0, at: start)
-            known?.update($0)
-        }
+        guard let digest else { return }
+        bytes.withUnsafeReadableBytes { digest.update($0) }
+        state.withLock { $0.hashed += UInt64(bytes.readableBytes) }
+    }
+
+    private func write(_ bytes: ByteBuffer, to file: File) throws {
+        let start = offset
+        try bytes.withUnsafeReadableBytes { try file.write($0, at: start) }
         let end = start + UInt64(bytes.readableBytes)
-        state.withLock {
-            $0.offset = end
-            if known != nil { $0.hashed = end }
-            $0.touched = Upload.now
-        }
         if start < UInt64(Envelope.headerLength), end >= UInt64(Envelope.headerLength) {
             try checkHeader(of: file)
         }
