@@ -85,7 +85,12 @@ final class DuneSeaStore: Store {
                     "PATCH", upload, of: domain, headers: ["Upload-Offset: \(offset)"],
                     body: window.bytes(from: offset))
                 switch answer.status {
-                case 204: try acknowledged(answer)
+                case 204:
+                    try acknowledged(answer)
+                    guard reached == window.end else {
+                        throw Interruption(
+                            failure: Failure(.unavailable, "the server took less than it was sent"))
+                    }
                 case 409:
                     throw Interruption(
                         failure: Failure(.unavailable, "the server has the upload at another byte"))
