@@ -69,7 +69,12 @@ final class DuneSeaStore: Store {
                     headers: ["Upload-Offset: \(window.acknowledged)"]
                         + (window.isReported ? ["Upload-Progress: ?1"] : []), body: window)
                 switch answer.status {
-                case 204: try acknowledged(answer)
+                case 204:
+                    try acknowledged(answer)
+                    guard reached == window.end else {
+                        throw Interruption(
+                            failure: Failure(.unavailable, "the server took less than it was sent"))
+                    }
                 case 409:
                     throw Interruption(
                         failure: Failure(.unavailable, "the server has the upload at another byte"))

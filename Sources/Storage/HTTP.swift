@@ -83,8 +83,9 @@ final class HTTP: @unchecked Sendable {
         let message = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
         message.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
         defer { message.deallocate() }
+        // The handle outlives what it is given here, and may still close a connection.
+        defer { curl.pointee.easy_reset(handle) }
 
-        curl.pointee.easy_reset(handle)
         set(CURLOPT_ERRORBUFFER, message)
         set(CURLOPT_HTTPHEADER, lines)
         set(CURLOPT_NOSIGNAL, 1)
@@ -147,7 +148,11 @@ final class HTTP: @unchecked Sendable {
 
     /// A pinned key alone is trust enough; else the server needs a certificate, and its name in it.
     private func setTrust() {
-        if let authority = remote.authority { set(CURLOPT_CAINFO, authority) }
+        if let authority = remote.authority {
+            set(CURLOPT_CAINFO, authority)
+            // libcurl would still look into the system's folder.
+            set(CURLOPT_CAPATH, nil)
+        }
         if let pin = remote.pin {
             set(CURLOPT_PINNEDPUBLICKEY, pin)
             if remote.authority == nil {
@@ -160,7 +165,15 @@ final class HTTP: @unchecked Sendable {
     private func failure(_ code: CURLcode, _ detail: String, stalledFor stall: Double?) -> any Error {
         let general = curl.pointee.easy_strerror(code).map { String(cString: $0) } ?? "failed"
         let said = detail.isEmpty ? general : detail
-        let what = said.prefix(1).lowercased() + said.dropFirst()
+        let isAbbreviation = said.dropFirst().first?.isUppercase == true
+        let what = isAbbreviation ? said : said.prefix(1).lowercased() + said.dropFirst()
+        var proxyStatus = 0
+        _ = curl_get_long(curl, handle, CURLINFO_HTTP_CONNECTCODE, &proxyStatus)
+        guard proxyStatus != 407 else {
+            return Failure(
+                .denied, "the proxy does not let us through: \(what)", at: base,
+                hint: "https_proxy may have a name and password: http://NAME:PASSWORD@HOST:PORT")
+        }
         switch code {
         case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_PINNEDPUBKEYNOTMATCH:
             return Failure(
@@ -169,7 +182,7 @@ final class HTTP: @unchecked Sendable {
         case CURLE_SSL_CACERT_BADFILE:
             return Failure(.io, "cannot use the certificates: \(what)", at: remote.authority ?? base)
         case CURLE_OUT_OF_MEMORY, CURLE_FAILED_INIT, CURLE_BAD_FUNCTION_ARGUMENT, CURLE_UNKNOWN_OPTION,
-            CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL, CURLE_NOT_BUILT_IN:
+            CURLE_URL_MALFORMAT, CURLE_NOT_BUILT_IN:
             return Failure(.bug, "libcurl: \(what)", at: base)
         default:
             return Interruption(

@@ -95,7 +95,9 @@ final class Patience {
             throw Failure(
                 failure.status, failure.what, at: place,
                 hint: failure.hint
-                    ?? "given up after \(Int(remote.patience)) s; run it again when the server is back")
+                    ?? (interruption.pause > 0
+                        ? "it asks to be left alone for \(Int(interruption.pause)) s; run it again then"
+                        : "given up after \(Int(remote.patience)) s; run it again when the server is back"))
         }
         remote.notify("\(failure.what): \(place): trying again in \((seconds * 10).rounded() / 10) s")
         poll(nil, 0, Int32(seconds * 1000))

@@ -71,7 +71,10 @@ public enum StoreURL: Equatable, Sendable, CustomStringConvertible {
         guard case .dunesea(let authority, _) = self else { return true }
         if authority.hasPrefix("[") { return authority.hasPrefix("[::1]") }
         let host = authority.prefix { $0 != ":" }
-        let numbers = host.split(separator: ".", omittingEmptySubsequences: false).map { UInt8($0) }
+        // A number with a zero in front is octal to libcurl.
+        let numbers = host.split(separator: ".", omittingEmptySubsequences: false).map { part in
+            UInt8(part).flatMap { String($0) == part ? $0 : nil }
+        }
         return host == "localhost" || numbers.count == 4 && numbers[0] == 127 && !numbers.contains(nil)
     }
 

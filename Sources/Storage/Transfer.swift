@@ -38,7 +38,9 @@ final class Transfer {
     private let limit: Int
     private let receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)?
     private var lastMove = monotonicSeconds()
-    private var lastCounts = (down: 0, up: 0)
+    private var lastCount = 0
+    /// In bytes a second; a peer that gives a byte now and then is to stall too.
+    private static let slowest = 1024.0
 
     init(
         _ request: HTTP.Request, stall: Double, limit: Int,
@@ -110,6 +112,9 @@ final class Transfer {
     func take(_ bytes: UnsafeRawBufferPointer) -> Int {
         do {
             if let receive, answer.status == 200 || answer.status == 206 {
+                // The time that the bytes take to be passed on is not the server's.
+                let start = monotonicSeconds()
+                defer { lastMove += monotonicSeconds() - start }
                 try receive(answer, bytes)
             } else {
                 answer.body.append(contentsOf: bytes.prefix(limit - answer.body.count))
@@ -120,8 +125,6 @@ final class Transfer {
             failure = error
             return 0
         }
-        // The time that the bytes took to be passed on is not the server's.
-        lastMove = monotonicSeconds()
         return bytes.count
     }
 
@@ -129,11 +132,12 @@ final class Transfer {
 
     /// Called about once a second, and whenever something moved; anything but 0 ends the transfer.
     func moved(down: Int, up: Int) -> Int32 {
-        if (down, up) != lastCounts {
-            lastCounts = (down, up)
-            lastMove = monotonicSeconds()
-        }
-        hasStalled = monotonicSeconds() - lastMove > stall
+        // libcurl counts from zero again where it begins again.
+        let count = max(0, down + up - lastCount)
+        lastCount = down + up
+        let now = monotonicSeconds()
+        lastMove = min(now, lastMove + Double(count) / Transfer.slowest)
+        hasStalled = now - lastMove > stall
         return hasStalled ? 1 : 0
     }
 }

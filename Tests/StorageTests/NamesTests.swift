@@ -47,7 +47,7 @@ import Testing
         ("[::1]", true), ("[::1]:80", true), ("localhost.example.org", false),
         ("127.0.0.1.example.org", false),
         ("127.0.0", false), ("127.0.0.256", false), ("128.0.0.1", false), ("[::2]", false),
-        ("0.0.0.0", false),
+        ("0.0.0.0", false), ("0127.0.0.1", false), ("0x7f.0.0.1", false), ("127.0.0.01", false),
     ])
     func loopback(_ authority: String, _ isLoopback: Bool) throws {
         #expect(try StoreURL("dunesea+http://\(authority)").isLoopback == isLoopback)

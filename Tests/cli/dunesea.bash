@@ -23,7 +23,7 @@ start_dunesea() {
         DUNESEA_CA=$BATS_TEST_TMPDIR/dunesea.pem
         [[ -e $DUNESEA_CA ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
             -keyout "$DUNESEA_CA.key" -out "$DUNESEA_CA" -subj /CN=localhost \
-            -addext subjectAltName=IP:127.0.0.1,DNS:localhost 2>"$DUNESEA_CA.log"
+            -addext subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:store.example 2>"$DUNESEA_CA.log"
         options=(--tls-cert "$DUNESEA_CA" --tls-key "$DUNESEA_CA.key")
     fi
     mkdir -p "${DUNESEA_DIR:=$BATS_TEST_TMPDIR/dunesea}"

@@ -144,6 +144,21 @@ $(sha256 two)" ]
     ep-fetch last "$store" --domain pod | cmp - longest
 }
 
+@test "a key: none that is not sealed; what goes with it lies in the top folder, and there alone" {
+    sealed key 184 >key
+    ep-key generate plain
+    echo "how to open this" >README
+    sealed blob 3000 >blob
+    refuses 65 "no sealed stream" ep-store key "$store" --domain pod --with README <plain
+    refuses 65 "this is sealed blob, not key" ep-store key "$store" --domain pod <blob
+    [ -z "$(stored)" ]
+    store_blob blob
+    ep-store key "$store" --domain pod --with README <key
+    cmp README store/README
+    [ "$(find store -type f | wc -l)" = 3 ]
+    ep-fetch key "$store" --domain pod | cmp - key
+}
+
 @test "two racers for one head: one of them gets 75" {
     for name in one two; do
         sealed blob 500 >$name && store_blob $name && sealed metadata 400 >meta.$name

@@ -117,6 +117,8 @@ comes_back() {
     mv kept.key pod.key
     [[ -s uploaded ]]
     grep -qa EPODDONE uploaded
+    # A server has no folder for a person.
+    run ! grep -qa -e RECOVERY -e escapepod-open uploaded
     run ! the_key_is_in uploaded "$DUNESEA_DIR"
 }
 
