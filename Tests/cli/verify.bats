@@ -98,10 +98,19 @@ END
         "generation 4: the metadata is damaged: takes down generations 4 to 5" \
         "generation 2: the blob is damaged: takes down generations 2 to 3"
     # Which does not hide what is whole.
-    run -3 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 1
-    [[ $output = *"metadata of newer backups is damaged"* && $(<vol/back/note) = first ]]
+    run -0 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 1
+    [[ $(<vol/back/note) = first ]]
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/again --generation 2
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/again
+}
+
+@test "damaged metadata of a newer backup does not hide an older one, wherever in the list that is" {
+    rm "${documents[1]}"
+    : >"${documents[5]}"
+    run -3 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 4
+    [[ $output = *"metadata of newer backups is damaged"* && $(<vol/back/note) = third ]]
+    run -10 timeout 60 escapepod restore ./pod.conf --to vol/again --generation 1
+    [[ $output = *"no generation 1 of pod"* ]]
 }
 
 @test "missing metadata: in the middle, and the first" {
