@@ -25,7 +25,7 @@ NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libnbd-bin mandoc nbdkit \
 	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
-NEEDED_TO_BENCH := age borgbackup openssl restic time zstd
+NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
 SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
@@ -57,7 +57,7 @@ check: needs-test
 	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]
 
-bench: build needs-bench
+bench: build dunesea needs-bench
 	EP_BIN="$(CURDIR)/.build/release" Tests/bench
 
 format:
