@@ -104,6 +104,15 @@ END
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/again
 }
 
+@test "damaged metadata of a newer backup does not hide an older one, wherever in the list that is" {
+    rm "${documents[1]}"
+    : >"${documents[5]}"
+    run -3 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 4
+    [[ $output = *"metadata of newer backups is damaged"* && $(<vol/back/note) = third ]]
+    run -10 timeout 60 escapepod restore ./pod.conf --to vol/again --generation 1
+    [[ $output = *"no generation 1 of pod"* ]]
+}
+
 @test "missing metadata: in the middle, and the first" {
     rm "${documents[2]}"
     names "generation 2: the metadata is missing: takes down generation 2" \

@@ -69,7 +69,6 @@ END
 # The newest backup that the store shows may be no older than what is known: from its person, or else from the witness.
 check_newest() {
     local floor=${at_least_generation:-0} witness
-    [[ -z $generation || $floor != 0 ]] || return 0
     witness=$(witness)
     if [[ -z $generation && -e $witness ]]; then
         ep-meta check --domain "$domain" <"$witness" ||

@@ -201,7 +201,7 @@ judge() {
 
 advice() {
     if [[ -n $head_is_lost ]]; then
-        echo "the next backup is a full one again where the snapshots in VOLUME/.escapepod/$(store_name) are deleted"
+        echo "the next backup is a full one again where the snapshots in ${volume:-VOLUME}/.escapepod/$(store_name) are deleted"
     else
         echo "the other generations can be restored, by --generation"
     fi
