@@ -71,7 +71,7 @@ final class DuneSeaStore: Store {
                 switch answer.status {
                 case 204:
                     try acknowledged(answer)
-                    guard reached == window.end else {
+                    guard window.acknowledged == window.end else {
                         throw Interruption(
                             failure: Failure(.unavailable, "the server took less than it was sent"))
                     }

@@ -13,8 +13,8 @@ protocol Body: AnyObject {
     /// Begins again from where the request began; false where it cannot.
     func rewind() -> Bool
 
-    /// Hears in the middle of the request up to which byte the server has the upload.
-    func acknowledge(_ offset: UInt64) throws
+    /// Hears in the middle of the request up to which byte the server has the upload, and says whether that is new.
+    func acknowledge(_ offset: UInt64) throws -> Bool
 }
 
 /// One request and its answer while libcurl carries them: what its functions call.
@@ -101,12 +101,13 @@ final class Transfer {
     /// 104, of draft-ietf-httpbis-resumable-upload: how far the upload got, in the middle of the request.
     private func acknowledge() -> Bool {
         guard let offset = answer.headers["upload-offset"].flatMap({ UInt64($0) }) else { return true }
-        do { try body?.acknowledge(offset) } catch {
+        do {
+            if try body?.acknowledge(offset) == true { lastMove = monotonicSeconds() }
+            return true
+        } catch {
             failure = error
             return false
         }
-        lastMove = monotonicSeconds()
-        return true
     }
 
     func take(_ bytes: UnsafeRawBufferPointer) -> Int {

@@ -79,20 +79,23 @@ final class Window: Body {
         return true
     }
 
-    func acknowledge(_ offset: UInt64) throws {
+    @discardableResult
+    func acknowledge(_ offset: UInt64) throws -> Bool {
         guard (start...end).contains(offset) else {
             throw Failure(
                 .io, "the server has \(offset) bytes where it had acknowledged \(acknowledged)", at: place,
                 hint: "it lost some; run it again, from the start")
         }
         acknowledged = offset
-        if offset > furthest { patience.progressed() }
+        let isNew = offset > furthest
+        if isNew { patience.progressed() }
         furthest = max(furthest, offset)
         while let oldest = runs.first, start + UInt64(oldest.count) <= offset {
             start += UInt64(oldest.count)
             runs.removeFirst()
             blob.release()
         }
+        return isNew
     }
 }
 
@@ -117,5 +120,5 @@ final class Bytes: Body {
         return true
     }
 
-    func acknowledge(_ offset: UInt64) {}
+    func acknowledge(_ offset: UInt64) -> Bool { false }
 }

@@ -438,7 +438,7 @@ requests() { grep -c "^$1" said || :; }
         "HTTP/1.1 404 Not Found\nDuneSea: 1\nContent-Length: 0\n\n"
     refuses 74 "lost the upload" timeout 20 ep-store blob "${place[@]}" <blob
     # In steps that are no runs of bytes, of which all but one give the patience back.
-    lying takes 500000 1000000 1500000 1500000 2000000 2500000 + 5000000 +
+    lying takes 500000 1000000 1500000 1500000 2000000 2500000 + 6000000 +
     place+=(--patience 4)
     stores blob
     # A connection that is dead when it is used again is libcurl's to replace, from the first of its bytes.
