@@ -102,7 +102,7 @@ final class HTTP: @unchecked Sendable {
         set(CURLOPT_BUFFERSIZE, 512 << 10)
         // A proxy on the way to this very machine would take the token off it.
         if isLocal { set(CURLOPT_NOPROXY, "*") }
-        setTrust()
+        try setTrust()
 
         let context = Unmanaged.passUnretained(transfer).toOpaque()
         if let body = request.body {
@@ -147,14 +147,16 @@ final class HTTP: @unchecked Sendable {
     }
 
     /// A pinned key alone is trust enough; else the server needs a certificate, and its name in it.
-    private func setTrust() {
+    private func setTrust() throws {
         if let authority = remote.authority {
             set(CURLOPT_CAINFO, authority)
             // libcurl would still look into the system's folder.
             set(CURLOPT_CAPATH, nil)
         }
         if let pin = remote.pin {
-            set(CURLOPT_PINNEDPUBLICKEY, pin)
+            guard set(CURLOPT_PINNEDPUBLICKEY, pin) == CURLE_OK else {
+                throw Failure(.unavailable, "this libcurl pins no keys", at: base, hint: "use --ca")
+            }
             if remote.authority == nil {
                 set(CURLOPT_SSL_VERIFYPEER, 0)
                 set(CURLOPT_SSL_VERIFYHOST, 0)
@@ -198,7 +200,8 @@ final class HTTP: @unchecked Sendable {
         curl_set_long(curl, handle, option, value)
     }
 
-    private func set(_ option: CURLoption, _ value: String) {
+    @discardableResult
+    private func set(_ option: CURLoption, _ value: String) -> CURLcode {
         curl_set_string(curl, handle, option, value)
     }
 

@@ -61,8 +61,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         let window = Ring.bufferLength
         try driver.withEmptyStore { store in
             for length in [
-                152, 4096, window - 1, window, window + 1, window + 15, 2 * window, 3 * window + 4095,
-                9 * window + 7,
+                152, 4096, window - 1, window, window + 1, window + 15, 2 * window, 3 * window,
+                3 * window + 4095, 6 * window, 9 * window + 7,
             ] {
                 let bytes = sealed(.blob, length: length)
                 let receipt = try store.storeBlob(of: pod, from: stream(bytes))

@@ -142,8 +142,8 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     fetches blob
     (($(events) == 4))
     # Longer than the server's connection may stand still.
-    place+=(--patience 4)
-    ep-fetch blob "${place[@]}" "$(sha256 blob)" 2>err | (sleep 2 && cmp - blob)
+    place+=(--patience 8)
+    ep-fetch blob "${place[@]}" "$(sha256 blob)" 2>err | (sleep 3 && cmp - blob)
     [[ ! -s err ]] || { cat err && return 1; }
 }
 
@@ -432,7 +432,7 @@ requests() { grep -c "^$1" said || :; }
     lying takes 18446744073709551616
     refuses 69 "no offset" timeout 20 ep-store blob "${place[@]}" <blob
     lying early
-    refuses 74 "no room" timeout 20 ep-store blob "${place[@]}" <blob
+    refuses 74 "no room" timeout 20 ep-store blob "${place[@]}" --patience 10 <blob
     lacks "trying again" err
     answers "HTTP/1.1 201 Created\nDuneSea: 1\nContent-Length: 32\n\n$(printf 'a%.0s' {1..32})" \
         "HTTP/1.1 404 Not Found\nDuneSea: 1\nContent-Length: 0\n\n"
@@ -443,7 +443,7 @@ requests() { grep -c "^$1" said || :; }
     stores blob
     # A connection that is dead when it is used again is libcurl's to replace, from the first of its bytes.
     lying takes - +
-    place+=(--patience 4)
+    place+=(--patience 10)
     stores blob 2>err
     [[ ! -s err ]] || { cat err && return 1; }
 }
