@@ -184,16 +184,23 @@ eventually() {
     for file in store/dunesea/uploads/pod.example.org/*; do [[ ${file##*/} =~ ^([0-9a-f]{32}|\*)$ ]]; done
 }
 
-@test "SIGTERM lets a running request end" {
+@test "SIGTERM lets running requests end, and waits for nobody else" {
     serve
+    sealed 1 40000000 > large
+    put large
     sealed 1 600000 > blob
     begin
+    curl -sS --limit-rate 25M -o copy -H @auth "$store/blobs/$(address large)" 3>&- &
+    reader=$!
+    exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
     curl -sS --limit-rate 300k -o body -w '%{http_code}' -H @auth -H "Upload-Offset: 0" -X PATCH -T blob "$upload" > code 3>&- &
     client=$!
     sleep 0.5
     stop_dunesea
-    wait "$client"
+    exec 9>&-
+    wait "$client" "$reader"
     [[ $(< code) == 204 ]]
+    cmp large copy
     grep -q 'stopped$' "$DUNESEA_LOG"
     serve
     finish 201 blob
@@ -310,7 +317,7 @@ eventually() {
             esac
             case $step in
                 file) inject fsync "$old" signal=KILL ;;
-                rename) inject rename "$old" signal=KILL ;;
+                rename) inject rename,renameat2 "$old" signal=KILL ;;
                 directory) inject fsync "$new" signal=KILL ;;
             esac
             case $what in
@@ -625,6 +632,11 @@ eventually() {
     [[ $(field Backup-Blob) == "$previous" ]]
     ask 200 "$store/metadata/next?after=$(sed -n 500p addresses)"
     [[ $(field Backup-Blob) == $(sed -n 501p addresses) ]]
+    sealed 1 200 > newest
+    put newest
+    ask 201 -T document "$store/metadata/$(address newest)?follows=$previous"
+    previous=$(address newest)
+    address newest >> addresses
     untrace
     # One document opened for each.
     [[ $(grep -c "openat.*/metadata/" trace) -eq 2 ]]
@@ -636,7 +648,7 @@ eventually() {
     curl -sS --max-time 60 -I -H @auth -K walk | sed -n 's/^Backup-Blob: \(.*\)\r$/\1/Ip' | cmp - addresses
     ask 200 "$store/metadata/last"
     [[ $(field Backup-Blob) == "$previous" ]]
-    [[ $(dunesea check --dir store) == "1000 blobs, 236000 bytes, 1000 backups, 0 keys, 0 faults" ]]
+    [[ $(dunesea check --dir store) == "1001 blobs, 236336 bytes, 1001 backups, 0 keys, 0 faults" ]]
 }
 
 @test "clients that do not move are cut" {
@@ -725,6 +737,15 @@ eventually() {
     [[ $(curl -sS -o text -w '%{http_code}' "$DUNESEA_URL/metrics") == 404 ]]
     grep -qE "^dunesea: 127.0.0.1 PUT /v1/pod.example.org/blobs/$sha\?upload=$id&length=3000136 201 [0-9]+ms$" "$DUNESEA_LOG"
     not grep -q Bearer "$DUNESEA_LOG"
+    # What the client broke off, either way.
+    logged() { grep -qE "^dunesea: 127.0.0.1 $1 /v1/pod.example.org/$2 cut [0-9]+ms$" "$DUNESEA_LOG"; }
+    sealed 1 40000000 > large
+    put large
+    curl -sS --limit-rate 1M --max-time 0.5 -o copy -H @auth "$store/blobs/$(address large)" 2> err || [[ $? -eq 28 ]]
+    eventually logged GET "blobs/$(address large)"
+    begin
+    curl -sS --limit-rate 1M --max-time 0.5 -H @auth -H "Upload-Offset: 0" -X PATCH -T large "$upload" 2> err || [[ $? -eq 28 ]]
+    eventually logged PATCH "uploads/$id"
     # The directory is gone from under it.
     mv store/dunesea/uploads store/dunesea/elsewhere
     [[ $(curl -sS -o text -w '%{http_code}' "$DUNESEA_URL/healthz") == 503 ]]
@@ -754,7 +775,7 @@ eventually() {
 }
 
 @test "TLS by certificate files" {
-    serve --tls
+    serve --tls --patience 1s
     curl() { command curl --cacert "$DUNESEA_CA" "$@"; }
     sealed 1 3000000 > blob
     sealed 2 300 > document
@@ -764,6 +785,10 @@ eventually() {
     cmp blob body
     command curl -sS "$store/metadata/last" 2> err && return 1
     grep -qi certificate err
+    # One that does not begin to speak it is cut.
+    exec 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
+    timeout 8 cat <&9 > answer
+    exec 9>&-
 }
 
 @test "what it refuses to start with" {

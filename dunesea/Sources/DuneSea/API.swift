@@ -32,20 +32,24 @@ public struct API: HTTPResponder {
     static let step: UInt64 = 256 << 10
 
     public func respond(to request: Request, context: Connection) async throws -> Response {
-        let began = ContinuousClock.now
+        let visit = Visit(request, context)
+        var outflow: Outflow?
         var response: Response
         do {
-            response = try await route(request, context)
+            response = try await route(request, context, &outflow)
         } catch let refusal as Refusal {
             response = answer(refusal)
         } catch let error as DiskError {
-            metrics.faulted()
-            log("error: \(error.failure.what): \(error.path)")
+            fault(error)
             response = answer(refusal(of: error))
         } catch let failure as Failure {
             log("error: \(failure.what): \(failure.place ?? "")")
             response = answer(
                 Refusal(.internalServerError, "the server is at fault", hint: "its log says more"))
+        } catch {
+            // The connection broke while the request came in.
+            log(visit.line("cut"))
+            throw error
         }
         response.headers[.duneSea] = "1"
         let status = response.status.code
@@ -53,16 +57,41 @@ public struct API: HTTPResponder {
         // Whoever is refused may still be sending: let it read why, then part.
         if status >= 400, request.hasBody { response.headers[.connection] = "close" }
         metrics.answered(request.method.rawValue, status)
-        let taken = (ContinuousClock.now - began).components
-        let milliseconds = taken.seconds * 1000 + taken.attoseconds / 1_000_000_000_000_000
-        log(
-            "\(context.peer) \(request.method.rawValue) \(loggable(request.uri.string)) \(status) \(milliseconds)ms"
-        )
+        if let outflow {
+            response.body = body(outflow) { log(visit.line($0 ? "\(status)" : "cut")) }
+        } else {
+            log(visit.line("\(status)"))
+        }
         return response
     }
 
+    private func body(_ outflow: Outflow, _ ended: @escaping @Sendable (_ whole: Bool) -> Void)
+        -> ResponseBody
+    {
+        ResponseBody(contentLength: outflow.range.count) { writer in
+            do {
+                try await outflow.send(metrics.sent)
+                try await writer.finish(nil)
+                ended(true)
+            } catch {
+                if let error = error as? DiskError { fault(error) }
+                ended(false)
+                throw error
+            }
+        }
+    }
+
+    private func fault(_ error: DiskError) {
+        metrics.faulted()
+        log("error: \(error.failure.what): \(error.path)")
+    }
+
     /// Nothing of a path is decoded: what is not exactly one of these is not found.
-    private func route(_ request: Request, _ context: Connection) async throws -> Response {
+    ///
+    /// - Parameter outflow: becomes what the body is to be, where it is a blob.
+    private func route(_ request: Request, _ context: Connection, _ outflow: inout Outflow?) async throws
+        -> Response
+    {
         let path = request.uri.path.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
         if path.elementsEqual(["healthz"]), request.method == .get || request.method == .head {
             guard await store.isThere() else {
@@ -100,7 +129,7 @@ public struct API: HTTPResponder {
             return try await finish(request, address(rest), on: shelf)
         case (.get, 2, "blobs"), (.head, 2, "blobs"):
             try may(.read)
-            return try await blob(address(rest), of: shelf, for: request, context)
+            return try await blob(address(rest), of: shelf, for: request, context, &outflow)
         case (.put, 2, "metadata"):
             try may(.append)
             return try await advance(request, address(rest), on: shelf, context)
@@ -258,9 +287,10 @@ extension API {
         return Response(status: new ? .created : .ok, headers: location)
     }
 
-    private func blob(_ address: Address, of shelf: Shelf, for request: Request, _ context: Connection)
-        async throws -> Response
-    {
+    private func blob(
+        _ address: Address, of shelf: Shelf, for request: Request, _ context: Connection,
+        _ outflow: inout Outflow?
+    ) async throws -> Response {
         guard let size = try await shelf.size(ofBlob: address) else {
             throw Refusal(.notFound, "no such blob")
         }
@@ -284,22 +314,13 @@ extension API {
             }
         }
         headers[.contentLength] = "\(range.count)"
-        guard request.method == .get else { return Response(status: status, headers: headers) }
+        let response = Response(status: status, headers: headers)
+        guard request.method == .get else { return response }
         let path = shelf.path(ofBlob: address)
         let file = try await store.ground.onDisk { try File(path, O_RDONLY) }
-        let outflow = Outflow(
+        outflow = Outflow(
             file: file, range: range, ground: store.ground, channel: context.channel, plain: plain)
-        let body = ResponseBody(contentLength: range.count) { writer in
-            do {
-                try await outflow.send(metrics.sent)
-                try await writer.finish(nil)
-            } catch let error as DiskError {
-                metrics.faulted()
-                log("error: \(error.failure.what): \(error.path)")
-                throw error
-            }
-        }
-        return Response(status: status, headers: headers, body: body)
+        return response
     }
 }
 
@@ -406,12 +427,24 @@ extension API {
         guard request.method == .get else { return Response(status: status, headers: headers) }
         return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
     }
+}
 
-    /// One line, whatever a client sends.
-    private func loggable(_ text: String) -> String {
-        String(
-            decoding: text.utf8.prefix(300).map { (0x21...0x7e).contains($0) ? $0 : UInt8(ascii: "?") },
-            as: UTF8.self)
+/// A request as the log tells it, on one line, whatever a client sends.
+private struct Visit {
+    private let began = ContinuousClock.now
+    private let what: String
+
+    init(_ request: Request, _ context: Connection) {
+        let uri = request.uri.string.utf8.prefix(300).map {
+            (0x21...0x7e).contains($0) ? $0 : UInt8(ascii: "?")
+        }
+        what = "\(context.peer) \(request.method.rawValue) \(String(decoding: uri, as: UTF8.self))"
+    }
+
+    /// How it ended, and how long it took until now.
+    func line(_ outcome: String) -> String {
+        let taken = (ContinuousClock.now - began).components
+        return "\(what) \(outcome) \(taken.seconds * 1000 + taken.attoseconds / 1_000_000_000_000_000)ms"
     }
 }
 

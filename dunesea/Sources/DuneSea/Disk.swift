@@ -173,6 +173,15 @@ enum Directory {
         guard Glibc.rename(from, to) == 0 else { throw DiskError("cannot name", to) }
     }
 
+    /// Moves a file to a name that nothing has. Not every file system can refuse by itself: the caller is alone with the
+    /// directory.
+    static func rename(_ from: String, toNew to: String) throws {
+        if linux_rename_new(AT_FDCWD, from, AT_FDCWD, to) == 0 { return }
+        guard errno == EINVAL || errno == ENOSYS else { throw DiskError("cannot name", to) }
+        guard try size(to) == nil else { throw DiskError("cannot name", to, code: EEXIST) }
+        try rename(from, to)
+    }
+
     /// Removes a file, if it is there.
     static func remove(_ path: String) throws {
         guard unlink(path) == 0 || errno == ENOENT else { throw DiskError("cannot remove", path) }

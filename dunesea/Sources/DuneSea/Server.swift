@@ -155,11 +155,7 @@ private struct Broom: Service {
     func run() async throws {
         try? await cancelWhenGracefulShutdown {
             while true {
-                do {
-                    try await store.removeStale()
-                } catch let error as DiskError {
-                    log("error: \(error.failure.what): \(error.path)")
-                }
+                try await store.removeStale { log("error: \($0.failure.what): \($0.path)") }
                 try await Task.sleep(for: .seconds(min(60, max(1, store.ground.limits.uploadAge / 4))))
             }
         }

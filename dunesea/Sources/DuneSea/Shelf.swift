@@ -214,20 +214,20 @@ extension Shelf {
         return try await ground.onDisk { try Directory.size(path) }
     }
 
-    /// Gives a synced file its address. Returns false where a blob of that address was there already: then the file is
-    /// removed, and its bytes no longer count.
-    func keep(_ path: String, length: UInt64, as address: Address) async throws -> Bool {
+    /// Gives a synced file its address. Returns the length of a blob of that address that was there already: it had the same
+    /// bytes, or was rotten and is healed by this.
+    func keep(_ path: String, as address: Address) async throws -> UInt64? {
         let target = self.path(ofBlob: address)
         let directory = blobs
         return try await naming.pass {
             try await ground.onDisk {
-                if let there = try Directory.size(target) {
-                    guard there == length else { throw Shelf.otherLength(there) }
-                    try Directory.remove(path)
-                    return false
+                guard let there = try Directory.size(target) else {
+                    try Shelf.name(path, target, in: directory)
+                    return nil
                 }
-                try Shelf.name(path, target, in: directory)
-                return true
+                try Directory.rename(path, target)
+                try Directory.sync(directory)
+                return there
             }
         }
     }
@@ -246,7 +246,7 @@ extension Shelf {
 
     /// A name that cannot be made durable is taken away again, so that nobody ever builds on it.
     private static func name(_ path: String, _ target: String, in directory: String) throws {
-        try Directory.rename(path, target)
+        try Directory.rename(path, toNew: target)
         do {
             try Directory.sync(directory)
         } catch {

@@ -79,10 +79,16 @@ public final class Store: Sendable {
     }
 
     /// Removes the unfinished uploads that nobody has touched for `limits.uploadAge`.
-    func removeStale() async throws {
+    ///
+    /// - Parameter failed: hears of each that cannot be removed.
+    func removeStale(_ failed: (DiskError) -> Void) async throws {
         for shelf in allShelves {
             for upload in shelf.uploads where upload.idle >= ground.limits.uploadAge {
-                try await upload.abandon()
+                do {
+                    try await upload.abandon()
+                } catch let error as DiskError {
+                    failed(error)
+                }
             }
         }
     }

@@ -227,9 +227,9 @@ extension Upload {
                     throw Shelf.otherDigest(digest ?? "of nothing", than: address)
                 }
                 try await ground.onDisk { try file.sync() }
-                let new = try await shelf.keep(path, length: length, as: address)
-                end(bytes: new ? 0 : length)
-                return new
+                let before = try await shelf.keep(path, as: address)
+                end(bytes: before ?? 0)
+                return before == nil
             } catch {
                 try? await remove()
                 throw error

@@ -106,6 +106,19 @@ import Testing
             ])
     }
 
+    @Test func whatSomebodyElseWroteIsNotOverwritten() async throws {
+        let shelf = try place.open().shelf(pod)
+        let blob = try await shelf.store(sealed(.blob, 10))
+        let path = "\(place.metadata)/0000000001-\(blob)"
+        let foreign = try File(path, O_RDWR | O_CREAT)
+        try [7, 7].withUnsafeBytes { try foreign.write(.init(rebasing: $0.prefix(1)), at: 0) }
+        await #expect(throws: DiskError.self) {
+            try await shelf.advance(to: blob, following: nil, document: sealed(.metadata, 10))
+        }
+        #expect(try File(path, O_RDONLY).read(at: 0, count: 10) == [7])
+        #expect(shelf.backups == 0)
+    }
+
     @Test func numbersEnd() async throws {
         let last = "9999999999-\(try address(of: [1]))"
         do { _ = try await place.open().shelf(pod).open() }

@@ -1,4 +1,5 @@
 import Envelope
+import Glibc
 import HTTPTypes
 import NIOCore
 import Testing
@@ -40,6 +41,17 @@ import Testing
         #expect(shelf.used == UInt64(blob.count))
         #expect(try Directory.names(place.blobs) == [address.description])
         #expect(try Directory.names(place.unfinished).isEmpty)
+    }
+
+    @Test(arguments: [true, false])
+    func aRottenBlobIsHealed(cut: Bool) async throws {
+        let address = try await shelf.store(blob)
+        let path = shelf.path(ofBlob: address)
+        let file = try File(path, cut ? O_RDWR | O_TRUNC : O_RDWR)
+        try blob[..<20_000].withUnsafeBytes { try file.write($0, at: cut ? 0 : 1) }
+        do { _ = try await shelf.store(blob) }
+        #expect(try File(path, O_RDONLY).read(at: 0, count: 100_000) == blob)
+        if !cut { #expect(shelf.used == UInt64(blob.count)) }
     }
 
     @Test func aWrongOffsetIsToldTheRightOne() async throws {
@@ -148,7 +160,7 @@ import Testing
         try await upload.append(blob)
         _ = try await shelf.open()
         #expect(await refusal { _ = try await shelf.open() } == 429)
-        try await store.removeStale()
+        try await store.removeStale { Issue.record($0) }
         #expect(shelf.uploads.isEmpty && shelf.used == 0)
         #expect(try Directory.names(place.unfinished).isEmpty)
         _ = try await shelf.open()
