@@ -481,8 +481,11 @@ requests() { grep -c "^$1" said || :; }
 
 @test "an authority that is given takes the place of the system's, in full" {
     serve --tls
-    refuses 10 "no backup of pod" strace -f -o trace -e trace=%file ep-fetch last "${place[@]}"
-    grep -qF "$DUNESEA_CA" trace
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout other.key -out other.pem \
+        -subj /CN=other 2>/dev/null
+    # Whoever does not find the server's there might look into the system's folder.
+    refuses 69 "not the one to trust" timeout 20 strace -f -o trace -e trace=%file ep-fetch last "${place[@]}" --ca other.pem
+    grep -qF '"other.pem"' trace
     lacks '"/(etc|usr/lib)/ssl/certs' trace
 }
 
