@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static const int linux_O_DIRECT = 040000;
+static const int linux_O_PATH = 010000000;
 static const int linux_F_SETPIPE_SZ = 1031;
 
 /* mount(2): two headers that know these flags make their names ambiguous to Swift. */

@@ -1,18 +1,5 @@
 import Plumbing
 
-/// The text with everything that could steer a terminal or hide from the eye written as `\u{…}`.
-public func printable(_ text: String) -> String {
-    var shown = ""
-    for scalar in text.unicodeScalars {
-        switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned:
-            shown += "\\u{\(String(scalar.value, radix: 16))}"
-        default: shown.unicodeScalars.append(scalar)
-        }
-    }
-    return shown
-}
-
 /// Assignments that a POSIX shell may `eval`, one a line: every value is in single quotes.
 ///
 /// - Parameter variables: the values hold no zero byte.

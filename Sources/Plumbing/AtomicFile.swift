@@ -1,32 +1,34 @@
-import CLinux
 public import Glibc
 
 /// Puts a small file in place whole or not at all, durably.
 public enum AtomicFile {
-    /// Writes `bytes` beside `path`, syncs, renames, and syncs the directory.
+    /// Writes `bytes` to a new file beside `path`, syncs, renames, and syncs the folder. No link is followed: neither one of
+    /// that name, which is replaced, nor one on the way that others can have put there.
     ///
-    /// - Parameter replacing: whether a file of that name gives way; else it is left as it is, and the call fails.
+    /// - Parameters:
+    ///   - mode: what the file gets, whatever the umask, where its file system has modes.
+    ///   - replacing: whether a file of that name gives way; else it is left as it is, and the call fails.
     public static func write(_ bytes: [UInt8], to path: String, mode: mode_t, replacing: Bool) throws {
-        let slash = path.lastIndex(of: "/")
-        let folder = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
-        let directory = try Descriptor(opening: folder, O_RDONLY | O_DIRECTORY)
-        let staged = ".\(name).\(getpid())"
+        let entry = try Entry(at: path)
+        let staged = ".escapepod-" + UInt64.random(in: .min ... .max).padded(to: 16, radix: 16)
 
-        let file = try Descriptor(opening: staged, in: directory, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
+        let file = try Descriptor(opening: staged, in: entry.folder, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
         do {
             try file.write(bytes)
+            _ = fchmod(file.number, mode)
             try file.sync()
             try file.close()
-            let renamed =
-                replacing
-                ? renameat(directory.number, staged, directory.number, name)
-                : linux_rename_new(directory.number, staged, directory.number, name)
-            guard renamed == 0 else { throw Failure.system("cannot create", at: path) }
+            if replacing {
+                guard renameat(entry.folder.number, staged, entry.folder.number, entry.name) == 0 else {
+                    throw Failure.system("cannot create", at: path)
+                }
+            } else {
+                try entry.folder.rename(staged, toNew: entry.name)
+            }
         } catch {
-            unlinkat(directory.number, staged, 0)
+            unlinkat(entry.folder.number, staged, 0)
             throw error
         }
-        try directory.sync()
+        try entry.folder.sync()
     }
 }

@@ -33,9 +33,7 @@ public struct Descriptor: ~Copyable, Sendable {
         try self.init(opening: name, from: directory.number, shown: directory.path(of: name), flags, mode)
     }
 
-    private init(opening path: String, from start: Int32, shown: String, _ flags: Int32, _ mode: mode_t)
-        throws
-    {
+    init(opening path: String, from start: Int32, shown: String, _ flags: Int32, _ mode: mode_t = 0) throws {
         let number = retrying { openat(start, path, flags | O_CLOEXEC, mode) }
         guard number >= 0 else { throw Failure.system("cannot open", at: shown) }
         self.init(owning: number, name: shown)

@@ -70,11 +70,12 @@ public struct Failure: Error, Equatable {
 }
 
 extension Failure {
-    /// The lines that a person reads, each with the tool's name in front, without a final newline.
+    /// The lines that a person reads, each with the tool's name in front, without a final newline. Whatever foreign names
+    /// they carry, a terminal may show them.
     public func message(from tool: String) -> String {
-        var lines = "\(tool): \(what)"
-        if let place { lines += ": \(place)" }
-        if let hint { lines += "\n\(tool): hint: \(hint)" }
+        var lines = "\(tool): \(printable(what))"
+        if let place { lines += ": \(printable(place))" }
+        if let hint { lines += "\n\(tool): hint: \(printable(hint))" }
         return lines
     }
 }

@@ -199,22 +199,7 @@ extension Comparison {
 
     private func failure(_ what: String) -> Failure { .system(what, at: shown) }
 
-    /// The path with everything that could steer a terminal or hide from the eye as `\x…`, byte by byte.
-    private var shown: String {
-        guard !path.isEmpty else { return "." }
-        func escaped(_ bytes: some Sequence<UInt8>) -> String { bytes.map { "\\x" + [$0].hex }.joined() }
-        guard let text = String(validating: path, as: UTF8.self) else {
-            return path.map { (0x20..<0x7f).contains($0) ? String(Unicode.Scalar($0)) : escaped([$0]) }
-                .joined()
-        }
-        return text.unicodeScalars.map { scalar in
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned:
-                escaped(String(scalar).utf8)
-            default: scalar == "\\" ? escaped("\\".utf8) : String(scalar)
-            }
-        }.joined()
-    }
+    private var shown: String { path.isEmpty ? "." : printable(path) }
 }
 
 // MARK: - Inodes
@@ -301,10 +286,7 @@ extension Comparison {
     }
 
     private func text(_ name: UnsafePointer<CChar>) -> String {
-        String(
-            decoding: UnsafeRawBufferPointer(start: name, count: strlen(name)).map {
-                (0x20..<0x7f).contains($0) ? $0 : 0x3f
-            }, as: UTF8.self)
+        printable(UnsafeRawBufferPointer(start: name, count: strlen(name)))
     }
 
     private func target(of name: UnsafePointer<CChar>, in folder: Int32) throws -> [UInt8] {

@@ -117,17 +117,8 @@ final class Directory {
         }
     }
 
-    /// Gives a file a name that nothing has. The caller holds the lock: not every file system can refuse by itself.
-    func rename(_ old: String, toNew new: String) throws {
-        if linux_rename_new(number, old, number, new) == 0 { return }
-        guard errno == EINVAL || errno == ENOSYS else {
-            throw Failure.system("cannot name", at: path(of: new))
-        }
-        guard try length(of: new) == nil else {
-            throw Failure.system("cannot name", at: path(of: new), errno: EEXIST)
-        }
-        try rename(old, to: new)
-    }
+    /// Gives a file a name that nothing has; the caller holds the lock, as not every file system can refuse by itself.
+    func rename(_ old: String, toNew new: String) throws { try descriptor.rename(old, toNew: new) }
 
     /// Removes a file; where it cannot be removed it stays, for the next run or a person.
     func remove(_ name: String) {

@@ -37,7 +37,7 @@ import Testing
             ], at: "test")
         let plan = try Sample.plan([Sample.first()], [snapshot])
         #expect(plan.shell.contains("PLAN_PARENT_PATH=''\\''; rm -rf /\n\u{1b}[2J'\n"))
-        #expect(plan.reason.hasSuffix(#"in '; rm -rf /\u{a}\u{1b}[2J"#))
+        #expect(plan.reason.hasSuffix(#"in '; rm -rf /\x0a\x1b[2J"#))
     }
 
     @Test func variables() throws {
@@ -80,11 +80,9 @@ import Testing
         let json = try Sample.second().with(["producer", "kernel"], .string(evil))
             .with(["producer", "escapepod"], .string(evil)).with(["producer", "btrfs-progs"], .string(evil))
         let page = try Sample.document(json).metadata.page
-        #expect(page.contains(#"Linux \u{1b}]0;x\u{7}\u{9b}2J\u{d}\u{a}\u{202e}\u{2028}\u{feff}\u{e000}"#))
+        #expect(
+            page.contains(
+                #"Linux \x1b]0;x\x07\xc2\x9b2J\x0d\x0a\xe2\x80\xae\xe2\x80\xa8\xef\xbb\xbf\xee\x80\x80"#))
         #expect(page.unicodeScalars.allSatisfy { $0 == "\n" || 0x20...0x7e ~= $0.value })
-    }
-
-    @Test func goodTextIsShownAsItIs() {
-        #expect(printable("6.1.0-28-amd64 é 日本 😀") == "6.1.0-28-amd64 é 日本 😀")
     }
 }

@@ -1,0 +1,134 @@
+import CLinux
+public import Glibc
+
+extension Descriptor {
+    /// Opens the folder at `path`, one name at a time, for reading.
+    ///
+    /// A symbolic link on the way is followed only where nobody but root and we can have put it there: it lies in a folder
+    /// that others cannot write to; or in one like /tmp, with the sticky bit, and is root's or ours itself.
+    ///
+    /// - Throws: `denied` at any other link, with its path; `Failure.system` where there is no such folder.
+    public static func folder(at path: String) throws -> Descriptor {
+        let descriptor = try walk(path)
+        return try Descriptor(opening: ".", from: descriptor.number, shown: path, O_RDONLY | O_DIRECTORY)
+    }
+
+    private static let mostLinks = 40
+
+    private static func walk(_ path: String) throws -> Descriptor {
+        let flags = linux_O_PATH | O_NOFOLLOW | O_CLOEXEC
+        var rest = Array(path.split(separator: "/").map(String.init).reversed())
+        var here = try Descriptor(opening: path.hasPrefix("/") ? "/" : ".", linux_O_PATH | O_DIRECTORY)
+        var links = 0
+        while let name = rest.popLast() {
+            let number = retrying { openat(here.number, name, flags) }
+            guard number >= 0 else { throw Failure.system("cannot open", at: path) }
+            let next = Descriptor(owning: number, name: here.path(of: name))
+            let status = try next.status()
+            switch status.st_mode & S_IFMT {
+            case S_IFDIR: here = next
+            case S_IFLNK:
+                links += 1
+                guard links <= mostLinks else { throw Failure.system("cannot open", at: path, errno: ELOOP) }
+                let isOurs = try here.isClosed || here.status().st_mode & S_ISVTX != 0 && status.isOurs
+                guard isOurs else {
+                    throw Failure(
+                        .denied, "will not follow a link that others can have put there",
+                        at: next.name, hint: "name the folder that it points to")
+                }
+                let target = try next.target()
+                if target.hasPrefix("/") { here = try Descriptor(opening: "/", linux_O_PATH | O_DIRECTORY) }
+                rest += target.split(separator: "/").map(String.init).reversed()
+            default: throw Failure.system("cannot open", at: path, errno: ENOTDIR)
+            }
+        }
+        return here
+    }
+
+    private func target() throws -> String {
+        var text = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlinkat(number, "", &text, text.count)
+        guard count >= 0 else { throw Failure.system("cannot read the link", at: name) }
+        return String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
+
+/// A name in an open folder: how a file is made, replaced or removed without a path that may change meanwhile.
+public struct Entry: ~Copyable {
+    public let folder: Descriptor
+    /// A single name, neither empty nor `.` nor `..`.
+    public let name: String
+
+    /// - Throws: as `Descriptor.folder(at:)` for the folder that `path` is in; `usage` for a path that ends in no name.
+    public init(at path: String) throws {
+        var trimmed = path[...]
+        while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed.removeLast() }
+        let slash = trimmed.lastIndex(of: "/")
+        let name = slash.map { trimmed[trimmed.index(after: $0)...] } ?? trimmed
+        guard !["", ".", ".."].contains(name) else { throw Failure(.usage, "no name of a file", at: path) }
+        let parent = slash.map { $0 == trimmed.startIndex ? "/" : String(trimmed[..<$0]) } ?? "."
+        self.init(folder: try .folder(at: parent), name: String(name))
+    }
+
+    private init(folder: consuming Descriptor, name: String) {
+        self.folder = folder
+        self.name = name
+    }
+}
+
+// MARK: - Who can change it
+
+extension Descriptor {
+    /// fstat(2).
+    public func status() throws -> stat {
+        var status = stat()
+        guard fstat(number, &status) == 0 else { throw Failure.system("cannot look at", at: name) }
+        return status
+    }
+
+    /// Whether only root, or we where we are somebody else, can change what is in this folder.
+    public var isClosed: Bool {
+        get throws {
+            let status = try status()
+            return status.st_mode & S_IFMT == S_IFDIR && status.isOurs && status.st_mode & 0o022 == 0
+        }
+    }
+
+    /// - Throws: `denied` unless this is a folder of ours, or root's, that others can neither change nor look into.
+    public func requirePrivate(hint: String) throws {
+        let status = try status()
+        guard status.st_mode & S_IFMT == S_IFDIR, status.isOurs, status.st_mode & 0o077 == 0 else {
+            throw Failure(
+                .denied, "others can change or read this folder, or it is none", at: name, hint: hint)
+        }
+    }
+}
+
+extension stat {
+    /// Whether it belongs to root, or to us.
+    public var isOurs: Bool { st_uid == 0 || st_uid == geteuid() }
+}
+
+// MARK: - New names
+
+extension Descriptor {
+    /// Gives the entry `old` of this folder a name that nothing has.
+    ///
+    /// Where a file system cannot refuse a taken name by itself (FUSE, NFS, old kernels), a hard link does; where it has
+    /// none either, we look first, and only a lock keeps others from that name meanwhile.
+    ///
+    /// - Throws: `Failure.system`, with EEXIST where the name is taken.
+    public func rename(_ old: String, toNew new: String) throws {
+        func failure(_ code: Int32) -> Failure { .system("cannot name", at: path(of: new), errno: code) }
+        if linux_rename_new(number, old, number, new) == 0 { return }
+        guard [EINVAL, ENOSYS, ENOTSUP].contains(errno) else { throw failure(errno) }
+        if linkat(number, old, number, new, 0) == 0 {
+            unlinkat(number, old, 0)
+            return
+        }
+        guard errno != EEXIST else { throw failure(EEXIST) }
+        var status = stat()
+        guard fstatat(number, new, &status, AT_SYMLINK_NOFOLLOW) != 0 else { throw failure(EEXIST) }
+        guard errno == ENOENT, renameat(number, old, number, new) == 0 else { throw failure(errno) }
+    }
+}
