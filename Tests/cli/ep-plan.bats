@@ -184,7 +184,7 @@ warns() {
     for bad in ../x '' .x A 'a/b' $'a\nb' "$(printf 'a%.0s' {1..254})"; do
         refuses 64 "no domain" ep-plan --domain "$bad" --snapshots both </dev/null
     done
-    refuses 64 'no domain: \u{1b}[2J' ep-plan --domain $'\e[2J' --snapshots both </dev/null
+    refuses 64 'no domain: \x1b[2J' ep-plan --domain $'\e[2J' --snapshots both </dev/null
 }
 
 @test "a full disk is an error" {
