@@ -1,6 +1,7 @@
 /// Makes send streams with right checksums, command by command, from the kernel's format and not from the walker.
 struct StreamBuilder {
     private(set) var bytes: [UInt8] = []
+    private let version: UInt32
     /// Where the prefix and each command end.
     private(set) var ends: [Int] = []
 
@@ -10,6 +11,7 @@ struct StreamBuilder {
     static let parentBytes = (0..<16).map { UInt8(0xf0 + $0) }
 
     init(version: UInt32 = 1) {
+        self.version = version
         bytes = Array("btrfs-stream".utf8) + [0] + little(version)
         ends = [bytes.count]
     }
@@ -19,6 +21,13 @@ struct StreamBuilder {
         let crc = checksum(length + little(number) + [0, 0, 0, 0] + payload)
         bytes += length + little(number) + little(crc) + payload
         ends.append(bytes.count)
+    }
+
+    /// A command with these attributes; from version 2 on, the data has no length.
+    mutating func command(_ number: UInt16, _ attributes: (UInt16, [UInt8])...) {
+        command(
+            number,
+            attributes.flatMap { $0 == 19 && version > 1 ? little($0) + $1 : attribute($0, $1) })
     }
 
     mutating func subvolume() {
@@ -36,7 +45,7 @@ struct StreamBuilder {
 
     mutating func write(_ count: Int) {
         command(
-            15, attribute(15, Array("s/f".utf8)) + little(UInt16(19)) + [UInt8](repeating: 0x15, count: count)
+            15, (15, Array("s/f".utf8)), (18, little(UInt64(0))), (19, [UInt8](repeating: 0x15, count: count))
         )
     }
 
