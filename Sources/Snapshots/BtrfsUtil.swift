@@ -8,7 +8,8 @@ func btrfs(_ what: String, at place: String, _ call: () -> btrfs_util_error) thr
     let error = call()
     switch error {
     case BTRFS_UTIL_OK: return
-    case BTRFS_UTIL_ERROR_NOT_BTRFS: throw Failure(.badData, "not on a btrfs file system", at: place)
+    case _ where error == BTRFS_UTIL_ERROR_NOT_BTRFS || errno == ENOTTY:
+        throw Failure(.badData, "not on a btrfs file system", at: place)
     case BTRFS_UTIL_ERROR_NOT_SUBVOLUME:
         throw Failure(
             .badData, "not the root of a btrfs subvolume", at: place,

@@ -1,4 +1,3 @@
-import CBtrfsUtil
 import Glibc
 import Plumbing
 
@@ -73,7 +72,7 @@ public struct Slots: ~Copyable {
                 .busy, "the slot is taken", at: directory.path(of: slot.rawValue),
                 hint: "unless a backup is running: ep-snap turn if it was committed, ep-snap discard if not")
         }
-        try take(volume, as: slot.rawValue, in: directory)
+        try volume.snapshot(as: slot.rawValue, in: directory, readOnly: true)
         return try held(slot, in: directory)
     }
 
@@ -115,7 +114,7 @@ public struct Slots: ~Copyable {
         let directory = try made()
         if let there = try snapshot(slot, in: directory), there.uuid == received.uuid { return there }
         try delete(Slots.staging, in: directory)
-        try take(source, as: Slots.staging, in: directory)
+        try source.snapshot(as: Slots.staging, in: directory, readOnly: true)
         try delete(slot, in: directory)
         try rename(Slots.staging, to: slot, in: directory)
         return try held(slot, in: directory)
@@ -166,15 +165,6 @@ extension Slots {
         try Snapshot(of: Subvolume(slot.rawValue, in: directory), slot: slot)
     }
 
-    private func take(_ source: borrowing Subvolume, as name: String, in directory: borrowing Descriptor)
-        throws
-    {
-        let (from, to) = (source.directory.number, directory.number)
-        try btrfs("cannot take a snapshot", at: directory.path(of: name)) {
-            btrfs_util_create_snapshot_fd2(from, to, name, BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY, nil, nil)
-        }
-    }
-
     private func delete(_ slot: Slot, in directory: borrowing Descriptor) throws {
         try delete(slot.rawValue, in: directory)
     }
@@ -183,10 +173,7 @@ extension Slots {
         guard try exists(name, in: directory) else { return }
         // What is no subvolume is not ours: say so before anything goes.
         _ = try Subvolume(name, in: directory)
-        let number = directory.number
-        try btrfs("cannot delete the snapshot", at: directory.path(of: name)) {
-            btrfs_util_delete_subvolume_fd(number, name, 0)
-        }
+        try Subvolume.delete(name, in: directory)
     }
 
     private func rename(_ name: String, to slot: Slot, in directory: borrowing Descriptor) throws {

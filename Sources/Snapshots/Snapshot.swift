@@ -14,6 +14,8 @@ public struct Snapshot: Equatable, Sendable {
     public let receivedUUID: String?
     /// The transaction that changed it last.
     public let generation: UInt64
+    /// The transaction that changed what is in it last.
+    public let contentTransaction: UInt64
     /// When it was made, in seconds since 1970.
     let created: Int
     public let isReadOnly: Bool
@@ -31,6 +33,7 @@ public struct Snapshot: Equatable, Sendable {
         self.uuid = withUnsafeBytes(of: info.uuid) { Array($0) }.uuid
         self.receivedUUID = received.allSatisfy { $0 == 0 } ? nil : received.uuid
         self.generation = info.generation
+        self.contentTransaction = info.ctransid
         self.created = info.otime.tv_sec
         self.isReadOnly = readOnly
     }
