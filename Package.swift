@@ -37,6 +37,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CChecksum"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // Without pkgConfig: it is loaded when it is needed, not linked.
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
@@ -49,11 +50,12 @@ let package = Package(
         library("JSON", ["Plumbing"]),
         library("OpenSSL", ["Plumbing", "COpenSSL"]),
         library("Envelope", ["Plumbing"]),
-        library("SendStream", ["Plumbing", "JSON"]),
+        library("SendStream", ["Plumbing", "JSON", "CChecksum"]),
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
         library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid", "CCurl"]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
+        library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
         library(
             "Tool",
             ["Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
@@ -64,7 +66,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
-        tool("ep-snap", ["Snapshots", "SendStream", "JSON"]),
+        tool("ep-snap", ["Snapshots", "Receiving", "SendStream", "JSON"]),
         tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
         tool("ep-unseal", ["Sealing"]),
         tool("ep-key", ["Sealing"]),
@@ -76,6 +78,7 @@ let package = Package(
         tests("Sealing", ["Envelope", "OpenSSL"]),
         tests("Plumbing"),
         tests("SendStream", ["JSON"]),
+        tests("Receiving", ["SendStream"]),
         tests("JSON"),
         tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
         tests("Storage", ["Envelope", "OpenSSL"]),

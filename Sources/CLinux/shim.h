@@ -2,7 +2,11 @@
  * Each function is its system call: -1 and errno on failure. */
 #include <linux/fs.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <linux/sched.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -61,4 +65,69 @@ static inline ssize_t linux_llistxattr(const char *path, void *names, size_t siz
 
 static inline ssize_t linux_lgetxattr(const char *path, const char *name, void *value, size_t size) {
     return syscall(SYS_lgetxattr, path, name, value, size);
+}
+
+/* lsetxattr(2) and lremovexattr(2), likewise. */
+static inline int linux_lsetxattr(const char *path, const char *name, const void *value, size_t size) {
+    return (int)syscall(SYS_lsetxattr, path, name, value, size, 0);
+}
+
+static inline int linux_lremovexattr(const char *path, const char *name) {
+    return (int)syscall(SYS_lremovexattr, path, name);
+}
+
+/* fgetxattr(2), fsetxattr(2) and fremovexattr(2). */
+static inline ssize_t linux_fgetxattr(int fd, const char *name, void *value, size_t size) {
+    return syscall(SYS_fgetxattr, fd, name, value, size);
+}
+
+static inline int linux_fsetxattr(int fd, const char *name, const void *value, size_t size) {
+    return (int)syscall(SYS_fsetxattr, fd, name, value, size, 0);
+}
+
+static inline int linux_fremovexattr(int fd, const char *name) {
+    return (int)syscall(SYS_fremovexattr, fd, name);
+}
+
+/* openat2(2), close-on-exec: only what lies below the folder, and by way of real folders alone. From Linux 5.6 on. */
+static inline int linux_open_beneath(int folder, const char *path, int flags) {
+    struct open_how how = {
+        .flags = (unsigned)flags | 02000000,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+    };
+    return (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
+}
+
+/* fchmodat2(2) with AT_SYMLINK_NOFOLLOW: EOPNOTSUPP for a symbolic link. From Linux 6.6 on; newer than the header. */
+static inline int linux_chmod(int folder, const char *name, unsigned mode) {
+    return (int)syscall(452, folder, name, mode, 0x100);
+}
+
+/* setxattrat(2) and removexattrat(2) with AT_SYMLINK_NOFOLLOW. From Linux 6.13 on; newer than the header. */
+struct linux_xattr {
+    unsigned long long value __attribute__((aligned(8)));
+    unsigned size, flags;
+};
+
+static inline int linux_setxattrat(
+    int folder, const char *name, const char *attribute, const void *value, size_t size) {
+    struct linux_xattr how = {.value = (unsigned long long)(uintptr_t)value, .size = (unsigned)size};
+    return (int)syscall(463, folder, name, 0x100, attribute, &how, sizeof how);
+}
+
+static inline int linux_removexattrat(int folder, const char *name, const char *attribute) {
+    return (int)syscall(466, folder, name, 0x100, attribute);
+}
+
+/* FICLONERANGE, ioctl_ficlonerange(2). */
+static inline int linux_clone_range(
+    int to, unsigned long long to_offset, int from, unsigned long long from_offset, unsigned long long length) {
+    struct file_clone_range range = {
+        .src_fd = from, .src_offset = from_offset, .src_length = length, .dest_offset = to_offset};
+    return ioctl(to, FICLONERANGE, &range);
+}
+
+/* fallocate(2): every mode. */
+static inline int linux_fallocate(int fd, int mode, off_t offset, off_t length) {
+    return (int)syscall(SYS_fallocate, fd, mode, offset, length);
 }

@@ -1,0 +1,1 @@
+../SendStreamTests/Builder.swift
