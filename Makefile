@@ -23,13 +23,13 @@ NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev
 NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
-NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libnbd-bin mandoc nbdkit \
+NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
 	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
 SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
-PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,liar on-terminal proxy reword)
+PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 

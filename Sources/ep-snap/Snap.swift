@@ -12,7 +12,7 @@ struct Snap: Tool {
         version: version,
         subcommands: [
             Create.self, List.self, Turn.self, Discard.self, Adopt.self, Check.self, Estimate.self,
-            Compare.self, Nested.self,
+            Compare.self, Nested.self, Receive.self,
         ])
 }
 
@@ -128,7 +128,7 @@ struct Nested: ParsableCommand {
 }
 
 /// Prints snapshots as what `json` makes of their records, or as a table where that is nil.
-private func show(_ snapshots: [Snapshot], json: ([JSON]) -> JSON?) throws {
+func show(_ snapshots: [Snapshot], json: ([JSON]) -> JSON?) throws {
     if let value = json(snapshots.map(\.record)) { return try Descriptor.standardOutput.write(value.line) }
     let rows =
         [["SLOT", "UUID", "RECEIVED UUID", "GENERATION", "CREATED", "READ-ONLY"]]

@@ -1,0 +1,34 @@
+import ArgumentParser
+import Glibc
+import Plumbing
+import Receiving
+
+struct Receive: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Receive a btrfs send stream from standard input, and let nothing in it reach elsewhere.")
+
+    @Argument(help: "A folder on btrfs that is yours alone, with mode 0700.") var folder: String
+    @Argument(help: "What the subvolume shall be called in there.") var name: String
+    @Option(help: ArgumentHelp("The UUID of the subvolume that the stream must be of.", valueName: "uuid"))
+    var received: String
+    @Option(
+        help: ArgumentHelp(
+            "The subvolume in the folder that an incremental stream builds upon.", valueName: "name"))
+    var parent: String?
+    @Flag(help: "Print the record as JSON.") var json = false
+
+    func run() throws {
+        let made = try receive(
+            from: .standardInput, as: name, in: .folder(at: absolute(folder)), expecting: received,
+            upon: parent)
+        try show([made]) { json ? $0.first : nil }
+    }
+
+    /// The record names an absolute path.
+    private func absolute(_ path: String) throws -> String {
+        guard !path.hasPrefix("/") else { return path }
+        guard let here = getcwd(nil, 0) else { throw Failure.system("cannot tell where we are", at: path) }
+        defer { free(here) }
+        return "\(String(cString: here))/\(path)"
+    }
+}
