@@ -39,7 +39,7 @@ follow() {
         sed -i "s|^${value%%=*}=.*|$value|" "$steps"
     done
     sed -i "/tee /a $line" "$steps"
-    (cd store && env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin timeout 120 bash "$steps")
+    (cd store && env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TMPDIR="$BATS_TEST_TMPDIR" timeout 120 bash "$steps")
 }
 
 @test "the whole chain, with the key" {
@@ -47,7 +47,7 @@ follow() {
     follow : "key=$PWD/pod.key" words=/nowhere >said
     run ! grep STOP said
     tree new/restored | diff tree.3 -
-    [[ $(cut -d ' ' -f 1,2 new/list | xargs) == '1 full 2 incremental 3 incremental' ]]
+    [[ $(grep -E '^[0-9]+ (full|incremental) ' said | cut -d ' ' -f 1,2 | xargs) == '1 full 2 incremental 3 incremental' ]]
 }
 
 @test "an earlier backup, of parts, with the wrapped key and the words" {
@@ -62,7 +62,7 @@ follow() {
         rm "$blob"
     done
     # shellcheck disable=SC2016
-    follow 'sed -i 3d "$target/list"' key=escapepod/pod/keys/0000000001-any "words=$PWD/words" >said
+    follow 'sed -i 3d "$list"' key=escapepod/pod/keys/0000000001-any "words=$PWD/words" >said
     run ! grep STOP said
     tree new/restored | diff tree.2 -
 }
@@ -74,9 +74,59 @@ follow() {
     cp "$blob" kept
     printf X | dd of="$blob" bs=1 seek=5000 conv=notrunc status=none
     run ! follow : "key=$PWD/pod.key"
-    [[ $output == *'STOP: backup 2 is damaged or not here'* && ! -e new/restored && ! -e new/3 ]]
-    btrfs subvolume delete new/1/* >/dev/null
-    rm -r new/1 "$blob"
+    [[ $output == *'STOP: backup 2 is damaged or not here'* && ! -e new/restored && ! -e new/backup-3 ]]
+    btrfs -q subvolume delete new/*
+    rm "$blob"
     run ! follow : "key=$PWD/pod.key"
-    [[ $output == *'STOP: backup 2 is damaged or not here'* && ! -e new/restored && ! -e new/3 ]]
+    [[ $output == *'STOP: backup 2 is damaged or not here'* && ! -e new/restored && ! -e new/backup-3 ]]
+}
+
+@test "documents of another computer, or in another order, are not listed" {
+    store_of_three
+    cp -r store/escapepod/pod store/escapepod/other
+    run ! follow : domain=other "key=$PWD/pod.key" words=/nowhere
+    [[ $output == *'STOP: a document is not in its place'* && -z $(ls -A new) ]]
+    # The newest in front.
+    mv store/escapepod/pod/metadata/0000000003-* store/escapepod/pod/metadata/0000000000-moved
+    run ! follow : "key=$PWD/pod.key" words=/nowhere
+    [[ $output == *'STOP: a document is not in its place'* && -z $(ls -A new) ]]
+    mv store/escapepod/pod/metadata/0000000000-moved store/escapepod/pod/metadata/0000000003-moved
+    rm store/escapepod/pod/metadata/0000000002-*
+    run ! follow : "key=$PWD/pod.key" words=/nowhere
+    [[ $output == *'STOP: a document is not in its place'* && -z $(ls -A new) ]]
+}
+
+# seals STREAM: the store has this as its only backup, of a machine that was somebody else's.
+seals() {
+    local uuid=00010203-0405-0607-0809-0a0b0c0d0e0f sha256
+    rm -rf store/escapepod/pod && mkdir -p store/escapepod/pod/blobs store/escapepod/pod/metadata
+    ep-seal --key pod.key <"$1" >blob
+    sha256=$(sha256sum <blob | cut -d ' ' -f 1)
+    mv blob "store/escapepod/pod/blobs/$sha256"
+    printf '{"domain":"pod","generation":1,"type":"full","date":"2026-11-23T06:10:00Z","sha256":"%s","uuid":"%s"}\n' \
+        "$sha256" "$uuid" | ep-seal --key pod.key --kind metadata >store/escapepod/pod/metadata/0000000001-"$sha256"
+}
+
+@test "a stream that was made to do harm, sealed with the key, does none, whatever it is called" {
+    needs_root
+    mkdir streams outside store && echo whole >outside/victim && ep-key generate pod.key >/dev/null
+    cp "$EP_REPO/contrib/RECOVERY.txt" "$EP_REPO/contrib/escapepod-open" store/
+    "$EP_REPO/Tests/cli/hostile" streams 00010203-0405-0607-0809-0a0b0c0d0e0f "$PWD/outside"
+    make_btrfs new 256M
+    local stream
+    for stream in make-through-link write-through-link dots write-to-device called-dots called-slash; do
+        seals "streams/$stream"
+        run ! follow : "key=$PWD/pod.key" words=/nowhere
+        [[ $output == *'STOP: backup 1 is damaged or not here'* && ! -e new/restored ]]
+        [[ $(ls outside) == victim && $(<outside/victim) == whole ]]
+        btrfs subvolume list new | cut -d ' ' -f 9- | while read -r made; do btrfs -q subvolume delete "new/$made"; done
+        rm -f new/new
+    done
+    for stream in dot-name dash spaces long lines star; do
+        seals "streams/called-$stream"
+        follow : "key=$PWD/pod.key" words=/nowhere >said
+        run ! grep STOP said
+        [[ $(ls -A new) == $'backup-1\nrestored' && -e new/restored/folder ]]
+        btrfs -q subvolume delete new/restored new/backup-1
+    done
 }
