@@ -2,27 +2,38 @@ import CLinux
 public import Glibc
 
 extension Descriptor {
-    /// Opens the folder at `path`, one name at a time, for reading.
+    /// Opens the folder at `path`, one name at a time, for reading. `/dev/fd/N`, and what is below it, starts at the folder
+    /// that we were given open as descriptor N: it is the same one whatever became of its path, and needs no /proc.
     ///
     /// A symbolic link on the way is followed only where nobody but root and we can have put it there: it lies in a folder
     /// that others cannot write to; or in one like /tmp, with the sticky bit, and is root's or ours itself.
     ///
-    /// - Throws: `denied` at any other link, with its path; `Failure.system` where there is no such folder.
-    public static func folder(at path: String) throws -> Descriptor {
-        let descriptor = try walk(path)
+    /// - Parameter absent: the failure where there is no such folder; nil takes the system's words.
+    /// - Throws: `denied` at any other link, with its path.
+    public static func folder(at path: String, absent: Failure? = nil) throws -> Descriptor {
+        let descriptor = try walk(path, absent: absent)
         return try Descriptor(opening: ".", from: descriptor.number, shown: path, O_RDONLY | O_DIRECTORY)
     }
 
     private static let mostLinks = 40
 
-    private static func walk(_ path: String) throws -> Descriptor {
+    private static func walk(_ path: String, absent: Failure?) throws -> Descriptor {
         let flags = linux_O_PATH | O_NOFOLLOW | O_CLOEXEC
         var rest = Array(path.split(separator: "/").map(String.init).reversed())
-        var here = try Descriptor(opening: path.hasPrefix("/") ? "/" : ".", linux_O_PATH | O_DIRECTORY)
+        var here: Descriptor
+        if path.hasPrefix("/dev/fd/"), rest.count >= 3, let given = Int32(rest[rest.count - 3]) {
+            rest.removeLast(3)
+            here = try Descriptor(opening: ".", from: given, shown: "/dev/fd/\(given)", linux_O_PATH | O_DIRECTORY)
+        } else {
+            here = try Descriptor(opening: path.hasPrefix("/") ? "/" : ".", linux_O_PATH | O_DIRECTORY)
+        }
         var links = 0
         while let name = rest.popLast() {
             let number = retrying { openat(here.number, name, flags) }
-            guard number >= 0 else { throw Failure.system("cannot open", at: path) }
+            guard number >= 0 else {
+                let failure = Failure.system("cannot open", at: path)
+                throw errno == ENOENT ? absent ?? failure : failure
+            }
             let next = Descriptor(owning: number, name: here.path(of: name))
             let status = try next.status()
             switch status.st_mode & S_IFMT {
@@ -39,7 +50,7 @@ extension Descriptor {
                 let target = try next.target()
                 if target.hasPrefix("/") { here = try Descriptor(opening: "/", linux_O_PATH | O_DIRECTORY) }
                 rest += target.split(separator: "/").map(String.init).reversed()
-            default: throw Failure.system("cannot open", at: path, errno: ENOTDIR)
+            default: throw absent ?? Failure.system("cannot open", at: path, errno: ENOTDIR)
             }
         }
         return here
@@ -109,9 +120,32 @@ extension stat {
     public var isOurs: Bool { st_uid == 0 || st_uid == geteuid() }
 }
 
-// MARK: - New names
+// MARK: - Names
 
 extension Descriptor {
+    /// The names of the entries of this folder but `.` and `..`, in no order.
+    public func names(startingWith prefix: String = "") throws -> [String] {
+        // A descriptor of its own: its position moves.
+        let number = retrying { openat(self.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+        guard number >= 0 else { throw Failure.system("cannot open", at: name) }
+        guard let stream = fdopendir(number) else {
+            Glibc.close(number)
+            throw Failure.system("cannot list", at: name)
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else {
+                guard errno == 0 else { throw Failure.system("cannot list", at: self.name) }
+                return names
+            }
+            let offset = MemoryLayout<dirent>.offset(of: \.d_name) ?? 0
+            let name = String(cString: (UnsafeRawPointer(entry) + offset).assumingMemoryBound(to: CChar.self))
+            if name.hasPrefix(prefix), name != ".", name != ".." { names.append(name) }
+        }
+    }
+
     /// Gives the entry `old` of this folder a name that nothing has.
     ///
     /// Where a file system cannot refuse a taken name by itself (FUSE, NFS, old kernels), a hard link does; where it has

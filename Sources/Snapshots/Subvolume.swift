@@ -11,12 +11,10 @@ public struct Subvolume: ~Copyable {
     /// - Parameter absent: the status where there is nothing at that path.
     /// - Throws: `badData` where that is no root of a subvolume.
     public init(_ path: String, absent: ExitStatus) throws {
-        guard let real = realpath(path, nil) else {
-            guard errno == ENOENT || errno == ENOTDIR else { throw Failure.system("cannot open", at: path) }
-            throw Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted")
-        }
-        defer { free(real) }
-        try self.init(.init(opening: String(cString: real), O_RDONLY | O_NONBLOCK))
+        try self.init(
+            .folder(
+                at: path,
+                absent: Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted")))
     }
 
     /// The subvolume `name` in an open directory; a symbolic link is none.

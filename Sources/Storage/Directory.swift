@@ -65,26 +65,7 @@ final class Directory {
     }
 
     /// The names of the entries, in no order.
-    func names() throws -> [String] {
-        let number = retrying { openat(self.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
-        guard number >= 0 else { throw Failure.system("cannot open", at: descriptor.name) }
-        guard let stream = fdopendir(number) else {
-            close(number)
-            throw Failure.system("cannot list", at: descriptor.name)
-        }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while true {
-            errno = 0
-            guard let entry = readdir(stream) else {
-                guard errno == 0 else { throw Failure.system("cannot list", at: descriptor.name) }
-                return names
-            }
-            let offset = MemoryLayout<dirent>.offset(of: \.d_name) ?? 0
-            let name = UnsafeRawPointer(entry) + offset
-            names.append(String(cString: name.assumingMemoryBound(to: CChar.self)))
-        }
-    }
+    func names() throws -> [String] { try descriptor.names() }
 
     /// Opens the file `name`. Directory entries that are no plain files are the caller's to rule out by `length(of:)`.
     func open(_ name: String, _ flags: Int32, mode: mode_t = 0) throws -> Descriptor {
