@@ -12,7 +12,7 @@ struct Snap: Tool {
         version: version,
         subcommands: [
             Create.self, List.self, Turn.self, Discard.self, Adopt.self, Check.self, Estimate.self,
-            Compare.self, Nested.self, Receive.self,
+            Compare.self, Nested.self, MakeScratch.self, Receive.self, Promote.self, Sweep.self, AskRoom.self,
         ])
 }
 

@@ -153,6 +153,26 @@ spoilt() {
     [[ -e made && -z $(ls -A vol/there) ]]
 }
 
+@test "in a scratch that others may write to, nothing of theirs is entered, followed or deleted" {
+    escapepod backup ./pod.conf
+    make_btrfs fs 512M
+    for ground in ground fs/there; do
+        mkdir -p "$ground"
+        btrfs -q subvolume create "fs/precious-${ground%%/*}"
+        btrfs -q subvolume create "fs/precious-${ground%%/*}/restored"
+        ln -s "$PWD/fs/precious-${ground%%/*}" "$ground/.escapepod-drill-pod"
+        ln -s "$PWD/fs/precious-${ground%%/*}" "$ground/.escapepod-0000000000000000"
+        mkdir -m 0777 "$ground/.escapepod-1111111111111111"
+        : >"$ground/escapepod-drill.1.AAAAAAAA"
+        chown -hR 1234 "$ground"
+        chmod 0777 "$ground"
+        before=$(find "$ground" | sort)
+        run -0 timeout 120 escapepod drill ./pod.conf --scratch "$ground"
+        [[ $(find "$ground" | sort) = "$before" ]]
+        btrfs subvolume show "fs/precious-${ground%%/*}/restored" >/dev/null
+    done
+}
+
 @test "killed, it leaves nothing mounted, and the next drill removes the rest" {
     three_backups
     make_btrfs fs 512M
@@ -181,7 +201,7 @@ END
     mkdir small
     mount -o loop small.img small
     run -74 timeout 60 escapepod drill ./pod.conf --scratch small
-    [[ $output = *"not enough room: $PWD/small has "* ]]
+    [[ $output = *"not enough room: it has "*": $PWD/small"* ]]
     [[ $(ls -A small) = lost+found ]]
     run -69 timeout 60 escapepod drill ./pod.conf --scratch nowhere
     run -69 timeout 60 escapepod drill ./pod.conf --volume nowhere

@@ -16,8 +16,8 @@ setup() {
 
 # Ends the restore by signal $1 in the middle of receiving the second of three backups.
 in_the_middle() {
-    stand_in btrfs <<END
-[[ "\$*" = *receive* ]] || exec "\$real" "\$@"
+    stand_in ep-snap <<END
+[[ \$1 = receive ]] || exec "\$real" "\$@"
 echo receive >>"\$here/received"
 [[ \$(wc -l <"\$here/received") -eq 2 ]] || exec "\$real" "\$@"
 head -c 1500000 | "\$real" "\$@"
@@ -32,8 +32,8 @@ END
 
 # The second run takes what the first has whole: two are left to receive.
 second_run_completes() {
-    sed -i '/-eq 2/,$d' stand-in/btrfs
-    echo 'exec "$real" "$@"' >>stand-in/btrfs
+    sed -i '/-eq 2/,$d' stand-in/ep-snap
+    echo 'exec "$real" "$@"' >>stand-in/ep-snap
     restores third
     [[ $(wc -l <received) -eq 2 ]]
     [[ -z $(ls -A tmp) ]]
@@ -61,9 +61,9 @@ second_run_completes() {
     second_run_completes
 }
 
-@test "btrfs receive killed: 74, no target, and the second restore completes" {
-    stand_in btrfs <<'END'
-[[ "$*" = *receive* ]] || exec "$real" "$@"
+@test "the receiver killed: 74, no target, and the second restore completes" {
+    stand_in ep-snap <<'END'
+[[ $1 = receive ]] || exec "$real" "$@"
 head -c 1500000 | "$real" "$@"
 kill -KILL $$
 END
@@ -74,25 +74,38 @@ END
     restores third
 }
 
-@test "killed between the slots of the new subvolume: the second restore starts it anew" {
-    stand_in ep-snap <<'END'
-[[ "$*" = "adopt "*" root "* ]] || exec "$real" "$@"
-kill -KILL "$PPID"
+@test "killed wherever the live volume is made: the second restore starts it anew" {
+    for call in ioctl:2 ioctl:4 ioctl:8 ioctl:12 ioctl:16 renameat:1 syncfs:1 renameat2:1 syncfs:2; do
+        stand_in ep-snap <<END
+[[ \$1 = promote ]] || exec "\$real" "\$@"
+strace -qqo /dev/null -e trace=${call%:*} -e inject=${call%:*}:signal=KILL:when=${call#*:} "\$real" "\$@" ||
+    echo killed >>"\$here/killed"
+kill -KILL "\$PPID"
 END
-    run -137 timeout 60 escapepod restore ./pod.conf --to new/pod
-    [[ ! -e new/pod ]]
-    no_stand_in
-    restores third
+        rm -f killed
+        run -137 timeout 60 escapepod restore ./pod.conf --to new/pod
+        [[ -e killed ]]
+        no_stand_in
+        # Behind its last name it is there, and only the scratch folder is left.
+        if [[ -e new/pod ]]; then
+            [[ $call = renameat2:1 || $call = syncfs:2 ]]
+            run -74 timeout 60 escapepod restore ./pod.conf --to new/pod
+            [[ $(ls -A new) = pod && $(<new/pod/note) = third ]]
+        else
+            restores third
+        fi
+        btrfs -q subvolume delete new/pod/.escapepod/*/* new/pod
+    done
 }
 
 @test "killed when the target is in place: the next one says so, touches it not, and takes the rest away" {
-    stand_in mv <<'END'
-"$real" "$@"
-kill -KILL "$PPID"
+    stand_in ep-snap <<'END'
+"$real" "$@" || exit
+[[ $1 != promote ]] || kill -KILL "$PPID"
 END
     run -137 timeout 60 escapepod restore ./pod.conf --to new/pod
     no_stand_in
-    [[ $(<new/pod/note) = third && -d new/.escapepod-restore-pod ]]
+    [[ $(<new/pod/note) = third && -n $(compgen -G 'new/.escapepod-*') ]]
     before=$(listing new/pod)
     run -74 escapepod restore ./pod.conf --to new/pod
     [[ $output = *"it is there already: $PWD/new/pod"* ]]
@@ -154,20 +167,45 @@ END
     head -c 300M /dev/zero >new/ballast || :
     before=$(listing new)
     run -74 timeout 60 escapepod restore ./pod.conf --to new/pod
-    [[ $output = *"not enough room: $PWD/new/ has "*"it takes 6."*MiB* ]]
+    [[ $output = *"not enough room: it has "*"it takes 6."*" MiB: $PWD/new/"* ]]
     [[ $(listing new) = "$before" ]]
     rm new/ballast
     sync -f new
     restores third
 }
 
+@test "room that may not do, and quotas, are said beforehand" {
+    run -0 --separate-stderr timeout 60 escapepod restore ./pod.conf --to new/pod --dry-run
+    [[ -z $stderr ]]
+    btrfs quota enable new
+    run -0 --separate-stderr timeout 60 escapepod restore ./pod.conf --to new/pod --dry-run
+    [[ $stderr = *"warning: quotas are on there"* ]]
+    # Every chunk given out, most of them to data that is gone again, and little left of those for metadata.
+    python3 -c '
+import os
+with open("new/big", "wb") as big:
+    for _ in range(165):
+        big.write(bytes(1 << 20))
+    os.fsync(big.fileno())
+try:
+    for number in range(2000):
+        os.close(os.open(f"new/{number}", os.O_CREAT))
+        os.setxattr(f"new/{number}", "user.ballast", bytes(15000))
+except OSError:
+    pass'
+    rm new/big
+    sync -f new
+    run -0 --separate-stderr timeout 60 escapepod restore ./pod.conf --to new/pod --dry-run
+    [[ $stderr = *"warning: all of the disk is given out"*"may run out of room in the middle"* ]]
+}
+
 @test "the target fills up while it receives: 74, and the second restore completes when there is room" {
-    stand_in btrfs <<'END'
-[[ "$*" != *receive* ]] || head -c 300M /dev/zero >"$here/new/ballast"
+    stand_in ep-snap <<'END'
+[[ $1 != receive ]] || head -c 300M /dev/zero >"$here/new/ballast"
 exec "$real" "$@"
 END
     run -74 timeout 60 escapepod restore ./pod.conf --to new/pod
-    [[ $output = *receiving*"No space left"* ]]
+    [[ $output = *receiving*"no space left"* ]]
     [[ ! -e new/pod ]]
     no_stand_in
     rm new/ballast
@@ -176,8 +214,8 @@ END
 }
 
 @test "two restores at once: one gets 75 and changes nothing, the other completes" {
-    stand_in btrfs <<'END'
-[[ "$*" = *receive* && ! -e "$here/waits" ]] || exec "$real" "$@"
+    stand_in ep-snap <<'END'
+[[ $1 = receive && ! -e "$here/waits" ]] || exec "$real" "$@"
 touch "$here/waits"
 for ((i = 0; i < 300; i++)); do [[ ! -e "$here/go" ]] || break; sleep 0.1; done
 exec "$real" "$@"
@@ -190,4 +228,86 @@ END
     touch go
     wait "$first"
     [[ $(<new/pod/note) = third && $(ls -A new) = pod ]]
+}
+
+# others_at_work DIR: somebody else owns that folder, and has put in it all that may catch root: folders and links of every
+# name that was ever used, to subvolumes of root's in ./precious.
+others_at_work() {
+    local name
+    btrfs -q subvolume create precious/deep
+    btrfs -q subvolume create precious/deep/live
+    btrfs -q subvolume snapshot -r precious/deep precious/snapshot
+    for name in .escapepod-restore-pod .escapepod-drill-pod .escapepod-0000000000000000; do
+        ln -s "$PWD/precious/deep" "$1/$name"
+    done
+    mkdir -m 0777 "$1/.escapepod-1111111111111111" "$1/.escapepod-2222222222222222"
+    btrfs -q subvolume create "$1/.escapepod-1111111111111111/live"
+    # Root's own, and closed, but for something else.
+    mkdir -m 0700 "$1/.escapepod-3333333333333333"
+    btrfs -q subvolume create "$1/.escapepod-3333333333333333/live"
+    mkfifo "$1/.escapepod-4444444444444444"
+    chown -hR 1234 "$1"
+    chown -R 0:0 "$1/.escapepod-3333333333333333"
+    chmod 0777 "$1"
+    before=$(cd "$1" && find . | sort)
+    list=$(btrfs subvolume list precious | wc -l)
+}
+
+@test "in a folder that others may write to, nothing of theirs is entered, followed or deleted" {
+    mkdir new/theirs precious
+    mount --bind new precious
+    others_at_work new/theirs
+    # Nobody looks on while it comes back.
+    stand_in ep-snap <<'END'
+[[ $1 != receive ]] || for folder in "$here"/new/theirs/.escapepod-*; do
+    [[ -L $folder ]] || stat -c '%A %u' "$folder"
+done >>"$here/modes"
+exec "$real" "$@"
+END
+    run -0 timeout 60 escapepod restore ./pod.conf --to new/theirs/pod
+    [[ $(<new/theirs/pod/note) = third ]]
+    grep -qx 'drwx------ 0' modes
+    [[ $(cd new/theirs && find . -path ./pod -prune -o -print | sort) = "$before" ]]
+    # One subvolume and its three slots are new.
+    [[ $(btrfs subvolume list precious | wc -l) -eq $((list + 4)) ]]
+    btrfs subvolume show precious/deep/live >/dev/null
+}
+
+@test "a scratch folder that is exchanged in the middle: what is restored stays out of theirs" {
+    mkdir new/theirs precious
+    mount --bind new precious
+    others_at_work new/theirs
+    stand_in ep-snap <<'END'
+if [[ $1 = receive && ! -e $here/once ]]; then
+    touch "$here/once"
+    for folder in "$here"/new/theirs/.escapepod-*; do
+        [[ ! -L $folder ]] || continue
+        getfattr -n trusted.escapepod.scratch "$folder" >/dev/null 2>&1 || continue
+        mv "$folder" "$here/new/theirs/moved" && ln -s ../precious/deep "$folder" && chown -h 1234 "$folder"
+    done
+fi
+exec "$real" "$@"
+END
+    run timeout 60 escapepod restore ./pod.conf --to new/theirs/pod
+    # All came back; only the way to the folder that is to be removed was theirs.
+    [[ $status -eq 77 && $output = *"will not follow a link that others can have put there"* ]]
+    [[ $(<new/theirs/pod/note) = third ]]
+    btrfs subvolume show precious/deep/live >/dev/null
+}
+
+@test "to another mount of the file system that has the chain already, and from there on" {
+    restores third
+    mkdir home
+    mount -o subvol=pod "$(findmnt -nro SOURCE new)" home
+    run -0 timeout 60 escapepod restore ./pod.conf --to home/again
+    [[ $(<home/again/note) = third && $(ls -A home/again) = $'.escapepod\nbig\nnote' ]]
+    [[ -z $(compgen -G 'home/.escapepod-*') ]]
+    volume=$PWD/home
+    configure
+    run -0 escapepod backup ./pod.conf
+    [[ $(newest) = "4 incremental" ]]
+    volume=$PWD/home/again
+    configure
+    run escapepod backup ./pod.conf
+    [[ $(newest) = "5 "* ]]
 }

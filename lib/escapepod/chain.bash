@@ -40,9 +40,7 @@ choose_chain() {
 }
 
 require_room() {
-    local available
-    available=$(df --output=avail -B1 "$1" | tail -n 1)
-    ((available >= need)) || fail 74 "not enough room: $1 has $(size "$available"), it takes $(size "$need")"
+    ep-snap room "$1" --need "$need"
 }
 
 # Reads every blob of the chain, before anything is written.
@@ -54,89 +52,59 @@ verify_chain() {
     done
 }
 
-# Where a restore to that path receives; an interrupted one goes on there.
-aside() {
-    echo "${1%/*}/.escapepod-restore-$domain"
+# open_scratch DIR PURPOSE: the folder in DIR that is for that, found or made. Others may write to DIR, so from here on it is
+# reached by its open descriptor, whose path is `ground`; with that goes the lock.
+open_scratch() {
+    scratch=$(ep-snap scratch "$1" --for "$2")
+    [[ -n $scratch ]] || fail 70 "ep-snap scratch named no folder: $1"
+    take_scratch
+}
+scratch='' ground=''
+
+# With the dot, what is no folder cannot be opened: a pipe that somebody put there would be waited for.
+take_scratch() {
+    local held
+    exec {held}<"$scratch/."
+    flock -n "$held" || fail 75 "another run is at work: $scratch" "run it again when that one is done"
+    ground=/dev/fd/$held
 }
 
-# bring_back DIR: receives the chain, and makes the subvolume DIR of it, with the slots that its next backup needs.
+# drop_scratch DIR PURPOSE: takes away what a run left that was killed.
+drop_scratch() {
+    scratch=$(ep-snap scratch "$1" --for "$2" --find 2>/dev/null) || return 0
+    take_scratch
+    ep-snap sweep "$scratch"
+}
+
+# bring_back DIR: receives the chain into the scratch folder, and makes the subvolume DIR of it, with the slots that its next
+# backup needs. What a run before this one received whole is not received again.
 bring_back() {
-    local to=$1 index received made='' parent_made='' slot=current-parent live scratch
-    scratch=$(aside "$to")
-    live=$scratch/live
-    [[ -d $scratch ]] || mkdir -m 0700 "$scratch"
-    lock "$scratch"
-    discard_subvolume "$live"
+    local to=$1 index made='' parent='' slots
     for ((index = first; index <= last; index++)); do
         read_document "$work/document.$index"
-        received=$scratch/$META_SHA256
-        parent_made=$made
-        made=$(the_one "$received")
-        if [[ -z $made ]] || ! ep-snap check "$made" --received "$META_UUID" 2>/dev/null; then
-            discard_received "$received"
-            mkdir "$received"
-            fetch_blob | ep-unseal --key "$key" | btrfs -q receive "$received" || cut_short "${PIPESTATUS[@]}"
-            made=$(the_one "$received")
-            ep-snap check "$made" --received "$META_UUID"
+        parent=$made made=$META_SHA256
+        if ! ep-snap check "$ground/$made" --received "$META_UUID" 2>/dev/null; then
+            : >"$work/received"
+            fetch_blob | ep-unseal --key "$key" |
+                ep-snap receive "$ground" "$made" --received "$META_UUID" ${parent:+--parent "$parent"} \
+                    >"$work/received" || piped "${PIPESTATUS[@]}"
+            [[ -s $work/received ]] || fail 70 "ep-snap receive gave no record of $made"
         fi
         # The full one and the newest two stay, as the slots of the machine that is gone had them.
-        ((index - 1 <= first || index == last)) || discard_received "${parent_made%/*}"
+        ((index - 1 <= first || index == last)) || ep-snap sweep "$ground" "$parent"
     done
-
-    btrfs -q subvolume snapshot "$made" "$live"
-    ((last > first)) || slot=root
-    ep-snap adopt "$live" --store "$(store_name)" --slot "$slot" "$made" >/dev/null
-    if ((last > first)); then
-        read_document "$work/document.$first"
-        made=$(the_one "$scratch/$META_SHA256")
-        ep-snap adopt "$live" --store "$(store_name)" --slot root "$made" >/dev/null
-        ((last - first == 1)) ||
-            ep-snap adopt "$live" --store "$(store_name)" --slot last-parent "$parent_made" >/dev/null
+    if ((last == first)); then
+        slots=(--slot "root=$made")
+    else
+        slots=(--slot "current-parent=$made" --slot "root=${addresses[first]}")
+        ((last - first == 1)) || slots+=(--slot "last-parent=$parent")
     fi
-    btrfs filesystem sync "$scratch"
-    mv -nT "$live" "$to"
-    [[ ! -e $live ]] || fail 74 "it is there already: $to" "somebody made it meanwhile"
-    sweep "$scratch"
-    btrfs filesystem sync "${to%/*}/"
-}
-
-# cut_short STATUS-OF-FETCH -OF-UNSEAL -OF-RECEIVE: btrfs receive says 1 whatever the reason; a damaged stream is one.
-cut_short() {
-    if (($2 == 65 && $3 == 1)); then piped "$1" "$2"; else piped "$@"; fi
+    ep-snap promote "$ground" "$made" --to "$to" --store "$(store_name)" "${slots[@]}" || (($? == 3)) || return
+    [[ -d $to ]] || fail 70 "ep-snap promote made nothing: $to"
 }
 
 # The blob of the document that was read last. Its address and every tag are checked each time that it is read; the
 # second digest, which costs as much as all the rest, when it is verified.
 fetch_blob() {
     ep-fetch blob "${place[@]}" "$META_SHA256" --size "$META_SIZE" "$@"
-}
-
-# the_one DIR: what btrfs receive made in there; nothing where there is nothing.
-the_one() {
-    local found=("$1"/*)
-    [[ -z ${found[0]-} ]] || echo "${found[0]}"
-}
-
-# sweep DIR: the scratch directory and all that restores made in there.
-sweep() {
-    local received
-    discard_subvolume "$1/live"
-    for received in "$1"/*; do discard_received "$received"; done
-    rmdir "$1"
-}
-
-# discard_received DIR: a folder of the scratch directory, and the snapshot in it.
-discard_received() {
-    local made
-    made=$(the_one "$1")
-    [[ -z $made ]] || discard_subvolume "$made"
-    [[ ! -d $1 ]] || rmdir "$1"
-}
-
-# discard_subvolume DIR: one that this run or one before it made, with the slots in it.
-discard_subvolume() {
-    local slot
-    [[ -e $1 ]] || return 0
-    for slot in "$1"/.escapepod/*/*; do btrfs -q subvolume delete "$slot"; done
-    btrfs -q subvolume delete "$1"
 }

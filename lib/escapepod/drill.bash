@@ -27,9 +27,11 @@ drill() {
     [[ -n ${ESCAPEPOD_DRILL-} ]] || ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" drill "$@"
     needs volume store domain key
     [[ -z $generation || $generation =~ ^[1-9][0-9]{0,17}$ ]] || fail 64 "no generation: $generation"
-    scratch=$(realpath -ms "${scratch:-/var/tmp}")
+    local folder
+    folder=$(realpath -ms "${scratch:-/var/tmp}")
+    scratch=''
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
-    [[ -d $scratch ]] || fail 69 "no such folder: $scratch" "give --scratch DIR, a folder with room"
+    [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with room"
     make_work
     ep-key id "$key" >/dev/null
     started=$(now)
@@ -45,7 +47,7 @@ drill() {
         "the newest backup has one, and perhaps the one before it and the full one"
     echo "$domain: drill of generation $META_GENERATION of $META_DATE from $store"
     echo "  $((last - first + 1)) backups to read, $(size "$total")"
-    make_scratch
+    make_ground "$folder"
     restored=$ground/restored
 
     echo "  restoring"
@@ -67,7 +69,7 @@ drill() {
     record=$likeness
     echo "  done: $(member files) files, $(size "$(member bytes)"), all as they were; it took $(span $((SECONDS)))"
 }
-started='' drilled='' under_way='' uuid='' likeness='' ground='' mounted=''
+started='' drilled='' under_way='' uuid='' likeness='' mounted=''
 
 # retained UUID: the snapshot in a slot that is, or was received as, that one; nothing where there is none.
 retained() {
@@ -77,44 +79,35 @@ retained() {
     done < <(ep-snap list "$volume" --store "$(store_name)")
 }
 
-# Sets ground, a folder on a btrfs: in $scratch if that is on one, else on one in a file that is gone when it is unmounted.
-# Not on the volume's own, though: a stream could then build upon the snapshots there, in place of what came back.
-make_scratch() {
-    if [[ $(stat -f -c %T "$scratch") = btrfs && $(file_system "$scratch") != "$(file_system "$volume")" ]]; then
-        ground=$scratch/.escapepod-drill-$domain
-        [[ -d $ground ]] || mkdir -m 0700 "$ground"
-        lock "$ground"
-        clear_ground
-        require_room "$ground"
-        return
-    fi
-    require_room "$scratch"
-    clear_stale "$scratch/escapepod-drill"
-    local image
-    image=$(mktemp "$scratch/escapepod-drill.$$.XXXXXXXX")
+# make_ground DIR: sets ground, a scratch folder on a btrfs: in DIR if that is on one, else on one in a file that is gone when
+# it is unmounted. Not on the volume's own, though: it would take the room of the data.
+make_ground() {
+    local image outer
+    drop_scratch "$1" "drill $domain"
+    require_room "$1"
+    open_scratch "$1" "drill $domain"
+    [[ $(stat -f -c %T "$1") != btrfs || $(file_system "$1") = "$(file_system "$volume")" ]] || return 0
+    outer=$scratch image=$ground/image
     # It takes what is written and no more. Streams of small files grow on the way, but not by that.
     if truncate -s $((total * 4 + (1 << 30))) "$image" && mkfs.btrfs -q -m single "$image" >/dev/null &&
         mkdir "$work/ground" && mount -o loop "$image" "$work/ground"; then
-        ground=$work/ground mounted=1
+        mounted=$work/ground
     fi
-    rm -f -- "$image"
-    [[ -n $mounted ]] || fail 69 "cannot make a btrfs to restore to: $scratch" "a loop device takes root; --scratch may name a folder on a btrfs"
-}
-
-# What a drill made there.
-clear_ground() {
-    discard_subvolume "$ground/restored"
-    [[ ! -d $ground/.escapepod-restore-$domain ]] || sweep "$ground/.escapepod-restore-$domain"
+    [[ -n $mounted ]] || fail 69 "cannot make a btrfs to restore to: $1" "a loop device takes root; --scratch may name a folder on a btrfs"
+    # mount(8) goes by the path, which somebody may have turned to another file meanwhile.
+    [[ $(losetup -nO BACK-INO "$(findmnt -nro SOURCE "$mounted")" | tr -d ' ') = "$(stat -c %i "$image")" ]] ||
+        fail 77 "somebody has exchanged the file system to restore to: $outer" "choose another --scratch"
+    ep-snap sweep "$outer"
+    open_scratch "$mounted" "drill $domain"
 }
 
 undo() {
     # The store could not give it whole: that is a result too.
     [[ -z $under_way || $1 != 65 ]] || conclude failed
     if [[ -n $mounted ]]; then
-        umount -l "$ground"
+        umount -l "$mounted"
     elif [[ -n $ground ]]; then
-        clear_ground
-        rmdir "$ground"
+        ep-snap sweep "$scratch"
     fi
 }
 

@@ -33,9 +33,7 @@ restore() {
     local folder=${to%/*}/
     if [[ -e $to || -L $to ]]; then
         # A run before this one may have died when all was done but this.
-        local scratch
-        scratch=$(aside "$to")
-        [[ -n $dry_run || ! -d $scratch ]] || { lock "$scratch" && sweep "$scratch"; }
+        [[ -n $dry_run || ! -d $folder ]] || drop_scratch "$folder" "restore $domain"
         fail 74 "it is there already: $to" "restore never overwrites; choose a new name"
     fi
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "mount the new btrfs first"
@@ -55,7 +53,9 @@ restore() {
     echo "  verifying"
     verify_chain
     echo "  receiving"
+    open_scratch "$folder" "restore $domain"
     bring_back "$to"
+    ep-snap sweep "$scratch"
     read_document "$work/document.$last"
     cat <<END
   done: $to is generation $META_GENERATION of $META_DATE

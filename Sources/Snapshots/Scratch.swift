@@ -1,0 +1,172 @@
+import CBtrfsUtil
+import CLinux
+import Glibc
+public import Plumbing
+
+/// A folder in which a restore or a drill makes what is not ready: root's own, closed to others, and known by a mark that
+/// only root can set. So it is found again by what it is and not by its name, in a folder that others may write to too.
+///
+/// The caller opens its path once, checks that descriptor by coming back here with `/dev/fd/N`, and holds flock(2) on it:
+/// who is not root cannot open it, so cannot hold that lock.
+public struct Scratch: ~Copyable {
+    private static let prefix = ".escapepod-"
+    private static let mark = "trusted.escapepod.scratch"
+    /// What becomes the live volume.
+    private static let live = "live"
+
+    /// Where it is; no place to trust.
+    public var path: String { directory.name }
+    let directory: Descriptor
+
+    private init(_ directory: consuming Descriptor) { self.directory = directory }
+
+    /// The scratch folder in `folder` that is marked for this purpose; nil where there is none.
+    ///
+    /// - Parameter purpose: what it is for, such as `restore pod`; of several in one folder, each has its own.
+    public static func find(in folder: String, for purpose: String) throws -> Scratch? {
+        try find(in: .folder(at: folder), for: purpose)
+    }
+
+    /// The same, made where there is none.
+    ///
+    /// - Throws: `unavailable` where the file system takes no mark.
+    public static func findOrMake(in folder: String, for purpose: String) throws -> Scratch {
+        let directory = try Descriptor.folder(at: folder)
+        if let found = try find(in: directory, for: purpose) { return found }
+        let name = prefix + UInt64.random(in: .min ... .max).padded(to: 16, radix: 16)
+        guard mkdirat(directory.number, name, 0o700) == 0 else {
+            throw Failure.system("cannot make a folder", at: directory.path(of: name))
+        }
+        do {
+            let made = try Descriptor(opening: name, in: directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+            try made.requirePrivate(hint: hint)
+            let text = Array(purpose.utf8)
+            guard linux_fsetxattr(made.number, mark, text, text.count) == 0 else {
+                let failure = Failure.system("", at: nil)
+                throw Failure(
+                    failure.status == .denied ? .denied : .unavailable, "cannot mark a folder as ours\(failure.what)",
+                    at: made.name, hint: "it takes root, and a file system with extended attributes")
+            }
+            return Scratch(made)
+        } catch {
+            unlinkat(directory.number, name, AT_REMOVEDIR)
+            throw error
+        }
+    }
+
+    /// Opens one again, after a look that it is still one of ours, and there.
+    ///
+    /// - Throws: `denied` where it is none; `busy` where another run has removed it meanwhile.
+    public init(at path: String) throws {
+        let directory = try Descriptor.folder(at: path)
+        try directory.requirePrivate(hint: Scratch.hint)
+        guard try Scratch.purpose(of: directory) != nil else {
+            throw Failure(.denied, "not a scratch folder of escapepod", at: path, hint: Scratch.hint)
+        }
+        guard try directory.status().st_nlink > 0 else {
+            throw Failure(.busy, "another run has removed the scratch folder", at: path, hint: "run it again")
+        }
+        self.init(directory)
+    }
+
+    /// Makes `snapshot` the live volume at `path`, writable, with the slots that its next backup builds on. Nothing is
+    /// there under that name before all is done; nothing that has the name is replaced.
+    ///
+    /// - Parameters:
+    ///   - snapshot: the name of a received snapshot in the scratch folder.
+    ///   - slots: which snapshot, by its name in the scratch folder, goes into which slot.
+    ///   - store: the name of the folder of the slots.
+    ///   - warn: hears why the slots could not be kept: what was restored has something else in their place.
+    public func promote(
+        _ snapshot: String, to path: String, slots: [(slot: Slot, name: String)], store: String,
+        warn: (String) -> Void
+    ) throws {
+        let place = try Entry(at: path)
+        try delete(Scratch.live)
+        let source = try Subvolume(snapshot, in: directory)
+        let (from, to) = (source.directory.number, directory.number)
+        try btrfs("cannot take a snapshot", at: directory.path(of: Scratch.live)) {
+            btrfs_util_create_snapshot_fd2(from, to, Scratch.live, 0, nil, nil)
+        }
+        do {
+            let live = try Slots(in: Subvolume(Scratch.live, in: directory), store: store)
+            for (slot, name) in slots { _ = try live.adopt(Subvolume(name, in: directory), into: slot) }
+        } catch let failure as Failure where failure.status == .denied || failure.status == .badData {
+            warn("\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be a full one")
+        }
+        try sync(directory)
+        guard linux_rename_new(directory.number, Scratch.live, place.folder.number, place.name) == 0 else {
+            throw errno == EEXIST
+                ? Failure(
+                    .io, "it is there already", at: path, hint: "somebody made it meanwhile; choose a new name")
+                : Failure.system("cannot name", at: path)
+        }
+        try sync(place.folder)
+    }
+
+    /// Deletes one of the snapshots in it, with all that lies in that; nothing where there is none.
+    public func delete(_ name: String) throws {
+        var status = stat()
+        guard fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+            guard errno == ENOENT else { throw Failure.system("cannot look at", at: directory.path(of: name)) }
+            return
+        }
+        let number = directory.number
+        switch status.st_mode & S_IFMT {
+        case S_IFDIR:
+            // Nobody else can come in here, so the names on the way stay what they are.
+            try btrfs("cannot delete", at: directory.path(of: name)) {
+                btrfs_util_delete_subvolume_fd(number, name, Int32(BTRFS_UTIL_DELETE_SUBVOLUME_RECURSIVE))
+            }
+        default:
+            guard unlinkat(number, name, 0) == 0 else {
+                throw Failure.system("cannot delete", at: directory.path(of: name))
+            }
+        }
+    }
+
+    /// Deletes all that is in it, and itself.
+    ///
+    /// - Parameter path: where it is; only an empty folder is removed from there.
+    public consuming func remove(at path: String) throws {
+        for name in try directory.names() { try delete(name) }
+        let place = try Entry(at: path)
+        guard unlinkat(place.folder.number, place.name, AT_REMOVEDIR) == 0 || errno == ENOENT else {
+            throw Failure.system("cannot remove the scratch folder", at: path)
+        }
+    }
+}
+
+extension Scratch {
+    private static let hint = "somebody else has made or changed it; take it away, or choose another place"
+
+    private static func find(in folder: borrowing Descriptor, for purpose: String) throws -> Scratch? {
+        for name in try folder.names() where name.hasPrefix(prefix) {
+            let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
+            // What others may have put there is none of ours, whatever it is.
+            guard let found = try? Descriptor(opening: name, in: folder, flags),
+                (try? found.requirePrivate(hint: "")) != nil, try self.purpose(of: found) == purpose
+            else { continue }
+            return Scratch(found)
+        }
+        return nil
+    }
+
+    private static func purpose(of folder: borrowing Descriptor) throws -> String? {
+        var text = [UInt8](repeating: 0, count: 512)
+        let count = linux_fgetxattr(folder.number, mark, &text, text.count)
+        guard count >= 0 else {
+            guard errno == ENODATA || errno == ENOTSUP else {
+                throw Failure.system("cannot look at", at: folder.name)
+            }
+            return nil
+        }
+        return String(decoding: text.prefix(count), as: UTF8.self)
+    }
+
+    private func sync(_ directory: borrowing Descriptor) throws {
+        guard linux_syncfs(directory.number) == 0 else {
+            throw Failure.system("cannot bring to stable storage", at: directory.name)
+        }
+    }
+}

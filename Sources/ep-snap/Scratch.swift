@@ -1,0 +1,96 @@
+import ArgumentParser
+import Plumbing
+import Snapshots
+import Tool
+
+struct MakeScratch: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "scratch",
+        abstract: "Find or make a folder for what is not ready, that only root can enter, and print its path.")
+
+    @Argument(help: "The folder to make it in; others may write to that.") var folder: String
+    @Option(name: .customLong("for"), help: ArgumentHelp("What it is for.", valueName: "purpose"))
+    var purpose: String
+    @Flag(help: "Make none.") var find = false
+
+    func run() throws {
+        let path: String
+        if find {
+            guard let found = try Scratch.find(in: folder, for: purpose) else {
+                throw Failure(.notFound, "no scratch folder for \(purpose)", at: folder)
+            }
+            path = found.path
+        } else {
+            path = try Scratch.findOrMake(in: folder, for: purpose).path
+        }
+        try Descriptor.standardOutput.write(Array("\(path)\n".utf8))
+    }
+}
+
+struct Promote: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a received snapshot the live volume, with the slots that its next backup builds on.")
+
+    @Argument(help: "The scratch folder that it was received in.") var scratch: String
+    @Argument(help: "Its name there.") var snapshot: String
+    @Option(help: ArgumentHelp("The live volume: a name that nothing has.", valueName: "path")) var to: String
+    @Option(help: ArgumentHelp("The store that the slots are for.", valueName: "name")) var store: String
+    @Option(help: ArgumentHelp("A slot and the snapshot that goes into it.", valueName: "slot=snapshot"))
+    var slot: [SlotContent] = []
+
+    struct SlotContent: ExpressibleByArgument {
+        let slot: Slot
+        let name: String
+
+        init?(argument: String) {
+            let parts = argument.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2, let slot = Slot(rawValue: String(parts[0])) else { return nil }
+            self.slot = slot
+            name = String(parts[1])
+        }
+    }
+
+    func run() throws {
+        var isComplete = true
+        try Scratch(at: scratch).promote(
+            snapshot, to: to, slots: slot.map { ($0.slot, $0.name) }, store: store
+        ) {
+            warn($0, from: "ep-snap")
+            isComplete = false
+        }
+        if !isComplete { throw ExitCode(ExitStatus.attention.rawValue) }
+    }
+}
+
+struct Sweep: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Delete snapshots in a scratch folder, or the folder and all that is in it.")
+
+    @Argument(help: "The scratch folder.") var scratch: String
+    @Argument(help: "The names of the snapshots; without one all, and the folder.") var names: [String] = []
+
+    func run() throws {
+        let folder = try Scratch(at: scratch)
+        guard !names.isEmpty else { return try folder.remove(at: scratch) }
+        for name in names { try folder.delete(name) }
+    }
+}
+
+struct AskRoom: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "room", abstract: "See that a folder has room for a restore, and say what may be in the way.")
+
+    @Argument(help: "The folder.") var folder: String
+    @Option(help: ArgumentHelp("What is to come, at the most.", valueName: "bytes")) var need: UInt64
+
+    func run() throws {
+        let room = try Room(in: folder, need: need)
+        guard room.available >= need else {
+            throw Failure(
+                .io,
+                "not enough room: it has \(readable(bytes: room.available)), and it takes \(readable(bytes: need))",
+                at: folder)
+        }
+        for warning in room.warnings { warn(warning, from: "ep-snap") }
+    }
+}
