@@ -87,6 +87,14 @@ END
         "generation 5: the blob is damaged: takes down generation 5"
 }
 
+@test "metadata that cannot be read is not called damaged" {
+    stand_in ep-fetch <<END
+[[ \$1 != next || \$* != *" ${blobs[2]##*/}" ]] || { echo "ep-fetch: cannot read: input/output error" >&2; exit 74; }
+exec "\$real" "\$@"
+END
+    names "generation 3: the metadata cannot be read: takes down generation 3"
+}
+
 @test "damaged metadata: a byte, the end, the whole file; the blobs and the backups behind it are verified all the same" {
     flip "${documents[2]}" 200
     names "generation 2: the metadata is damaged: takes down generations 2 to 3"

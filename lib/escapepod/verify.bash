@@ -82,7 +82,7 @@ verify_documents() {
         10 | 65 | 74)
             known=$((known + 1)) before=''
             generations[index]=$known types[index]='' sizes[index]='' sums[index]=''
-            echo "$index metadata damaged"
+            if ((status == 74)); then echo "$index metadata unreadable"; else echo "$index metadata damaged"; fi
             continue
             ;;
         *) exit "$status" ;;
