@@ -2,6 +2,8 @@
 # make demo STORE=dunesea shows the same on a server.
 
 STORE ?= drive
+SECONDS ?= 3600
+SEED ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := $(DESTDIR)$(PREFIX)/bin
@@ -25,16 +27,18 @@ NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
 	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
+NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
 SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
-PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword)
+PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
+	$(wildcard Tests/soak/*.py)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift
 
-.PHONY: build demo test dunesea check bench format install install-dunesea clean needs-build needs-install needs-demo \
-	needs-test needs-bench
+.PHONY: build demo test dunesea check bench soak format install install-dunesea clean needs-build needs-install needs-demo \
+	needs-test needs-bench needs-soak
 
 build: needs-build
 	$(SWIFT) build -c release
@@ -59,6 +63,11 @@ check: needs-test
 
 bench: build dunesea needs-bench
 	EP_BIN="$(CURDIR)/.build/release" Tests/bench
+
+# Faults, for so many seconds; the same SEED draws the same ones.
+soak: build dunesea needs-soak
+	PATH="$(CURDIR)/.build/release:$(CURDIR)/bin:$$PATH" EP_DUNESEA="$(CURDIR)/$(DUNESEA)" \
+		python3 Tests/soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)
@@ -107,6 +116,9 @@ needs-demo:
 
 needs-test: needs-build needs-install
 	@Tests/needs $(NEEDED_TO_TEST)
+
+needs-soak:
+	@Tests/needs $(NEEDED_TO_SOAK)
 
 needs-bench:
 	@Tests/needs $(NEEDED_TO_BENCH)

@@ -1,0 +1,58 @@
+#!/usr/bin/env bats
+# The fault campaign: most of a minute of it, and whether it sees what it is there to see.
+# shellcheck disable=SC2016,SC2154
+
+load helper
+load dunesea
+
+soak() { EP_DUNESEA=$EP_DUNESEA timeout 300 python3 "$EP_REPO/Tests/soak" "$@"; }
+
+# catches WORDS CLASS: a violation is found that says so, in a store in a directory.
+catches() {
+    run -1 soak --seed 1 --first --seconds 60 --jobs 1 --kinds directory --classes "$2"
+    [[ $output = *"VIOLATION: $1"*"again: Tests/soak --seed 1 --only "* ]] || { echo "$output" && return 1; }
+    [[ $output != *"the campaign itself"* ]]
+}
+
+# instead_of TOOL: from here on the text on standard input runs in its place, with `real` as the tool's own path.
+instead_of() {
+    mkdir -p planted
+    { printf '#!/bin/bash\nreal=%q\n' "$(command -v "$1")" && cat; } >"planted/$1"
+    chmod +x "planted/$1"
+    PATH=$PWD/planted:$PATH
+    hash -r
+}
+
+@test "faults of every class, in every store: what must be true is, and nothing is left behind" {
+    needs_root
+    run -0 soak --seed 1 --seconds 40
+    [[ ${lines[-1]} = *" faults in "*", 0 violations" ]]
+    [[ $(losetup -nO BACK-FILE) != *escapepod-soak* && -z $(find /dev/shm -maxdepth 1 -name 'escapepod-soak.*') ]]
+}
+
+@test "the campaign catches a store that does not sync" {
+    needs_root
+    instead_of ep-store <<'END'
+exec strace -f -qq -o /dev/null -e trace=fsync,sync_file_range -e inject=fsync,sync_file_range:retval=0 "$real" "$@"
+END
+    catches "there was a receipt, and the blob is not there" "power cuts of a store"
+}
+
+@test "the campaign catches a stage that does not hold its tail back" {
+    needs_root
+    instead_of ep-fetch <<'END'
+[[ $1 != blob || $2 != file://* ]] || exec cat "${2#file://}/escapepod/$4/blobs/$5"
+exec "$real" "$@"
+END
+    catches "a rotten blob is 65" "rotten stores"
+}
+
+@test "the campaign catches a script that does not heed the status of a pipeline" {
+    needs_root
+    cp -r "$EP_REPO"/{bin,lib,contrib} .
+    sed -i '/^piped() {/,/^}/s/return "$status"/return 0/' bin/escapepod
+    [[ $(diff bin/escapepod "$EP_REPO/bin/escapepod" | grep -c '^<') -eq 1 ]]
+    PATH=$PWD/bin:$PATH
+    hash -r
+    catches "refused with 65, and nothing is left" "rotten stores"
+}
