@@ -147,11 +147,11 @@ struct DirectoryStore: Store {
         }
     }
 
-    func key(of domain: Domain) throws -> [UInt8] {
+    func key(of domain: Domain) throws -> StoredKey {
         guard let directory = try home(of: domain)?.directory("keys"),
             let newest = try History(in: directory).last()
         else { throw Failure(.notFound, "no key of \(domain)", at: "\(url)") }
-        return try read(newest, in: directory)
+        return StoredKey(bytes: try read(newest, in: directory), address: newest.blob)
     }
 
     func leave(_ file: [UInt8], named name: String) throws {

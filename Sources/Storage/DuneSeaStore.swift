@@ -186,13 +186,14 @@ final class DuneSeaStore: Store {
         guard answer.status == 200 || answer.status == 201 else { throw refusal(answer, of: domain) }
     }
 
-    func key(of domain: Domain) throws -> [UInt8] {
+    func key(of domain: Domain) throws -> StoredKey {
         let answer = try persist("GET", "keys/last", of: domain)
         guard answer.status != 404 else {
             throw Failure(.notFound, "no key of \(domain)", at: place(domain))
         }
         guard answer.status == 200 else { throw refusal(answer, of: domain) }
-        return answer.body
+        let tag = answer.headers["etag"].map { $0.filter { $0 != "\"" } }
+        return StoredKey(bytes: answer.body, address: tag.flatMap { try? Address($0) })
     }
 
     // MARK: Requests

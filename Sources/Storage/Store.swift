@@ -1,5 +1,6 @@
 import Envelope
 public import JSON
+import OpenSSL
 public import Plumbing
 
 /// A store's driver: the functions of the storage API, `escapepod-storage(7)`.
@@ -42,7 +43,7 @@ public protocol Store {
     /// The sealed key that was stored last.
     ///
     /// - Throws: `notFound` where there is none.
-    func key(of domain: Domain) throws -> [UInt8]
+    func key(of domain: Domain) throws -> StoredKey
 
     /// Puts a file into the top folder of a store, for a person who finds it, in place of one of that name; a store that has
     /// no such folder does nothing. The default does that.
@@ -90,11 +91,15 @@ extension Store {
         for file in files { try leave(file.bytes, named: file.name) }
     }
 
-    /// The sealed key that was stored last, known to be whole.
+    /// The sealed key that was stored last, known to be whole, and as it was stored.
     public func sealedKey(of domain: Domain) throws -> [UInt8] {
         let key = try key(of: domain)
-        try damagedUnlessWhole(key, .key, at: "the sealed key of \(domain)")
-        return key
+        let place = "the sealed key of \(domain)"
+        try damagedUnlessWhole(key.bytes, .key, at: place)
+        if let address = key.address, try Digest.hex(.sha256, of: key.bytes) != address.hex {
+            throw Failure.damaged("key", Failure(.badData, "its SHA-256 is not \(address)"), at: place)
+        }
+        return key.bytes
     }
 
     /// The newest backup's metadata, known to be whole.
@@ -158,6 +163,13 @@ extension Store {
 }
 
 // MARK: - Values
+
+/// A key as a store has it.
+public struct StoredKey {
+    let bytes: [UInt8]
+    /// The SHA-256 that it was stored under; nil where a server does not say.
+    let address: Address?
+}
 
 /// The name of the system that is backed up; safe as a name of a directory.
 public struct Domain: Hashable, Sendable, CustomStringConvertible {

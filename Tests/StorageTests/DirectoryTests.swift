@@ -110,6 +110,22 @@ import Testing
         }
     }
 
+    @Test func aRottenKeyIsNoKey() throws {
+        let key = sealed(.key, length: 184)
+        try store.storeKey(key, of: pod, from: "test")
+        let folder = "escapepod/pod/keys"
+        let entry = "\(folder)/\(try #require(try names(folder).first))"
+        for offset in [0, 40, 70, 100, 150, 170, 183] {
+            var rotten = key
+            rotten[offset] ^= 1
+            try scratch.write(rotten, to: entry)
+            #expect(status { _ = try store.sealedKey(of: pod) } == .badData)
+        }
+        // The same again heals it.
+        try store.storeKey(key, of: pod, from: "test")
+        #expect(try store.sealedKey(of: pod) == key)
+    }
+
     @Test func partsAreOneBlob() throws {
         _ = try put(sealed(.blob, length: 200))
         let bytes = sealed(.blob, length: 3_000_000)

@@ -97,7 +97,7 @@ struct PerDomain: Store {
         try store(of: domain).next(of: domain, after: blob)
     }
 
-    func key(of domain: Domain) throws -> [UInt8] { try store(of: domain).key(of: domain) }
+    func key(of domain: Domain) throws -> StoredKey { try store(of: domain).key(of: domain) }
 
     func give(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {
         try store(of: domain).give(blob, of: domain, to: outlet)

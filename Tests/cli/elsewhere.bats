@@ -72,6 +72,8 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     ep-fetch last "${place[@]}" | cmp - meta
     ep-fetch next "${place[@]}" | cmp - meta
     ep-fetch key "${place[@]}" | cmp - key
+    flip "$(echo "$DUNESEA_DIR"/escapepod/pod/keys/*)" 100
+    refuses 65 "the stored key is damaged" ep-fetch key "${place[@]}"
     [[ $(ep-fetch list "${place[@]}") = $(sha256 blob) ]]
     refuses 10 "no backup follows" ep-fetch next "${place[@]}" "$(sha256 blob)"
     run ! grep -qF "$(<token)" "$DUNESEA_LOG"

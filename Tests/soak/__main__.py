@@ -101,7 +101,7 @@ def main():
     base = tempfile.mkdtemp(prefix="escapepod-soak.", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started, lines = time.monotonic(), []
-    print(f"seed {said.seed}, {said.jobs} jobs, stores: {', '.join(said.kinds)}", flush=True)
+    print(f"seed {said.seed}, {said.jobs} jobs, stores: {', '.join(said.kinds)}, in {base}", flush=True)
     jobs = []
     try:
         for number in range(said.jobs):

@@ -1,7 +1,7 @@
 """Every bit and every length of a small store."""
 import os
 
-from stages import Single
+from stages import KEY, KEY_NAME, Single
 from world import heads, likeness, require, sane
 
 
@@ -13,7 +13,7 @@ class Rot(Single):
     def fault(self, rng):
         world = self.world
         place = rng.choice(list(world.places.values()))
-        files = dict(world.trees[place.kind])
+        files = {**world.trees[place.kind], KEY_NAME: KEY}
         name = rng.choice(sorted(files))
         content = files[name]
         # As often one near an end, where the headers and trailers are.
@@ -30,6 +30,11 @@ class Rot(Single):
         if world.server:
             world.served_again()
         place.put(files)
+        if name == KEY_NAME:
+            got = world.run("ep-fetch", "key", *place.words)
+            sane(got)
+            require(got.status == 65 and not got.out, f"a rotten key is 65: {got}")
+            return False
         (_, one), (_, two) = heads(world.trees[place.kind])
         address, kind = name[-64:], name.split("/")[2]
         fetch = ["ep-fetch", "blob", *place.words, address] if kind == "blobs" else \

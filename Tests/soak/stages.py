@@ -11,6 +11,11 @@ import time
 import inject
 from world import TABLE, Violation, heads, require, sane, settled, tree
 
+# A wrapped key, and where a store has it.
+with open(os.path.join(os.path.dirname(__file__), "../vectors/key-good"), "rb") as vector:
+    KEY = vector.read().split(b"\n\n", 1)[1]
+KEY_NAME = f"escapepod/pod/keys/0000000001-{hashlib.sha256(KEY).hexdigest()}"
+
 
 class Stage:
     """One run of one tool: what it gets, and what is there before and, if all went well, behind it."""
@@ -44,9 +49,7 @@ def build(world):
         documents = {address: files[f"escapepod/pod/metadata/{entry}"] for entry, address in ((first, one), (second, two))}
         lone = without(files, f"blobs/{two}", f"metadata/{second}")
         waiting = without(files, f"metadata/{second}")
-        with open(os.path.join(os.path.dirname(__file__), "../vectors/key-good"), "rb") as file:
-            key = file.read().split(b"\n\n", 1)[1]
-        keyed = {**files, f"escapepod/pod/keys/0000000001-{hashlib.sha256(key).hexdigest()}": key}
+        keyed = {**files, KEY_NAME: KEY}
         none = {}
         store, fetch = ["ep-store"], ["ep-fetch"]
         stages += [
@@ -58,12 +61,12 @@ def build(world):
                   place, waiting, files, b""),
             Stage("ep-store metadata, again", [*store, "metadata", *place.words, "--blob", two, "--follows", one], documents[two],
                   place, files, files, b""),
-            Stage("ep-store key", [*store, "key", *place.words], key, place, files, keyed, b""),
+            Stage("ep-store key", [*store, "key", *place.words], KEY, place, files, keyed, b""),
             Stage("ep-fetch last", [*fetch, "last", *place.words], place=place, before=files, out=documents[two]),
             Stage("ep-fetch next", [*fetch, "next", *place.words, one], place=place, before=files, out=documents[two]),
             Stage("ep-fetch list", [*fetch, "list", *place.words], place=place, before=files, out=f"{one}\n{two}\n".encode()),
             Stage("ep-fetch blob", [*fetch, "blob", *place.words, one], place=place, before=files, out=blobs[one]),
-            Stage("ep-fetch key", [*fetch, "key", *place.words], place=place, before=keyed, out=key),
+            Stage("ep-fetch key", [*fetch, "key", *place.words], place=place, before=keyed, out=KEY),
         ]
     place = next(iter(world.places.values()))
     files, secret = world.trees[place.kind], world.path("pod.key")
