@@ -9,7 +9,7 @@ import time
 import inject
 import world as names
 from stages import Single
-from world import Loop, Violation, heads, likeness, require, sane, settled, tree, whole_head
+from world import Loop, Violation, alike, heads, likeness, require, sane, settled, tree, whole_head
 
 # What a drive writes whole or not at all.
 SECTOR = 4096
@@ -456,7 +456,8 @@ class Machine(Recorded):
         require(not left, f"left behind: {left}")
         if rng.random() < 0.3:
             result = self.run("restore", place)
-            require(result.status == 0 and likeness(f"{world.new}/pod") == likeness(world.vol), f"what came back is another: {result}")
+            require(result.status == 0, f"a restore: {result}")
+            alike(f"{world.new}/pod", likeness(world.vol), result)
         return before == 3
 
     def restored(self, rng, place, done):
@@ -466,7 +467,7 @@ class Machine(Recorded):
         require(before or not done, f"called done, and it is not there: {os.listdir(world.new)}")
         again = self.run("restore", place)
         require(again.status == (74 if before else 0), f"a plain second run: {again}")
-        require(likeness(to) == world.committed(place), f"what came back is another: {again}")
+        alike(to, world.committed(place), again)
         require(os.listdir(world.new) == ["pod"], f"left behind: {os.listdir(world.new)}")
         return before
 

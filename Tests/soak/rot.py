@@ -2,7 +2,7 @@
 import os
 
 from stages import KEY, KEY_NAME, Single
-from world import heads, likeness, require, sane
+from world import alike, heads, require, sane
 
 
 class Rot(Single):
@@ -70,6 +70,6 @@ class Rot(Single):
         result = world.escapepod("restore", world.path(f"{place.kind}.conf"), "--to", to)
         sane(result)
         if result.status == 0:
-            require(likeness(to) == world.committed(place), f"what came back is another: {result}")
+            alike(to, world.committed(place), result)
         else:
             require(result.status == 65 and not os.listdir(world.new), f"refused with 65, and nothing is left: {os.listdir(world.new)}: {result}")

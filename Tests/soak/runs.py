@@ -7,7 +7,7 @@ import time
 
 import inject
 from stages import Single
-from world import TABLE, TRAPPED, TOOLS, TRAP, heads, likeness, require, sane, settled, whole_head
+from world import TABLE, TRAPPED, TOOLS, TRAP, alike, heads, likeness, require, sane, settled, whole_head
 
 SIGNALLED = {129, 130, 143, -signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL}
 
@@ -109,7 +109,7 @@ class Runs(Single):
         result = self.again()
         self.command = kept
         require(result.status == 0, f"a restore: {result}")
-        require(likeness(f"{world.new}/pod") == wanted, f"what came back is another: {result}")
+        alike(f"{world.new}/pod", wanted, result)
 
     def restore(self, rng, result):
         world, to = self.world, f"{self.world.new}/pod"
@@ -117,11 +117,11 @@ class Runs(Single):
         require(result.status != 0 or (there and b"done:" in result.out), f"called done, and it is not there: {result}")
         require((b"done:" in result.out) <= there, f"says done, and it is not there: {result}")
         if there:
-            require(likeness(to) == world.committed(self.place), f"what came back is another: {result}")
+            alike(to, world.committed(self.place), result)
         if result.status != 0:
             again = self.again()
             require(again.status == (74 if there else 0), f"a plain second run, behind {result}: {again}")
-        require(likeness(to) == world.committed(self.place), f"what came back is another: {result}")
+        alike(to, world.committed(self.place), result)
         require(os.listdir(world.new) == ["pod"], f"left in the new volume: {os.listdir(world.new)}: {result}")
 
     def verify(self, rng, result):

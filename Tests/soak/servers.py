@@ -185,4 +185,9 @@ class Server(Single):
             thread.join()
             if tracer.poll() is None:
                 os.kill(tracer.pid, signal.SIGINT)
-            tracer.wait(20)
+            try:
+                tracer.wait(20)
+            except subprocess.TimeoutExpired:
+                # It has lost count of threads that died.
+                tracer.kill()
+                tracer.wait()

@@ -195,6 +195,13 @@ def likeness(root):
     return found
 
 
+def alike(root, wanted, result):
+    """A volume is what it should be; else the first names that are not, and what was said."""
+    there = likeness(root)
+    other = sorted(name for name in there.keys() | wanted.keys() if there.get(name) != wanted.get(name))
+    require(not other, f"what came back is another: {[(name, there.get(name), wanted.get(name)) for name in other[:3]]}: {result}")
+
+
 class World:
     """One job's own: nothing in it is seen from outside, and all of it goes when the job ends."""
 
