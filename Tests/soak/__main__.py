@@ -60,12 +60,14 @@ def job(said):
     if "server" not in said.kinds:
         drawn = [(kind, weight) for kind, weight in drawn if kind is not servers.Server]
     made = {}
+    signal.signal(signal.SIGALRM, hangs)
     end, index, count = time.monotonic() + said.seconds, number if said.only is None else said.only, 0
     while time.monotonic() < end and (said.faults is None or count < -(-said.faults // said.jobs)):
         rng = random.Random(f"{said.seed}/{index}")
         kind = rng.choices([kind for kind, _ in drawn], [weight for _, weight in drawn])[0]
         world.told, started = "", spent()
         line = {"fault": index, "class": kind.name}
+        signal.alarm(300)
         try:
             if kind not in made:
                 made[kind] = kind(world)
@@ -74,6 +76,7 @@ def job(said):
             line["violation"] = str(violation)
         except Exception:
             line["violation"] = "the campaign itself: " + traceback.format_exc(limit=-4)
+        signal.alarm(0)
         line.update(told=world.told, seconds=spent() - started)
         print(json.dumps(line), flush=True)
         if "violation" in line:
@@ -81,6 +84,10 @@ def job(said):
         index, count = index + said.jobs, count + 1
     if world.server:
         world.stop_server()
+
+
+def hangs(*_):
+    raise Violation("it hangs")
 
 
 def die_with_parent():
