@@ -49,7 +49,7 @@ public struct Subvolume: ~Copyable {
     /// Deletes the subvolume `name` in an open directory.
     public static func delete(_ name: String, in directory: borrowing Descriptor) throws {
         let number = directory.number
-        try btrfs("cannot delete the subvolume", at: directory.path(of: name)) {
+        try btrfs("cannot delete the snapshot", at: directory.path(of: name)) {
             btrfs_util_delete_subvolume_fd(number, name, 0)
         }
     }
