@@ -256,6 +256,12 @@ half_received() {
     done
 }
 
+@test "the received UUID comes behind the data: a loss of power cannot leave the one without the other" {
+    head -c 1M /dev/urandom >fs/volume/big && take one
+    btrfs send -q fs/one | strace -qqo calls -e trace=pwrite64,syncfs,ioctl ep-snap receive back/ours one --received "$(uuid fs/one)"
+    [[ $(grep -oE '^pwrite64|^syncfs|BTRFS_IOC_SET_RECEIVED_SUBVOL' calls | uniq) = $'pwrite64\nsyncfs\nBTRFS_IOC_SET_RECEIVED_SUBVOL' ]]
+}
+
 @test "no room in the middle leaves nothing" {
     make_btrfs small 128M
     mkdir -m 0700 small/in
