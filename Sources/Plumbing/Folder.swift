@@ -141,7 +141,9 @@ extension stat {
 
 extension Descriptor {
     /// The names of the entries of this folder but `.` and `..`, in no order.
-    public func names(startingWith prefix: String = "") throws -> [String] {
+    ///
+    /// - Throws: `badData` where there are more than `most`.
+    public func names(startingWith prefix: String = "", atMost most: Int = .max) throws -> [String] {
         // A descriptor of its own: its position moves.
         let number = retrying { openat(self.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         guard number >= 0 else { throw Failure.system("cannot open", at: name) }
@@ -159,7 +161,13 @@ extension Descriptor {
             }
             let offset = MemoryLayout<dirent>.offset(of: \.d_name) ?? 0
             let name = String(cString: (UnsafeRawPointer(entry) + offset).assumingMemoryBound(to: CChar.self))
-            if name.hasPrefix(prefix), name != ".", name != ".." { names.append(name) }
+            guard name.hasPrefix(prefix), name != ".", name != ".." else { continue }
+            guard names.count < most else {
+                throw Failure(
+                    .badData, "more than \(most) names", at: self.name,
+                    hint: "see what fills it, and move that away")
+            }
+            names.append(name)
         }
     }
 
