@@ -1,13 +1,17 @@
 /* What Linux has and Swift's Glibc module does not show, because it is built without _GNU_SOURCE.
  * Each function is its system call: -1 and errno on failure. */
+#include <linux/btrfs.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static const int linux_O_DIRECT = 040000;
@@ -130,4 +134,16 @@ static inline int linux_clone_range(
 /* fallocate(2): every mode. */
 static inline int linux_fallocate(int fd, int mode, off_t offset, off_t length) {
     return (int)syscall(SYS_fallocate, fd, mode, offset, length);
+}
+
+/* BTRFS_IOC_FS_INFO: 1 and the UUID of the btrfs that an open file is on, 0 where that is on another file system. */
+static inline int linux_btrfs_uuid(int fd, unsigned char uuid[16]) {
+    struct statfs status;
+    struct btrfs_ioctl_fs_info_args info;
+    if (fstatfs(fd, &status) != 0) return -1;
+    if ((unsigned long)status.f_type != BTRFS_SUPER_MAGIC) return 0;
+    memset(&info, 0, sizeof info);
+    if (ioctl(fd, BTRFS_IOC_FS_INFO, &info) != 0) return -1;
+    memcpy(uuid, info.fsid, 16);
+    return 1;
 }

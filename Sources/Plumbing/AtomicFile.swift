@@ -29,6 +29,6 @@ public enum AtomicFile {
             unlinkat(entry.folder.number, staged, 0)
             throw error
         }
-        try entry.folder.sync()
+        try entry.folder.syncNames()
     }
 }

@@ -15,6 +15,27 @@ extension Descriptor {
         return try Descriptor(opening: ".", from: descriptor.number, shown: path, O_RDONLY | O_DIRECTORY)
     }
 
+    /// Opens the file at `path` for reading: the folders on the way as by `folder(at:)`, and a link in the file's own place
+    /// only where nobody but root and we can have put it there.
+    ///
+    /// - Throws: as `folder(at:)`.
+    public static func file(at path: String) throws -> Descriptor {
+        let entry = try Entry(at: path)
+        let flags = try entry.folder.isClosed ? O_RDONLY : O_RDONLY | O_NOFOLLOW
+        let number = retrying { openat(entry.folder.number, entry.name, flags | O_CLOEXEC) }
+        guard number >= 0 else {
+            throw errno == ELOOP && flags != O_RDONLY
+                ? plantedLink(at: path, to: "file") : Failure.system("cannot open", at: path)
+        }
+        return Descriptor(owning: number, name: path)
+    }
+
+    private static func plantedLink(at path: String, to what: String) -> Failure {
+        Failure(
+            .denied, "will not follow a link that others can have put there", at: path,
+            hint: "name the \(what) that it points to")
+    }
+
     private static let mostLinks = 40
 
     private static func walk(_ path: String, absent: Failure?) throws -> Descriptor {
@@ -42,11 +63,7 @@ extension Descriptor {
                 links += 1
                 guard links <= mostLinks else { throw Failure.system("cannot open", at: path, errno: ELOOP) }
                 let isOurs = try here.isClosed || here.status().st_mode & S_ISVTX != 0 && status.isOurs
-                guard isOurs else {
-                    throw Failure(
-                        .denied, "will not follow a link that others can have put there",
-                        at: next.name, hint: "name the folder that it points to")
-                }
+                guard isOurs else { throw plantedLink(at: next.name, to: "folder") }
                 let target = try next.target()
                 if target.hasPrefix("/") { here = try Descriptor(opening: "/", linux_O_PATH | O_DIRECTORY) }
                 rest += target.split(separator: "/").map(String.init).reversed()
@@ -124,7 +141,9 @@ extension stat {
 
 extension Descriptor {
     /// The names of the entries of this folder but `.` and `..`, in no order.
-    public func names(startingWith prefix: String = "") throws -> [String] {
+    ///
+    /// - Throws: `badData` where there are more than `most`.
+    public func names(startingWith prefix: String = "", atMost most: Int = .max) throws -> [String] {
         // A descriptor of its own: its position moves.
         let number = retrying { openat(self.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         guard number >= 0 else { throw Failure.system("cannot open", at: name) }
@@ -142,7 +161,13 @@ extension Descriptor {
             }
             let offset = MemoryLayout<dirent>.offset(of: \.d_name) ?? 0
             let name = String(cString: (UnsafeRawPointer(entry) + offset).assumingMemoryBound(to: CChar.self))
-            if name.hasPrefix(prefix), name != ".", name != ".." { names.append(name) }
+            guard name.hasPrefix(prefix), name != ".", name != ".." else { continue }
+            guard names.count < most else {
+                throw Failure(
+                    .badData, "more than \(most) names", at: self.name,
+                    hint: "see what fills it, and move that away")
+            }
+            names.append(name)
         }
     }
 
@@ -164,5 +189,18 @@ extension Descriptor {
         var status = stat()
         guard fstatat(number, new, &status, AT_SYMLINK_NOFOLLOW) != 0 else { throw failure(EEXIST) }
         guard errno == ENOENT, renameat(number, old, number, new) == 0 else { throw failure(errno) }
+    }
+}
+
+// MARK: - Durability
+
+extension Descriptor {
+    /// Brings the names in this folder to stable storage. A failure is final, as with `sync`.
+    public func syncNames() throws {
+        if retrying({ fsync(number) }) == 0 { return }
+        // A file system that has no such thing for folders may still be synced whole.
+        guard errno == EINVAL, linux_syncfs(number) == 0 else {
+            throw Failure.system("cannot bring to stable storage", at: name)
+        }
     }
 }

@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import Plumbing
 
@@ -6,25 +5,32 @@ import Plumbing
 /// that is gone is an error and not a bare mount point; symbolic links are refused.
 final class Directory {
     private let descriptor: Descriptor
+    /// For how many seconds to wait for a lock.
+    private let patience: Double
 
-    private init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+    /// The most names of a directory, foreign ones included; one that goes on and on is no store's.
+    static let mostNames = 2_000_000
 
-    /// The root of a store.
+    private init(_ descriptor: consuming Descriptor, patience: Double) {
+        self.descriptor = descriptor
+        self.patience = patience
+    }
+
+    /// The root of a store, reached as by `Descriptor.folder(at:)`.
     ///
-    /// - Throws: `unavailable` where there is no directory of that path.
-    init(root path: String) throws {
-        let number = retrying { Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
-        guard number >= 0 else {
-            switch errno {
-            case ENOENT:
-                throw Failure(
-                    .unavailable, "the store is not there", at: path,
-                    hint: "is its drive mounted? a new store wants its directory made first")
-            case ENOTDIR: throw Failure(.unavailable, "the store is not a directory", at: path)
-            default: throw Failure.system("cannot open the store", at: path)
-            }
+    /// - Throws: `unavailable` where there is no directory of that path; `denied` at a link that others can have put there.
+    convenience init(root path: String, patience: Double = Remote().patience) throws {
+        var status = stat()
+        let error = stat(path, &status) == 0 ? 0 : errno
+        guard error != ENOENT else {
+            throw Failure(
+                .unavailable, "the store is not there", at: path,
+                hint: "is its drive mounted? a new store wants its directory made first")
         }
-        descriptor = Descriptor(owning: number, name: path)
+        guard error == 0 ? status.st_mode & S_IFMT == S_IFDIR : error != ENOTDIR else {
+            throw Failure(.unavailable, "the store is not a directory", at: path)
+        }
+        self.init(try Descriptor.folder(at: path), patience: patience)
     }
 
     var number: Int32 { descriptor.number }
@@ -48,7 +54,7 @@ final class Directory {
             default: throw Failure.system("cannot open", at: path(of: name))
             }
         }
-        return Directory(Descriptor(owning: number, name: path(of: name)))
+        return Directory(Descriptor(owning: number, name: path(of: name)), patience: patience)
     }
 
     /// The length in bytes of the file `name`, or nil where there is none.
@@ -65,7 +71,9 @@ final class Directory {
     }
 
     /// The names of the entries, in no order.
-    func names() throws -> [String] { try descriptor.names() }
+    ///
+    /// - Throws: `badData` where there are more than `most`.
+    func names(atMost most: Int = mostNames) throws -> [String] { try descriptor.names(atMost: most) }
 
     /// Opens the file `name`. Directory entries that are no plain files are the caller's to rule out by `length(of:)`.
     func open(_ name: String, _ flags: Int32, mode: mode_t = 0) throws -> Descriptor {
@@ -77,6 +85,9 @@ final class Directory {
         guard try length(of: name) != nil else { throw Failure(.io, "gone", at: path(of: name)) }
         return try open(name, O_RDONLY).readAll(limit: limit)
     }
+
+    /// Which one it lies on.
+    func fileSystem() throws -> FileSystem { try FileSystem(of: descriptor) }
 
     // MARK: Changing
 
@@ -107,20 +118,13 @@ final class Directory {
     }
 
     /// Brings the names in this directory to stable storage. A failure is final, as with `Descriptor.sync`.
-    func sync() throws {
-        if retrying({ fsync(self.number) }) == 0 { return }
-        // A file system that has no such thing for directories may still be synced whole.
-        guard errno == EINVAL, linux_syncfs(number) == 0 else {
-            throw Failure.system("cannot bring to stable storage", at: descriptor.name)
-        }
-    }
+    func sync() throws { try descriptor.syncNames() }
 
-    /// Runs `body` alone among all who lock this directory; waits for the others.
+    /// Runs `body` alone among all who lock this directory.
+    ///
+    /// - Throws: `busy` where another one has it for longer than our patience; that says who.
     func locked<Result>(_ body: () throws -> Result) throws -> Result {
-        guard retrying({ flock(self.number, LOCK_EX) }) == 0 else {
-            throw Failure.system("cannot lock", at: descriptor.name)
-        }
-        defer { flock(number, LOCK_UN) }
-        return try body()
+        let lock = try Lock(".lock", in: descriptor, within: patience)
+        return try withExtendedLifetime(lock) { try body() }
     }
 }

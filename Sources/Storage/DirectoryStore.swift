@@ -7,6 +7,8 @@ import Plumbing
 /// `escapepod/<domain>/metadata/<10-digit number>-<address>`; `escapepod-storage(7)` has the layout and its rules.
 struct DirectoryStore: Store {
     private static let folder = "escapepod"
+    /// Of the files in the top folder.
+    private static let longestFile = 1 << 20
 
     private let root: Directory
     private let url: StoreURL
@@ -73,7 +75,7 @@ struct DirectoryStore: Store {
             try stored.checkWhole()
             try blobs.sync()
             let number = (newest?.number ?? 0) + 1
-            guard number <= History.maximum else {
+            guard number <= History.maximum, history.entries.count < History.longest else {
                 throw Failure(.badData, "the history is full", at: "\(url), \(domain)")
             }
             try commit(metadata, as: History.name(of: blob, number: number), in: directory)
@@ -84,10 +86,11 @@ struct DirectoryStore: Store {
     private func commit(_ bytes: [UInt8], as name: String, in directory: Directory) throws {
         try StagedBlob.sweep(directory)
         var named = StagedBlob.name()
-        let file = try directory.open(named, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
+        let file = try directory.open(named, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
         do {
             try pulledOutIsIO {
                 try file.write(bytes)
+                _ = fchmod(file.number, StagedBlob.mode)
                 try file.sync()
                 try directory.rename(named, toNew: name)
                 named = name
@@ -155,12 +158,13 @@ struct DirectoryStore: Store {
     }
 
     func leave(_ file: [UInt8], named name: String) throws {
-        try root.locked {
-            guard try root.length(of: name) == nil || root.read(name, limit: 1 << 20) != file else { return }
-            // The folder is a person's too: no sweep here, and a name that tells what it is of.
-            let staged = "\(name).new"
+        // The top folder is a person's too: the lock lies in ours, there is no sweep, and the name tells what it is of.
+        try root.making(Self.folder).locked {
+            guard (try? found(name)) != file else { return }
+            let staged = ".escapepod-\(name)"
+            root.remove(staged)
+            let output = try root.open(staged, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
             defer { root.remove(staged) }
-            let output = try root.open(staged, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
             try pulledOutIsIO {
                 try output.write(file)
                 try output.sync()
@@ -168,6 +172,13 @@ struct DirectoryStore: Store {
                 try root.sync()
             }
         }
+    }
+
+    func found(_ name: String) throws -> [UInt8] {
+        guard try root.length(of: name) != nil else {
+            throw Failure(.notFound, "no file \(name)", at: "\(url)")
+        }
+        return try root.read(name, limit: Self.longestFile)
     }
 
     // MARK: Places and failures
@@ -184,7 +195,8 @@ struct DirectoryStore: Store {
             .notFound, "no backup of \(domain)", at: "\(url)",
             hint: domains.isEmpty
                 ? "the store has no other domain either"
-                : "the store has \(domains.sorted().joined(separator: ", "))")
+                : "the store has \(domains.sorted().prefix(20).joined(separator: ", "))"
+                    + (domains.count > 20 ? " and \(domains.count - 20) more" : ""))
     }
 
     private func missing(_ blob: Address, of domain: Domain) -> Failure {

@@ -279,10 +279,6 @@ final class DuneSeaStore: Store {
 
     /// A server's words, as one may show them on a terminal.
     private func lines(_ answer: HTTP.Answer) -> [String] {
-        answer.body.split(separator: UInt8(ascii: "\n")).map { line in
-            String(
-                decoding: line.prefix(200).map { (0x20...0x7e).contains($0) ? $0 : UInt8(ascii: "?") },
-                as: UTF8.self)
-        }
+        answer.body.split(separator: UInt8(ascii: "\n")).map { printable($0.prefix(200)) }
     }
 }

@@ -9,6 +9,8 @@ struct History {
     }
 
     static let maximum: UInt64 = 9_999_999_999
+    /// The most backups of a domain: one an hour for a century.
+    static let longest = 1_000_000
     private static let digits = 10
 
     /// Ordered by number.
@@ -18,6 +20,7 @@ struct History {
     init(in directory: Directory) throws {
         place = directory.path(of: "")
         entries = try directory.names().compactMap(History.entry).sorted { $0.number < $1.number }
+        guard entries.count <= History.longest else { throw History.tooLong(History.longest, at: place) }
     }
 
     static func name(of blob: Address, number: UInt64) -> String {
@@ -71,6 +74,12 @@ struct History {
             throw twice("number", entry.number)
         }
         return entry
+    }
+
+    static func tooLong(_ most: Int, at place: String) -> Failure {
+        Failure(
+            .badData, "the history does not end: it has more than \(most) backups", at: place,
+            hint: "no store has so many; the store is broken, or means harm")
     }
 
     private func twice(_ what: String, _ value: any CustomStringConvertible) -> Failure {

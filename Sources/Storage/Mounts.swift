@@ -8,8 +8,7 @@ struct Mount: Equatable {
     /// What of the file system is mounted: "/" is all of it.
     let root: String
     let point: String
-    /// The device, as whoever mounted it named it.
-    let source: String
+    let type: String
     let isReadOnly: Bool
 
     /// All that this process sees mounted, a later one over an earlier.
@@ -31,7 +30,7 @@ struct Mount: Equatable {
         device = makedev(numbers[0], numbers[1])
         root = Mount.unescape(fields[3])
         point = Mount.unescape(fields[4])
-        source = Mount.unescape(fields[dash + 2])
+        type = Mount.unescape(fields[dash + 1])
         isReadOnly = [fields[5], fields[dash + 3]].contains { $0.split(separator: ",").contains("ro") }
     }
 

@@ -12,7 +12,7 @@ enum PrivateMount {
     private static let point = "/run/escapepod/drive"
 
     /// The root of the drive's file system.
-    static func root(of drive: Drive, for access: Access) throws -> Directory {
+    static func root(of drive: Drive, for access: Access, patience: Double) throws -> Directory {
         for directory in ["/run/escapepod", point] {
             if mkdir(directory, 0o700) != 0 && errno != EEXIST {
                 throw Failure.system("cannot make the mount point", at: directory)
@@ -28,13 +28,17 @@ enum PrivateMount {
         }
         let flags = linux_MOUNT_UNTRUSTED
         let readOnly = access == .reading ? linux_MOUNT_READ_ONLY : 0
-        if mount(drive.path, point, drive.type, flags | readOnly, nil) == 0 { return try detached() }
+        // The kernel has to be told of the devices that are one btrfs with this one, where udev has not done that.
+        let options = drive.furtherPaths.map { "device=\($0)" }.joined(separator: ",")
+        if mount(drive.path, point, drive.type, flags | readOnly, options) == 0 {
+            return try detached(patience)
+        }
         // Someone writes to it right now: read through the same mount as theirs.
-        if errno == EBUSY, access == .reading, mount(drive.path, point, drive.type, flags, nil) == 0 {
-            return try detached()
+        if errno == EBUSY, access == .reading, mount(drive.path, point, drive.type, flags, options) == 0 {
+            return try detached(patience)
         }
         switch errno {
-        case ENODEV: return try inUserSpace(drive, for: access)
+        case ENODEV: return try inUserSpace(drive, for: access, patience)
         case EBUSY:
             throw Failure(
                 .busy, "the drive is in use", at: drive.path,
@@ -43,9 +47,9 @@ enum PrivateMount {
         }
     }
 
-    private static func detached() throws -> Directory {
+    private static func detached(_ patience: Double) throws -> Directory {
         defer { umount2(point, Int32(MNT_DETACH)) }
-        return try Directory(root: point)
+        return try Directory(root: point, patience: patience)
     }
 
     // MARK: A file system that the kernel does not know, through mount(8) and the program that it may find for it
@@ -62,7 +66,9 @@ enum PrivateMount {
         umount -l "$4"
         """
 
-    private static func inUserSpace(_ drive: Drive, for access: Access) throws -> Directory {
+    private static func inUserSpace(_ drive: Drive, for access: Access, _ patience: Double) throws
+        -> Directory
+    {
         let options = "nosuid,nodev,noexec" + (access == .reading ? ",ro" : "")
         let leash = try Pipe()
         let answers = try Pipe()
@@ -83,7 +89,7 @@ enum PrivateMount {
                 hint:
                     "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt says more")
         }
-        return try Directory(root: point)
+        return try Directory(root: point, patience: patience)
     }
 
     /// Starts a program in a process group of its own, out of reach of the terminal's signals.

@@ -12,7 +12,7 @@ public struct Remote: Sendable {
     public var pin: String?
     /// Lets a token and sealed bytes go over plain HTTP to another machine.
     public var isInsecure = false
-    /// The seconds without any progress after which a transfer is given up.
+    /// The seconds without any progress after which a transfer, or the wait for a lock, is given up.
     public var patience: Double = 120
     /// Hears of each failure that is tried again.
     public var notify: @Sendable (String) -> Void = { _ in }
@@ -26,7 +26,7 @@ public struct Remote: Sendable {
     func token(for place: String) throws -> String {
         let text: String
         if let tokenFile {
-            let bytes = try Descriptor(opening: tokenFile, O_RDONLY).readAll(limit: 64 << 10)
+            let bytes = try Descriptor.file(at: tokenFile).readAll(limit: 64 << 10)
             text = String(decoding: bytes, as: UTF8.self)
         } else if let variable = getenv("DUNESEA_TOKEN") {
             text = String(cString: variable)

@@ -8,6 +8,13 @@ import Plumbing
 final class StagedBlob {
     static let prefix = ".partial-"
     static let maximumParts = 1000
+    /// What a file of a store gets with its name, less what the umask takes. Until then only its writer can open it, and so
+    /// nobody else can hold its lock.
+    static let mode: mode_t = {
+        let mask = umask(0o777)
+        umask(mask)
+        return 0o644 & ~mask
+    }()
 
     private let domain: Directory
     private let blobs: Directory
@@ -31,7 +38,8 @@ final class StagedBlob {
     /// Removes what writers that are no more have left. The caller holds the domain's lock.
     static func sweep(_ directory: Directory) throws {
         for name in try directory.names() where name.hasPrefix(prefix) {
-            guard let file = try? directory.open(name, O_RDONLY) else { continue }
+            // For writing, as NFS wants it for an exclusive lock.
+            guard let file = try? directory.open(name, O_RDWR) else { continue }
             if flock(file.number, LOCK_EX | LOCK_NB) == 0 { directory.remove(name) }
         }
     }
@@ -54,12 +62,14 @@ final class StagedBlob {
     /// Data first, then the names, then the word that it is there: after each line a crash leaves either a whole
     /// blob under its address or nothing that reads as one.
     func commit(as blob: Address) throws {
-        try parts[parts.count - 1].finish()
+        for part in parts { try part.finish(mode: StagedBlob.mode) }
+        // All of it is read for this, and others do not wait for that.
+        let isThere = try parts.count > 1 && StoredBlob(blob, in: blobs)?.isRight() == true
         try domain.locked {
             if parts.count == 1 {
                 try commitWhole(as: blob)
             } else {
-                try commitParts(as: blob)
+                try commitParts(as: blob, isThere: isThere)
             }
         }
         parts = []
@@ -77,8 +87,8 @@ final class StagedBlob {
         try? StoredBlob.removeParts(of: blob, in: blobs)
     }
 
-    private func commitParts(as blob: Address) throws {
-        if let stored = try StoredBlob(blob, in: blobs), try stored.isRight() {
+    private func commitParts(as blob: Address, isThere: Bool) throws {
+        if isThere, try StoredBlob(blob, in: blobs) != nil {
             // It may be cut elsewhere than this one: mixing the two could leave neither.
             discard()
             try blobs.sync()
@@ -120,12 +130,12 @@ private final class Part {
         name = StagedBlob.name()
         let flags = O_WRONLY | O_CREAT | O_EXCL
         do {
-            file = try directory.open(name, flags | linux_O_DIRECT, mode: 0o644)
+            file = try directory.open(name, flags | linux_O_DIRECT, mode: 0o600)
             isDirect = true
         } catch {
             // Some file systems make the file, then refuse to open it so.
             directory.remove(name)
-            file = try directory.open(name, flags, mode: 0o644)
+            file = try directory.open(name, flags, mode: 0o600)
             isDirect = false
         }
         guard flock(file.number, LOCK_EX | LOCK_NB) == 0 else {
@@ -179,15 +189,18 @@ private final class Part {
         ] where count > 0 {
             guard linux_sync_file_range(file.number, offset, count, flags) != 0 else { continue }
             switch errno {
-            case EINVAL, ENOSYS, ESPIPE: pacesWriteBack = false
+            case EINVAL, ENOSYS, ESPIPE, EOPNOTSUPP: pacesWriteBack = false
             default: throw Failure.system("cannot write", at: file.name)
             }
         }
     }
 
     /// Cuts off what was written of bytes that did not fit, and brings the rest to stable storage.
-    func finish() throws {
+    ///
+    /// - Parameter mode: what the file gets, where its file system has modes; nil where it is to stay the writer's alone.
+    func finish(mode: mode_t? = nil) throws {
         guard ftruncate(file.number, length) == 0 else { throw Failure.system("cannot cut", at: file.name) }
+        if let mode { _ = fchmod(file.number, mode) }
         try file.sync()
     }
 }

@@ -34,7 +34,7 @@ public protocol Store {
     ///
     /// What the history says is not looked into: the backups behind a damaged document are still there.
     ///
-    /// - Throws: `notFound` where the domain has no backup.
+    /// - Throws: `notFound` where the domain has no backup; `badData` where it has more than `History.longest`.
     func list(of domain: Domain) throws -> [Address]
 
     /// Keeps a sealed key beside the backups, durably; those of before stay. The same as the newest again is a success.
@@ -48,6 +48,11 @@ public protocol Store {
     /// Puts a file into the top folder of a store, for a person who finds it, in place of one of that name; a store that has
     /// no such folder does nothing. The default does that.
     func leave(_ file: [UInt8], named name: String) throws
+
+    /// The file of that name in a store's top folder, 1 MiB at most.
+    ///
+    /// - Throws: `notFound` where there is none. The default says that the store has no such folder, `usage`.
+    func found(_ name: String) throws -> [UInt8]
 
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
     ///
@@ -102,6 +107,16 @@ extension Store {
         return key.bytes
     }
 
+    /// The file that a store has in its top folder for whoever finds it. Nobody vouches for what it says.
+    ///
+    /// - Throws: `usage` for anything but a single name; `notFound` where there is none.
+    public func file(named name: String) throws -> [UInt8] {
+        guard !name.isEmpty, !name.contains("/"), name.first != "." else {
+            throw Failure(.usage, "not a file in the store's top folder", at: JSON.string(name).description)
+        }
+        return try found(name)
+    }
+
     /// The newest backup's metadata, known to be whole.
     public func lastMetadata(of domain: Domain) throws -> Backup {
         try checked(last(of: domain))
@@ -114,7 +129,15 @@ extension Store {
 
     public func leave(_ file: [UInt8], named name: String) throws {}
 
-    public func list(of domain: Domain) throws -> [Address] {
+    public func found(_ name: String) throws -> [UInt8] {
+        throw Failure(
+            .usage, "a server has no folder with files for whoever finds it",
+            hint: "directories and drives have one")
+    }
+
+    public func list(of domain: Domain) throws -> [Address] { try walk(domain, atMost: History.longest) }
+
+    func walk(_ domain: Domain, atMost most: Int) throws -> [Address] {
         var blobs = [try next(of: domain, after: nil).blob]
         var seen = Set(blobs)
         while true {
@@ -123,6 +146,7 @@ extension Store {
                 guard seen.insert(blob).inserted else {
                     throw Failure(.badData, "the history goes round in a circle", at: "blob \(blob)")
                 }
+                guard blobs.count < most else { throw History.tooLong(most, at: "blob \(blob)") }
                 blobs.append(blob)
             } catch let failure as Failure where failure.status == .notFound {
                 return blobs

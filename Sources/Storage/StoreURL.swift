@@ -97,7 +97,7 @@ public enum Access: Sendable {
 /// Opens a store, and closes it again when `body` has ended, however it ends; a drive that had to be mounted for it
 /// is unmounted.
 ///
-/// - Parameter remote: how a store elsewhere is reached.
+/// - Parameter remote: how a store elsewhere is reached, and how long any store is waited for.
 /// - Throws: `unavailable` where there is no such directory or drive; `badData` where more than one drive has the
 ///   label; `denied` without permission; `usage` where a token would be sent in the clear; and what `body` throws.
 public func withStore<Result>(
@@ -105,9 +105,9 @@ public func withStore<Result>(
 ) throws -> Result {
     switch url {
     case .directory(let path):
-        return try body(DirectoryStore(root: Directory(root: path), called: url))
+        return try body(DirectoryStore(root: Directory(root: path, patience: remote.patience), called: url))
     case .drive(let label):
-        return try withDrive(labelled: label, for: access) { root in
+        return try withDrive(labelled: label, for: access, patience: remote.patience) { root in
             try body(DirectoryStore(root: root, called: url))
         }
     case .dunesea(let authority, let isEncrypted):

@@ -41,6 +41,9 @@ final class Transfer {
     private var lastCount = 0
     /// In bytes a second; a peer that gives a byte now and then is to stall too.
     private static let slowest = 1024.0
+    /// In bytes, of all that was said in front of the body since the upload last got on.
+    private var headLength = 0
+    private static let longestHead = 64 << 10
 
     init(
         _ request: HTTP.Request, stall: Double, limit: Int,
@@ -78,6 +81,11 @@ final class Transfer {
     // MARK: The answer that comes in
 
     func header(_ bytes: UnsafeRawBufferPointer) -> Int {
+        headLength += bytes.count
+        guard headLength <= Transfer.longestHead else {
+            failure = Interruption(failure: Failure(.unavailable, "the head of the answer does not end"))
+            return 0
+        }
         let line = String(decoding: bytes, as: UTF8.self).trimmed
         if line.hasPrefix("HTTP/") {
             // There may have been an answer before this one: a proxy's, or one that says to go on.
@@ -102,7 +110,10 @@ final class Transfer {
     private func acknowledge() -> Bool {
         guard let offset = answer.headers["upload-offset"].flatMap({ UInt64($0) }) else { return true }
         do {
-            if try body?.acknowledge(offset) == true { lastMove = monotonicSeconds() }
+            if try body?.acknowledge(offset) == true {
+                lastMove = monotonicSeconds()
+                headLength = 0
+            }
             return true
         } catch {
             failure = error

@@ -28,7 +28,10 @@ public struct Place: ParsableArguments {
     @Flag(help: "Let the token go to another machine in the clear, by dunesea+http:.")
     var insecure = false
 
-    @Option(help: .init("Give up a DuneSea server after so long without progress.", valueName: "seconds"))
+    @Option(
+        help: .init(
+            "Give up a DuneSea server after so long without progress, and a lock that somebody else has.",
+            valueName: "seconds"))
     var patience = 120
 
     public init() {}
@@ -57,5 +60,10 @@ public struct Place: ParsableArguments {
         remote.patience = Double(patience)
         remote.notify = { warn($0, from: tool) }
         return try withStore(at: url, for: access, as: remote) { try body($0, domain) }
+    }
+
+    /// Whether the store lies on another file system than a folder: `Storage.isApart`.
+    public func isApart(from folder: String) throws -> Bool {
+        try Storage.isApart(StoreURL(url), from: folder)
     }
 }

@@ -11,7 +11,7 @@ struct Fetch: Tool {
         commandName: "ep-fetch",
         abstract: "Get a sealed backup out of a store.",
         version: version,
-        subcommands: [Last.self, Next.self, Blob.self, List.self, Key.self])
+        subcommands: [Last.self, Next.self, Blob.self, List.self, Key.self, File.self, Apart.self])
 }
 
 extension Place {
@@ -101,5 +101,37 @@ struct Key: ParsableCommand {
 
     func run() throws {
         try Descriptor.standardOutput.write(place.read { try $0.sealedKey(of: $1) })
+    }
+}
+
+struct File: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write a file that the store has in its top folder for whoever finds it.")
+
+    @OptionGroup var place: Place
+
+    @Argument(help: "Its name.")
+    var name: String
+
+    func run() throws {
+        try Descriptor.standardOutput.write(place.read { store, _ in try store.file(named: name) })
+    }
+}
+
+struct Apart: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say by the exit status whether the store lies on another file system than a folder.")
+
+    @OptionGroup var place: Place
+
+    @Argument(help: "The folder.")
+    var folder: String
+
+    func run() throws {
+        guard try place.isApart(from: folder) else {
+            throw Failure(
+                .attention, "the store lies on the file system of this folder", at: folder,
+                hint: "whatever takes the one takes the other too; choose another drive, or another host")
+        }
     }
 }

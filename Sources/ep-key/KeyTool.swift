@@ -108,6 +108,9 @@ struct KeyTool: Tool {
         @Option(help: .init("When that was made.", valueName: "date"))
         var date: String?
 
+        @Option(help: .init("The SHA-256 of escapepod-open, to compare it with.", valueName: "sha256"))
+        var opener: String?
+
         @Option(help: .init("Make this file, a page of A4, instead.", valueName: "file"))
         var pdf: String?
 
@@ -117,6 +120,9 @@ struct KeyTool: Tool {
         func validate() throws {
             guard (generation == nil) == (date == nil) else {
                 throw ValidationError("'--generation' and '--date' come together")
+            }
+            guard opener?.isHex(bytes: 32) != false else {
+                throw ValidationError("a SHA-256 has 64 hexadecimal digits in lower case")
             }
             // A page has so much room, and its font Western letters.
             let texts = [domain, store, date ?? ""]
@@ -137,7 +143,7 @@ struct KeyTool: Tool {
             let sheet = Sheet(
                 key: key.text, id: try key.id().hex, domain: domain, store: store,
                 newest: generation.flatMap { generation in date.map { (generation, $0) } },
-                code: try Paper.code(of: key.text))
+                opener: opener, code: try Paper.code(of: key.text))
             if let pdf {
                 try AtomicFile.write(Paper.pdf(of: sheet), to: pdf, mode: 0o600, replacing: false)
             } else {

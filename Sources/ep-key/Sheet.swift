@@ -7,6 +7,8 @@ struct Sheet {
     let store: String
     /// The newest backup when the sheet is made; nil where nobody says.
     let newest: (generation: UInt64, date: String)?
+    /// The SHA-256 of escapepod-open as it is installed, in hexadecimal; nil where nobody says.
+    let opener: String?
     /// The key as a QR code: rows of modules, of which true is dark. None where it could not be made.
     let code: [[Bool]]
 
@@ -49,6 +51,10 @@ struct Sheet {
         text("In the store lie RECOVERY.txt, which tells how, and the program escapepod-open,")
         text("which takes Debian's packages python3-cryptography and btrfs-progs:", "")
         text("  cat BLOB | python3 escapepod-open --key KEYFILE | btrfs receive DIR", "")
+        if let opener {
+            text("Compare first, for one that somebody changed may give the key away:", "")
+            text("  sha256sum escapepod-open     is to print", "  " + opener, "")
+        }
         text("Should that program be lost, the manual page escapepod-stream(5) of escapepod")
         text("tells how to write another.")
         if !code.isEmpty {
@@ -125,7 +131,7 @@ extension Sheet {
 
     /// As groff(1) sets it on one page of A4.
     var troff: String {
-        var text = ".pl 29.7c\n.po 2c\n.nf\n.fam C\n.ps 10\n.vs 12\n.sp 2c\n"
+        var text = ".pl 29.7c\n.po 2c\n.nf\n.fam C\n.ps 10\n.vs 11\n.sp 2c\n"
         for line in lines {
             switch line {
             case .title(let line): text += "\\fB\(Sheet.escaped(line))\\fP\n"

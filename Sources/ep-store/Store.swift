@@ -74,7 +74,7 @@ struct Key: ParsableCommand {
         let files = try with.map { path in
             (
                 name: path.split(separator: "/").last.map(String.init) ?? path,
-                bytes: try Descriptor(opening: path, O_RDONLY).readAll(limit: 1 << 20)
+                bytes: try Descriptor.file(at: path).readAll(limit: 1 << 20)
             )
         }
         try place.open(for: .writing, by: "ep-store") {

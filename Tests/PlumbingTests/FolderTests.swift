@@ -3,7 +3,7 @@ import Plumbing
 import Testing
 
 /// A folder of its own, in /tmp, that goes with the value; everything in it is root's unless it is given away.
-private final class Ground {
+final class Ground {
     let path: String
 
     init() throws {
@@ -84,6 +84,23 @@ private func isRefused(_ body: () throws -> Void) -> Bool {
         #expect(isRefused { _ = try Descriptor.folder(at: "\(ground.path)/open/link/../target") })
         // A folder is what it is, whoever can exchange it.
         _ = try Descriptor.folder(at: "\(ground.path)/open/inside")
+    }
+
+    @Test func aFileIsReadThroughOurLinksAlone() throws {
+        for folder in ["closed", "open"] {
+            _ = ground.folder(folder)
+            try AtomicFile.write(
+                Array("secret".utf8), to: "\(ground.path)/\(folder)/file", mode: 0o600, replacing: false)
+            _ = ground.link("\(folder)/link", to: "file")
+        }
+        _ = ground.folder("open", mode: 0o777)
+        for name in ["closed/file", "closed/link", "open/file"] {
+            let file = try Descriptor.file(at: "\(ground.path)/\(name)")
+            #expect(try file.readAll(limit: 100) == Array("secret".utf8))
+        }
+        #expect(isRefused { _ = try Descriptor.file(at: "\(ground.path)/open/link") })
+        // As the shell gives the output of a command.
+        _ = try Descriptor.file(at: "/dev/fd/0")
     }
 
     @Test func aLinkOfOursInAStickyFolderIsFollowed() throws {

@@ -22,8 +22,7 @@ import Testing
     }
 
     private func names(_ directory: String) throws -> [String] {
-        try Directory(root: "\(scratch.path)/\(directory)").names().filter { $0 != "." && $0 != ".." }
-            .sorted()
+        try Directory(root: "\(scratch.path)/\(directory)").names().sorted()
     }
 
     private func put(_ bytes: [UInt8]) throws -> Address {
@@ -51,7 +50,7 @@ import Testing
         )
         try describe(first, after: nil)
         try describe(second, after: first)
-        #expect(try names("escapepod/pod") == ["blobs", "metadata"])
+        #expect(try names("escapepod/pod") == [".lock", "blobs", "metadata"])
         #expect(try names(blobs) == [first.hex, second.hex].sorted())
         #expect(try names(metadata) == ["0000000001-\(first)", "0000000002-\(second)"])
     }
@@ -204,6 +203,20 @@ import Testing
         #expect(try fetch(blob, of: pod, from: store).failure?.status == .badData)
     }
 
+    @Test func aDirectoryThatGoesOnAndOnIsNoStores() throws {
+        for name in ["a", "b", "c"] { try scratch.write([1], to: name) }
+        let directory = try Directory(root: scratch.path)
+        #expect(try directory.names(atMost: 3).count == 3)
+        #expect(status { _ = try directory.names(atMost: 2) } == .badData)
+    }
+
+    @Test func aHistoryThatGoesOnAndOnIsNone() throws {
+        let endless = Endless()
+        #expect(try endless.walk(pod, atMost: endless.count) == endless.list(of: pod))
+        #expect(status { _ = try endless.walk(pod, atMost: endless.count - 1) } == .badData)
+        #expect(History.longest == 1_000_000)
+    }
+
     @Test func aBadInputMakesNothing() throws {
         #expect(status { _ = try put([1, 2, 3]) } == .badData)
         #expect(try names("").isEmpty)
@@ -226,4 +239,25 @@ import Testing
         feeder.join()
         try producer.close()
     }
+}
+
+/// A store that always has a next backup; after many a one it lets the test end.
+private struct Endless: Store {
+    let count = 100
+
+    func next(of domain: Domain, after blob: Address?) throws -> Backup {
+        let number = blob.map { Int($0.hex, radix: 16) ?? 0 } ?? 0
+        guard number < count else { throw Failure(.notFound, "no backup follows") }
+        return Backup(blob: try Address((number + 1).padded(to: 64, radix: 16)), metadata: [])
+    }
+
+    func take(_ blob: Intake, of domain: Domain) throws { throw none }
+    func take(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+        throw none
+    }
+    func last(of domain: Domain) throws -> Backup { throw none }
+    func take(key: [UInt8], of domain: Domain) throws { throw none }
+    func key(of domain: Domain) throws -> [UInt8] { throw none }
+    func give(_ blob: Address, of domain: Domain, to outlet: Outlet) throws { throw none }
+    private var none: Failure { Failure(.notFound, "nothing here") }
 }

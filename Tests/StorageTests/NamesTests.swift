@@ -88,7 +88,7 @@ import Testing
             "the number of /dev/null is 1:3")
         #expect(mount.root == "/")
         #expect(mount.point == #"/mnt/a b\c"#)
-        #expect(mount.source == "/dev/my disk")
+        #expect(mount.type == "ext4")
         #expect(!mount.isReadOnly)
         #expect(Mount(parsing: "1 0 1:3 /sub /x ro - btrfs /dev/sda rw")?.isReadOnly == true)
         #expect(Mount(parsing: "1 0 1:3 /sub /x rw - btrfs /dev/sda ro,x")?.isReadOnly == true)

@@ -75,6 +75,24 @@ round() {
 
 @test "a drive with NTFS, through FUSE: there and back, and unmounted" { round ntfs; }
 
+@test "FUSE keeps a key file, and a store at a path" {
+    for type in exfat ntfs; do
+        make_drive $type $type
+        mkdir here
+        if [ $type = exfat ]; then mount.exfat-fuse "$device" here >/dev/null; else ntfs-3g "$device" here; fi
+        ep-key generate here/key >id
+        [ "$(ep-key id here/key 2>/dev/null)" = "$(<id)" ]
+        refuses 74 "will not overwrite" ep-key generate here/key
+        store="file:$PWD/here/store"
+        mkdir here/store
+        sealed blob 3000000 >blob && store_blob blob
+        store_backup "$(sha256 blob)" none
+        ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+        umount here && rmdir here
+        losetup -d "$device"
+    done
+}
+
 @test "a drive with FAT is found by its label, in capitals or not" {
     make_drive drive vfat
     sealed blob 500 >blob
@@ -147,6 +165,80 @@ round() {
     refuses 10 "no backup of pod" ep-fetch last "$store" --domain pod
 }
 
+@test "a foreign mount whose source names the drive gets nothing" {
+    for type in ext4 btrfs; do
+        make_drive $type $type
+        # One that every look at the mounts finds first, and one where the drive is mounted too.
+        mkdir "foreign $type" "my $type"
+        mount -t tmpfs "$device" "foreign $type"
+        sealed blob 500 >blob && store_blob blob
+        [ -z "$(ls -A "foreign $type")" ]
+        mount "$device" "my $type"
+        sealed blob 500 >blob && store_blob blob
+        [ -f "my $type/escapepod/pod/blobs/$(sha256 blob)" ]
+        [ -z "$(ls -A "foreign $type")" ]
+        umount "my $type" "foreign $type"
+        losetup -d "$device"
+    done
+}
+
+@test "a btrfs over two devices is one drive; one that was copied is two" {
+    truncate -s 200M one.img two.img
+    one=$(losetup -f --show one.img)
+    two=$(losetup -f --show two.img)
+    mkfs.btrfs -q -L "$label" -m raid1 -d raid1 "$one" "$two"
+    sealed blob 700000 >blob && store_blob blob
+    ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+    # Also where it is mounted, by whichever device.
+    mkdir here && mount "$two" here
+    sealed blob 500 >blob && store_blob blob
+    [ -f "here/escapepod/pod/blobs/$(sha256 blob)" ]
+    umount here
+    btrfs device scan --forget "$one" "$two" 2>/dev/null || btrfs device scan --forget
+    losetup -d "$two"
+    # A copy of a device, with the same UUIDs.
+    cp one.img two.img
+    two=$(losetup -f --show two.img)
+    refuses 65 "more than one drive with this label" ep-fetch last "$store" --domain pod
+    losetup -d "$one" "$two"
+    btrfs device scan --forget
+}
+
+@test "what lies on the drive, and what does not, whatever it is called and wherever it is mounted" {
+    mkdir plain image
+    mount -t tmpfs none plain
+    for type in ext4 btrfs; do
+        make_drive $type $type
+        # Not mounted, it is known all the same, and where its image lies.
+        ep-fetch apart "$store" --domain pod plain
+        refuses 3 "the store lies on" ep-fetch apart "$store" --domain pod .
+        mkdir my-$type bound-$type
+        mount "$device" my-$type
+        mkdir my-$type/x && mount --bind my-$type/x bound-$type
+        [ $type = ext4 ] || btrfs -q subvolume create my-$type/sub
+        for place in my-$type my-$type/x bound-$type my-$type/sub; do
+            [ -d "$place" ] || continue
+            for url in "$store" "label:${label^^}" "file:$PWD/my-$type" "file://$PWD/bound-$type"; do
+                refuses 3 "the store lies on the file system of this folder: $place" ep-fetch apart "$url" --domain pod "$place"
+            done
+        done
+        for url in "$store" "file:$PWD/bound-$type"; do ep-fetch apart "$url" --domain pod plain; done
+        ep-fetch apart "file:$PWD/plain" --domain pod my-$type
+        # In an image that lies on it.
+        truncate -s 20M my-$type/x.img && mkfs.ext4 -q my-$type/x.img
+        mount -o loop my-$type/x.img image
+        refuses 3 "the store lies on" ep-fetch apart "file:$PWD/image" --domain pod my-$type
+        ep-fetch apart "file:$PWD/my-$type" --domain pod image
+        umount image bound-$type
+        # The image's device is let go of a moment later.
+        for _ in {1..50}; do umount my-$type 2>/dev/null && break || sleep 0.1; done
+        losetup -d "$device"
+    done
+    refuses 69 "no drive with this label" ep-fetch apart "$store" --domain pod plain
+    refuses 69 "the store is not there" ep-fetch apart "file:$PWD/absent" --domain pod plain
+    ep-fetch apart dunesea+https://127.0.0.1:1 --domain pod plain
+}
+
 @test "a subvolume that is mounted is not the drive" {
     make_drive drive btrfs
     mkdir top sub
@@ -210,7 +302,7 @@ round() {
         store_blob half
         mkdir here-$type
         mount "$device" here-$type || mount.exfat-fuse "$device" here-$type >/dev/null
-        [ "$(find here-$type -type f -printf '%f\n')" = "$(sha256 half)" ]
+        [ "$(find here-$type -type f ! -name .lock -printf '%f\n')" = "$(sha256 half)" ]
         umount here-$type
         losetup -d "$device"
         rm feed
@@ -250,7 +342,7 @@ round() {
     sealed blob 400000000 >large
     refuses 74 "no space left" timeout 120 ep-store blob "$store" --domain pod <large
     mkdir here && mount.exfat-fuse "$device" here >/dev/null
-    [ -z "$(find here -type f)" ]
+    [ -z "$(find here -type f ! -name .lock)" ]
 }
 
 @test "two at once share the drive" {

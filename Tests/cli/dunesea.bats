@@ -698,8 +698,58 @@ eventually() {
     put blob
 }
 
+@test "root makes tokens as the server's user, who can send it nowhere else" {
+    mkdir -p theirs root
+    chmod 0711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test" "$BATS_TEST_TMPDIR"
+    chown 1234:1234 theirs
+    chmod 0700 root
+    ln -s "$PWD/root" theirs/dunesea
+    chown -h 1234:1234 theirs/dunesea
+    dunesea token add pod --dir theirs --read > token 2> err && return 1
+    [[ -z $(ls -A root) && ! -s token ]]
+    rm theirs/dunesea
+    DUNESEA_DIR=theirs dunesea_token pod --read
+    [[ $(find theirs -mindepth 1 -printf '%u:%g\n' | sort -u) == 1234:1234 ]]
+    [[ $(dunesea token list --dir theirs | wc -l) -eq 1 ]]
+}
+
+@test "slow clients of one address leave the others their turn, and whoever has a token is none of them" {
+    serve --connections 16 --patience 20s --metrics 127.0.0.1:0
+    # How many of 40 connections from that address stay, each without a token and without another byte.
+    crowd() {
+        python3 - "${DUNESEA_URL##*:}" "$1" 3>&- <<'END' &
+import select, socket, sys, time
+connections = []
+for _ in range(40):
+    try:
+        connections.append(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5, (sys.argv[2], 0)))
+        connections[-1].send(b"GET /healthz HT")
+    except OSError:
+        pass
+time.sleep(0.5)
+closed, _, _ = select.select(connections, [], [], 0)
+print(len(connections) - len(closed), flush=True)
+time.sleep(60)
+END
+    }
+    crowd 127.0.0.2 > crowd
+    eventually test -s crowd
+    [[ $(< crowd) == 4 ]]
+    [[ $(curl -sS "$DUNESEA_METRICS/metrics" | sed -n 's/^dunesea_turned_away_total //p') == 36 ]]
+    [[ $(curl -sS --max-time 5 "$DUNESEA_URL/healthz") == ok ]]
+    curl -sS --max-time 5 --interface 127.0.0.2 "$DUNESEA_URL/healthz" 2> err && return 1
+    # Six connections of one address, each with a token, at once.
+    sealed 1 3000000 > blob
+    put blob
+    for i in {1..6}; do
+        curl -sS --max-time 20 --limit-rate 1M -o "copy.$i" -H @auth "$store/blobs/$(address blob)" 3>&- &
+        loads[i]=$!
+    done
+    for i in {1..6}; do wait "${loads[i]}" && cmp blob "copy.$i"; done
+}
+
 @test "more connections than allowed wait their turn" {
-    serve --connections 2 --patience 1s
+    serve --connections 2 --strangers 8 --patience 1s
     exec 8<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}" 9<> "/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
     curl -sS --max-time 0.5 "$DUNESEA_URL/healthz" 2> err && return 1
     [[ $(curl -sS --max-time 20 "$DUNESEA_URL/healthz") == ok ]]

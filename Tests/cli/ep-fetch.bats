@@ -147,3 +147,37 @@ $(sha256 three)" ]
     mv store/escapepod/pod elsewhere && ln -s "$PWD/elsewhere" store/escapepod/pod
     refuses 65 "symbolic link" ep-fetch last "$store" --domain pod
 }
+
+@test "a file of the top folder, and nothing else" {
+    echo "how to open this" >store/RECOVERY.txt
+    ep-fetch file "$store" --domain pod RECOVERY.txt | cmp - store/RECOVERY.txt
+    refuses 10 "no file absent" ep-fetch file "$store" --domain pod absent
+    mkdir store/folder && ln -s /etc/passwd store/link
+    truncate -s 2M store/large
+    for name in folder link; do refuses 65 "not a file" ep-fetch file "$store" --domain pod $name; done
+    refuses 65 "larger than" ep-fetch file "$store" --domain pod large
+    for name in "" . .. .hidden ../x a/b; do refuses 64 "top folder" ep-fetch file "$store" --domain pod "$name"; done
+    DUNESEA_TOKEN=token refuses 64 "a server has no folder" ep-fetch file dunesea+http://127.0.0.1:1 --domain pod x
+}
+
+@test "a copy of a store by the page's own lines is one" {
+    sealed blob 5000000 >blob
+    (ulimit -f 2100 && store_blob blob)
+    store_backup "$(sha256 blob)" none
+    sealed key 184 >key
+    echo "how to open this" >RECOVERY.txt
+    ep-store key "$store" --domain pod --with RECOVERY.txt <key
+    mkdir other
+    # What a person types from the page, in the store.
+    sed -n '/^Copy a store/,/^\.Ed/p' "$EP_REPO/man/escapepod-storage.7" |
+        sed '1,/^\.Bd/d;/^\.Ed/d;s|/media/other|../other|' >lines
+    grep -q cp lines
+    (cd store && bash -eu ../lines)
+    diff -r -x .lock store other
+    ep-fetch key "file:$PWD/other" --domain pod | cmp - key
+    ep-fetch last "file:$PWD/other" --domain pod | cmp - "meta.$(sha256 blob)"
+    ep-fetch blob "file:$PWD/other" --domain pod "$(sha256 blob)" | cmp - blob
+    # It is a store that one can go on with.
+    sealed blob 500 >two && store_blob two "file:$PWD/other"
+    store_backup "$(sha256 two)" "$(sha256 blob)" "file:$PWD/other"
+}

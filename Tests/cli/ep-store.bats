@@ -11,7 +11,7 @@ setup() {
 }
 
 # What a reader may find, and what a dead writer has left.
-stored() { find store -type f -printf '%f\n' | sort; }
+stored() { find store -type f ! -name .lock -printf '%f\n' | sort; }
 
 @test "a blob gets its receipt and its address" {
     sealed blob 3000001 >blob
@@ -155,7 +155,7 @@ $(sha256 two)" ]
     store_blob blob
     ep-store key "$store" --domain pod --with README <key
     cmp README store/README
-    [ "$(find store -type f | wc -l)" = 3 ]
+    [ "$(stored | wc -l)" = 3 ]
     ep-fetch key "$store" --domain pod | cmp - key
 }
 
@@ -239,11 +239,11 @@ $(sha256 two)" ]
     sealed blob 500 >small
     store_blob small "file:$PWD/drive"
     store_backup "$(sha256 small)" none "file:$PWD/drive"
-    before=$(find drive -type f | sort)
+    before=$(find drive -type f ! -name .lock | sort)
     sealed blob 80000000 >large
     refuses 74 "no space left" timeout 60 ep-store blob "file:$PWD/drive" --domain pod <large
     grep -q "hint: make room there" err
-    [ "$(find drive -type f | sort)" = "$before" ]
+    [ "$(find drive -type f ! -name .lock | sort)" = "$before" ]
     [ "$(ep-fetch list "file:$PWD/drive" --domain pod)" = "$(sha256 small)" ]
 }
 
@@ -252,7 +252,7 @@ $(sha256 two)" ]
     make_btrfs drive 120M
     sealed blob 200000000 >large
     refuses 74 "no space left" timeout 60 ep-store blob "file:$PWD/drive" --domain pod <large
-    [ -z "$(find drive -type f)" ]
+    [ -z "$(find drive -type f ! -name .lock)" ]
 }
 
 @test "a sync that fails is final: 74, no receipt, no name" {
@@ -302,7 +302,7 @@ $(sha256 two)" ]
     sealed blob 500 >first && store_blob first
     store_backup "$(sha256 first)" none
     sealed blob 3000000 >blob
-    for step in fsync:{1,2,3,4,5} renameat:1 flock:{1,2,3,4} pwrite64:{1,3} ftruncate:1; do
+    for step in fsync:{1,2,3,4,5} renameat:1 flock:{1,2,3} pwrite64:{1,3} ftruncate:1; do
         rm -f "$blobs/$(sha256 blob)"
         timeout 60 strace -f -o trace -e "inject=${step%:*}:signal=KILL:when=${step#*:}" \
             ep-store blob "$store" --domain pod <blob >out 2>err && false
@@ -312,7 +312,7 @@ $(sha256 two)" ]
         [ "$(stored | grep -c partial)" -eq 0 ]
     done
     sealed metadata 400 >meta
-    for step in fsync:{1,2,3,4} renameat2:1 flock:{1,2} write:1; do
+    for step in fsync:{1,2,3,4} renameat2:1 flock:1 write:{1,2} fchmod:1; do
         rm -f "$metadata"/0000000002-*
         timeout 60 strace -f -o trace -e "inject=${step%:*}:signal=KILL:when=${step#*:}" \
             ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" <meta 2>err && false
@@ -344,4 +344,124 @@ $(sha256 two)" ]
     ep-store blob "$store" --domain pod <blob >/dev/full 2>err || status=$?
     [ $status -eq 74 ]
     grep -q "standard output" err
+}
+
+# hold FILE…: a local user without rights has a lock on each, until the test ends.
+hold() {
+    local file
+    for file; do
+        setpriv --reuid 1234 --regid 1234 --clear-groups flock -x "$file" -c 'echo held; exec sleep 60' >"$BATS_TEST_TMPDIR/held" 3>&- &
+        until [ -s "$BATS_TEST_TMPDIR/held" ]; do kill -0 $! || return 1; sleep 0.02; done
+        : >"$BATS_TEST_TMPDIR/held"
+    done
+}
+
+@test "a local user who locks what he can open of a store holds nobody up" {
+    needs_root
+    chmod 0711 "$BATS_TEST_TMPDIR"
+    sealed blob 3000 >one && store_blob one
+    sealed blob 3000 >two
+    sealed key 184 >key
+    echo "how to open this" >README
+    hold store store/escapepod store/escapepod/pod "$blobs"
+    timeout 20 ep-store blob "$store" --domain pod <two >/dev/null
+    store_backup "$(sha256 two)" none
+    timeout 20 ep-store key "$store" --domain pod --with README <key
+    cmp README store/README
+    # What he could have locked.
+    [ "$(find store -name .lock -printf '%m %s\n' | sort -u)" = "600 0" ]
+    [ "$(find store -type f ! -name .lock -printf '%m\n' | sort -u)" = 644 ]
+    store_half
+    [ "$(stat -c %a "$blobs"/.partial-*)" = 600 ]
+    kill -9 "$pid"
+    exec 5>&-
+}
+
+@test "a wait for a lock has an end, and says who has it; who reads takes none" {
+    for name in one two; do sealed blob 500 >$name && store_blob $name; done
+    sealed metadata 400 >meta
+    # Held up under the lock, at the sync of the blob's name.
+    timeout 20 strace -f -o trace -e inject=fsync:delay_enter=3000000:when=2 ep-store metadata "$store" --domain pod \
+        --blob "$(sha256 one)" --follows none <meta 3>&- &
+    until [ -s store/escapepod/pod/.lock ]; do kill -0 $! || return 1; sleep 0.02; done
+    refuses 75 "has the lock, for longer than 1 s: $PWD/store/escapepod/pod/.lock" timeout 20 ep-store metadata "$store" --domain pod \
+        --blob "$(sha256 two)" --follows none --patience 1 <meta
+    grep -qE "process [0-9]+, .*ep-store metadata $store --domain pod" err
+    timeout 20 strace -f -o reading -e trace=flock,openat ep-fetch blob "$store" --domain pod "$(sha256 one)" | cmp - one
+    lacks 'flock|\.lock|O_RDWR|O_CREAT' reading
+    wait $!
+    ep-fetch last "$store" --domain pod | cmp - meta
+}
+
+@test "a lock is no file that somebody else has put there" {
+    sealed blob 500 >blob && store_blob blob
+    echo precious >precious
+    for thing in "ln -s $PWD/precious" "ln $PWD/precious" mkfifo mkdir; do
+        rm -rf store/escapepod/pod/.lock
+        $thing store/escapepod/pod/.lock
+        timeout 20 ep-store blob "$store" --domain pod <blob >out 2>err && false
+        grep -q "store/escapepod/pod/.lock" err
+    done
+    [ "$(<precious)" = precious ]
+}
+
+@test "a store is not reached through a link that others can have put there" {
+    needs_root
+    sealed blob 500 >blob
+    mkdir open target && chmod 1777 open
+    chmod 0777 target
+    setpriv --reuid 1234 --regid 1234 --clear-groups ln -s "$PWD/target" open/store
+    refuses 77 "will not follow a link that others can have put there: $PWD/open/store" \
+        ep-store blob "file:$PWD/open/store" --domain pod <blob
+    refuses 77 "will not follow a link" ep-fetch last "file:$PWD/open/store" --domain pod
+    sealed key 184 >key
+    setpriv --reuid 1234 --regid 1234 --clear-groups ln -s /etc/shadow open/README
+    refuses 77 "will not follow a link that others can have put there: open/README" \
+        ep-store key "$store" --domain pod --with open/README <key
+    [ -z "$(ls -A target)" ]
+    # His own he may follow, and root may follow root's.
+    chmod 0711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test" "$BATS_TEST_TMPDIR"
+    setpriv --reuid 1234 --regid 1234 --clear-groups "$(command -v ep-store)" blob "file:$PWD/open/store" --domain pod <blob
+    ln -s target link
+    store_blob blob "file:$PWD/link"
+}
+
+@test "the files for whoever finds a store go through no link, and into no file that is there" {
+    sealed key 184 >key
+    echo "how to open this" >README
+    echo precious >precious
+    chmod 0600 precious
+    for name in README README.new .escapepod-README; do
+        for how in "ln -sf" "ln -f"; do
+            $how "$PWD/precious" store/$name
+            ep-store key "$store" --domain pod --with README <key
+            cmp README store/README
+            [ ! -L store/README ]
+        done
+    done
+    [ "$(<precious)" = precious ]
+    [ "$(stat -c %a precious)" = 600 ]
+}
+
+@test "where renameat2 and others are missing, as in FUSE, NFS and old kernels, a store and a key are made all the same" {
+    sealed blob 3000000 >blob
+    sealed metadata 400 >meta
+    for error in ENOSYS EINVAL EOPNOTSUPP; do
+        rm -rf store/escapepod key
+        without=(timeout 60 strace -f -o trace -e "inject=renameat2,sync_file_range:error=$error")
+        [ $error = ENOSYS ] || without+=(-e inject=linkat:error=EPERM)
+        "${without[@]}" ep-store blob "$store" --domain pod <blob >receipt
+        "${without[@]}" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
+        ep-fetch last "$store" --domain pod | cmp - meta
+        "${without[@]}" ep-key generate key >id
+        refuses 74 "will not overwrite" "${without[@]}" ep-key generate key
+        [ -z "$(find . -name '.partial-*' -o -name '.escapepod-*')" ]
+    done
+    # A folder that cannot be synced by itself.
+    rm key
+    rm -rf store/escapepod
+    timeout 60 strace -f -o trace -P "$PWD" -e inject=fsync:error=EINVAL ep-key generate key >id
+    timeout 60 strace -f -o trace -P "$PWD/$metadata" -P "$PWD/$blobs" -e inject=fsync:error=EINVAL \
+        ep-store blob "$store" --domain pod <blob >receipt
+    grep -q syncfs trace
 }

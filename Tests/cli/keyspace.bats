@@ -138,11 +138,65 @@ comes_back() {
     on_drive
     mkdir drive
     mount "$(losetup -nO NAME -j drive.img)" drive
-    refuses 64 "lies in the store" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod \
-        --key-space drive
+    mkdir drive/space bound && mount --bind drive/space bound
+    local url
+    for url in "$store" label:EscapePod "file:$PWD/drive"; do
+        for space in drive bound; do
+            refuses 64 "lies in the store" timeout 60 escapepod init ./pod.conf --volume vol --store "$url" --domain pod \
+                --key-space "$space"
+        done
+    done
     refuses 69 "no such folder" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod \
         --key-space absent
     [[ ! -e pod.conf && ! -e pod.key && ! -e store/escapepod && ! -e drive/escapepod ]]
+}
+
+@test "a store on the volume is refused, whatever it is called; status says so of one that is there" {
+    mkdir vol/store bound
+    mount --bind vol/store bound
+    btrfs -q subvolume create vol/apart
+    # No other drive of this machine has this label.
+    local url label=volume-$RANDOM
+    btrfs -q filesystem label vol "$label"
+    begin
+    for url in "file:$PWD/vol/store" "file://$PWD/bound" "file:$PWD/vol/apart" "label:$label"; do
+        refuses 64 "the store lies on the file system that is backed up: $url" timeout 60 escapepod init ./another.conf \
+            --volume vol --store "$url" --domain pod
+        [[ ! -e another.conf && ! -e another.key ]]
+        refuses 64 "the store lies on the file system that is backed up: $url" timeout 60 escapepod backup ./pod.conf --store "$url"
+    done
+    [[ -z $(ls -A vol/store) && -z $(ls -A vol/apart) && ! -e vol/.escapepod ]]
+    # From before this was refused.
+    escapepod backup ./pod.conf
+    cp -r store/. vol/store
+    run -3 --separate-stderr timeout 60 escapepod status ./pod.conf --store "file:$PWD/vol/store"
+    [[ $stderr == *"warning: the store lies on the file system that is backed up"* ]]
+    run -0 timeout 60 escapepod status ./pod.conf
+}
+
+@test "a program or a text for strangers that somebody changed is noticed; the sheet and the page have its SHA-256" {
+    begin
+    escapepod backup ./pod.conf
+    run -0 timeout 60 escapepod status ./pod.conf
+    run -0 timeout 60 escapepod verify ./pod.conf
+    local sum file
+    sum=$(sha256sum <"$EP_REPO/contrib/escapepod-open")
+    escapepod sheet ./pod.conf >sheet
+    grep -qF "${sum%% *}" sheet
+    for file in escapepod-open RECOVERY.txt; do
+        echo 'print("the key, please")' >>store/$file
+        run -3 --separate-stderr timeout 60 escapepod status ./pod.conf
+        [[ $stderr == *"not as it was installed here: $file in $store"* ]]
+        run -3 --separate-stderr timeout 60 escapepod verify ./pod.conf
+        [[ $stderr == *"not as it was installed here: $file in $store"* ]]
+        truncate -s 2M store/$file
+        run -3 --separate-stderr timeout 60 escapepod status ./pod.conf
+        # As the hint says.
+        ep-fetch key "$store" --domain pod | ep-store key "$store" --domain pod --with "$EP_REPO"/contrib/{RECOVERY.txt,escapepod-open}
+        run -0 timeout 60 escapepod status ./pod.conf
+    done
+    rm store/RECOVERY.txt
+    run -0 timeout 60 escapepod status ./pod.conf
 }
 
 @test "another key in the key space is not overwritten" {

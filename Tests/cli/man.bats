@@ -132,3 +132,9 @@ nothing_wrong() {
     done < <(grep -hE '^\.Xr (ep-|escapepod|dunesea)' ./*.[1-9] | cut -d' ' -f2,3 | sort -u) >"$work/wrong"
     nothing_wrong
 }
+
+@test "the page has the SHA-256 of the program that opens a store" {
+    local sum
+    sum=$(sha256sum <../contrib/escapepod-open)
+    [[ $(grep -cx "\.Dl ${sum%% *}" escapepod-security.7) = 1 ]]
+}

@@ -28,6 +28,7 @@ backup() {
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
     lock "$volume"
     make_work
+    require_apart
     ep-key id "$key" >/dev/null
     local slots
     slots=$volume/.escapepod/$(store_name)

@@ -92,3 +92,36 @@ fetch_line() {
         [[ ${addresses[index]} != "$address" ]] || behind=1
     done
 }
+
+# is_apart DIR: whether the store lies on another file system than that folder. What cannot be told ends the run.
+is_apart() {
+    local status=0
+    ep-fetch apart "${place[@]}" "$1" 2>"$work/said" || status=$?
+    ((status == 0 || status == 3)) || { cat "$work/said" >&2 && exit "$status"; }
+    ((status == 0))
+}
+
+# require_apart: a store on the volume is lost with it, and every backup would carry the ones before.
+require_apart() {
+    is_apart "$volume" ||
+        fail 64 "the store lies on the file system that is backed up: $store" \
+            "whatever takes the volume takes the backups too; choose another drive, or another host"
+}
+
+# compare_files COMMAND: what the store has for whoever finds it is what was installed here; else COMMAND is told.
+compare_files() {
+    local file status
+    [[ $store != dunesea+* ]] || return 0
+    for file in escapepod-open RECOVERY.txt; do
+        status=0
+        ep-fetch file "${place[@]}" "$file" >"$work/file" 2>"$work/said" || status=$?
+        case $status in
+        0) ! cmp -s "$work/file" "$contrib/$file" || continue ;;
+        10) continue ;;
+        65) ;;
+        *) cat "$work/said" >&2 && return "$status" ;;
+        esac
+        "$1" "not as it was installed here: $file in $store" \
+            "somebody changed it, or it is of another version; ep-store key --with puts this one there: ep-store(1)"
+    done
+}

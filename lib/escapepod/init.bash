@@ -40,6 +40,7 @@ init() {
     key=$(realpath -ms "${key:-${config%.conf}.key}")
     make_work
     ep-snap list "$volume" --store "$(store_name)" >/dev/null
+    require_apart
     [[ -z $key_space ]] || check_key_space
     local folder
     folder=$(dirname "$config")
@@ -111,21 +112,8 @@ check_key_space() {
     [[ $(file_system "$key_space") != "$(file_system "$volume")" ]] ||
         fail 64 "the key space lies on the file system that is backed up: $key_space" \
             "whatever takes the volume takes the key too; choose another drive, or another host"
-    local folder=''
-    case $store in
-    file:*)
-        folder=${store#file:}
-        [[ $folder != //* ]] || folder=${folder#//}
-        folder=$(realpath -m "$folder")
-        ;;
-    label:*)
-        local label
-        label=$(blkid -p -s LABEL -o value "$(findmnt -nrvo SOURCE --target "$key_space")" || :)
-        [[ -z $label || ${label,,} != "${store#label:}" ]] || folder=/
-        ;;
-    esac
-    [[ -z $folder || $(realpath "$key_space")/ != "${folder%/}"/* ]] ||
-        fail 64 "the key space lies in the store: $key_space" \
+    is_apart "$key_space" ||
+        fail 64 "the key space lies in the store, or on its drive: $key_space" \
             "whoever finds the store has the key too; choose another drive, or another host"
 }
 

@@ -27,5 +27,7 @@ sheet() {
         read_document "$work/head"
         newest=(--generation "$META_GENERATION" --date "$META_DATE")
     fi
-    ep-key sheet "$key" --domain "$domain" --store "$store" "${newest[@]}" ${pdf:+--pdf "$pdf"}
+    local sum
+    sum=$(sha256sum <"$contrib/escapepod-open")
+    ep-key sheet "$key" --domain "$domain" --store "$store" --opener "${sum%% *}" "${newest[@]}" ${pdf:+--pdf "$pdf"}
 }

@@ -45,6 +45,9 @@ status() {
         plan
         [[ -z $PLAN_WARNING ]] || eye "$PLAN_WARNING" "an old copy of the store, or somebody changed it; escapepod-security(7) says what to do"
     fi
+    [[ -z $volume || ! -d $volume ]] || is_apart "$volume" ||
+        eye "the store lies on the file system that is backed up: $store" "whatever takes the volume takes the backups too; choose another drive, or another host"
+    compare_files eye
     [[ -s $work/head ]] || fail 10 "no backup of $domain yet: $store" "escapepod backup makes one"
     measure_chain
     look_for_key

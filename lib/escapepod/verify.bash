@@ -34,6 +34,7 @@ verify() {
     lock "$folder"
     : >"$work/damaged"
 
+    compare_files warn
     verify_documents
     # Or every single one would be called damaged.
     ((total > 0)) || fail 65 "no metadata of $domain can be opened: $store" "see whether this is the store and the key that belong together"

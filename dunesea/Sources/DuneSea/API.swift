@@ -22,6 +22,7 @@ public struct API: HTTPResponder {
     let store: Store
     let doorkeeper: Doorkeeper
     let metrics: Metrics
+    let strangers: Strangers
     /// The listener has no TLS.
     let plain: Bool
     let log: @Sendable (String) -> Void
@@ -101,6 +102,7 @@ public struct API: HTTPResponder {
         }
         guard path.count >= 3, path.first == "v1" else { throw unknown }
         let domain = try await enter(path[2], request)
+        strangers.leave(context.channel)
         let shelf = store.shelf(domain.name)
         let rest = path.dropFirst(2)
 

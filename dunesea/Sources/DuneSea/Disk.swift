@@ -110,6 +110,15 @@ final class File: Sendable {
         }
     }
 
+    /// The same of the names in a directory.
+    func syncNames() throws {
+        if retrying({ fsync(descriptor) }) == 0 { return }
+        // A file system that has no such thing for directories may still be synced whole.
+        guard errno == EINVAL, linux_syncfs(descriptor) == 0 else {
+            throw DiskError("cannot bring to stable storage", path)
+        }
+    }
+
     /// Starts the write-back of `[start, end)` and waits for that of the `end - start` bytes before: no more than two such
     /// windows are ever dirty, and the sync at the end is short.
     func writeBack(from start: UInt64, to end: UInt64) throws {
@@ -128,15 +137,6 @@ final class File: Sendable {
         }
     }
 
-    /// flock(2), exclusive. Whether it was free.
-    func lock(waiting: Bool) -> Bool {
-        retrying { flock(descriptor, LOCK_EX | (waiting ? 0 : LOCK_NB)) } == 0
-    }
-
-    /// Gives the file to another, where this process may.
-    func give(to owner: stat) {
-        _ = fchown(descriptor, owner.st_uid, owner.st_gid)
-    }
 }
 
 /// Names in directories; the calls block too.
@@ -165,7 +165,7 @@ enum Directory {
 
     /// Brings the names in it to stable storage; like every sync, never to be tried again.
     static func sync(_ path: String) throws {
-        try File(path, O_RDONLY | O_DIRECTORY).sync()
+        try File(path, O_RDONLY | O_DIRECTORY).syncNames()
     }
 
     /// Moves a file; a file that has the new name goes.
@@ -177,7 +177,7 @@ enum Directory {
     /// directory.
     static func rename(_ from: String, toNew to: String) throws {
         if linux_rename_new(AT_FDCWD, from, AT_FDCWD, to) == 0 { return }
-        guard errno == EINVAL || errno == ENOSYS else { throw DiskError("cannot name", to) }
+        guard [EINVAL, ENOSYS, ENOTSUP].contains(errno) else { throw DiskError("cannot name", to) }
         guard try size(to) == nil else { throw DiskError("cannot name", to, code: EEXIST) }
         try rename(from, to)
     }

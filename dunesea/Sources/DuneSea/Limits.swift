@@ -9,6 +9,8 @@ public struct Limits: Sendable {
     /// Seconds without a byte after which an unfinished upload is removed.
     public var uploadAge: Int64 = 24 * 3600
     public var connections = 64
+    /// Connections of one address that have shown no valid token; see `Strangers`.
+    public var strangers = 16
     /// Seconds in which a client has to move; see `SlowPeer`.
     public var patience: Int64 = 30
 

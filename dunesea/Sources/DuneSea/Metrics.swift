@@ -7,6 +7,7 @@ final class Metrics: Sendable {
         var received: UInt64 = 0
         var sent: UInt64 = 0
         var cut: UInt64 = 0
+        var turnedAway: UInt64 = 0
         var faults: UInt64 = 0
     }
 
@@ -20,6 +21,8 @@ final class Metrics: Sendable {
     func sent(_ bytes: Int) { counts.withLock { $0.sent += UInt64(bytes) } }
     /// A connection whose client did not move.
     func cut() { counts.withLock { $0.cut += 1 } }
+    /// A connection of an address that had too many.
+    func turnedAway() { counts.withLock { $0.turnedAway += 1 } }
     /// An error of the disk.
     func faulted() { counts.withLock { $0.faults += 1 } }
 
@@ -46,6 +49,10 @@ final class Metrics: Sendable {
         show(
             "slow_clients_total", "counter", "Connections cut because the client did not move.",
             [("", counts.cut)])
+        show(
+            "turned_away_total", "counter",
+            "Connections closed as their address had too many without a token.",
+            [("", counts.turnedAway)])
         show(
             "disk_errors_total", "counter", "Errors of the store's disk, a full one included.",
             [("", counts.faults)])

@@ -69,7 +69,8 @@ public struct Server: Sendable {
         threads.start()
         api = API(
             store: try Store(directory: directory, limits: limits, threads: threads),
-            doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(), plain: tls == nil, log: log)
+            doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(),
+            strangers: Strangers(most: limits.strangers), plain: tls == nil, log: log)
         self.listen = listen
         self.metricsListen = metrics
         self.tls = try tls.map(Server.configuration)
@@ -95,8 +96,10 @@ public struct Server: Sendable {
         logger.logLevel = .critical
         let limits = api.store.ground.limits
         let metrics = api.metrics
+        let strangers = api.strangers
         var http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [
+                Doorway(strangers) { metrics.turnedAway() },
                 BodyPieces(),
                 SlowPeer(patience: .seconds(limits.patience)) { metrics.cut() },
             ])

@@ -369,7 +369,8 @@ extension Shelf {
     private func write(_ bytes: [UInt8], _ target: String, in folder: String) throws {
         let temporary = "\(unfinished)/document"
         do {
-            let file = try File(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+            try Directory.remove(temporary)
+            let file = try File(temporary, O_WRONLY | O_CREAT | O_EXCL)
             try bytes.withUnsafeBytes { try file.write($0, at: 0) }
             try file.sync()
             try Shelf.name(temporary, target, in: folder)

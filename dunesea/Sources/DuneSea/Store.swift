@@ -18,7 +18,7 @@ import Synchronization
 /// there, and its new directory synced, before anybody hears of it.
 public final class Store: Sendable {
     let ground: Ground
-    private let lock: File
+    private let lock: Lock
     private let shelves = Mutex<[Domain: Shelf]>([:])
 
     /// Opens the directory, makes it ready where it is new, and reads what is there. Blocks.
@@ -27,24 +27,21 @@ public final class Store: Sendable {
     public init(directory: String, limits: Limits, threads: NIOThreadPool) throws {
         ground = Ground(directory: directory, limits: limits, threads: threads)
         do {
-            lock = try Store.prepare(directory)
-            guard lock.lock(waiting: false) else {
-                throw Failure(.busy, "another dunesea serves this directory", at: directory)
-            }
+            let own = try Store.prepare(directory)
+            lock = try Lock("lock", in: own, within: 0, hint: "another dunesea serves this directory")
             try load()
         } catch let error as DiskError {
             throw error.failure
         }
     }
 
-    /// Makes DIR's own folders durable; returns the lock, not yet held.
-    static func prepare(_ directory: String) throws -> File {
+    /// Makes DIR's own folders durable; returns the one where the locks are.
+    static func prepare(_ directory: String) throws -> Descriptor {
         for folder in ["escapepod", "dunesea"] { try Directory.make("\(directory)/\(folder)") }
         try Directory.make("\(directory)/dunesea/uploads")
-        let lock = try File("\(directory)/dunesea/lock", O_RDWR | O_CREAT)
         try Directory.sync("\(directory)/dunesea")
         try Directory.sync(directory)
-        return lock
+        return try Descriptor(opening: "\(directory)/dunesea", O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
     }
 
     /// Every domain's names are synced here, since a server that was killed may have named a file and not yet said so.

@@ -132,24 +132,32 @@ extension Tokens {
 
     private static func change(in directory: String, _ change: (inout [Entry]) throws -> Void) throws {
         do {
-            _ = try Store.prepare(directory)
             let home = "\(directory)/dunesea"
-            let lock = try File("\(home)/tokens.lock", O_RDWR | O_CREAT)
-            guard lock.lock(waiting: true) else { throw DiskError("cannot lock", lock.path) }
+            try becomeOwner(of: home, orOf: directory)
+            let lock = try Lock("tokens.lock", in: Store.prepare(directory), within: 30)
+            defer { withExtendedLifetime(lock) {} }
             var tokens = try Tokens(in: directory)
             try change(&tokens.entries)
             let temporary = "\(home)/tokens.new"
-            let file = try File(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+            try Directory.remove(temporary)
+            let file = try File(temporary, O_WRONLY | O_CREAT | O_EXCL)
             try Array(tokens.entries.map(\.line).joined().utf8).withUnsafeBytes { try file.write($0, at: 0) }
-            // Made by root, read by the server's user.
-            let owner = try File(home, O_RDONLY | O_DIRECTORY).status()
-            file.give(to: owner)
-            lock.give(to: owner)
             try file.sync()
             try Directory.rename(temporary, path(in: directory))
             try Directory.sync(home)
         } catch let error as DiskError {
             throw error.failure
+        }
+    }
+
+    /// Root does in a directory of the server's user what that user could do, and no more, whatever is put in its way there;
+    /// and what it makes is the user's.
+    private static func becomeOwner(of home: String, orOf directory: String) throws {
+        var status = stat()
+        guard geteuid() == 0, lstat(home, &status) == 0 || stat(directory, &status) == 0, status.st_uid != 0
+        else { return }
+        guard setgroups(0, nil) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
+            throw DiskError("cannot become the owner", directory)
         }
     }
 

@@ -52,6 +52,12 @@ struct Serve: Tool {
     @Option(help: "The most connections.")
     var connections = 64
 
+    @Option(
+        help: .init(
+            "The most connections of one address that have shown no valid token; by default a quarter.",
+            valueName: "strangers"))
+    var strangers: Int?
+
     @Option(help: "Cut a client that does not move for this time.")
     var patience = Span(seconds: 30)
 
@@ -63,13 +69,17 @@ struct Serve: Tool {
                 .usage, "without TLS only a loopback address will do", at: listen,
                 hint: "give --tls-cert and --tls-key, or --insecure where something in front has TLS")
         }
-        guard uploads > 0, connections > 0 else { throw Failure(.usage, "a limit of 0 lets nobody in") }
+        let strangers = strangers ?? max(1, connections / 4)
+        guard uploads > 0, connections > 0, strangers > 0 else {
+            throw Failure(.usage, "a limit of 0 lets nobody in")
+        }
         var limits = Limits()
         limits.domainBytes = domainBytes?.bytes
         limits.uploadBytes = uploadBytes?.bytes
         limits.uploads = uploads
         limits.uploadAge = uploadAge.seconds
         limits.connections = connections
+        limits.strangers = strangers
         limits.patience = patience.seconds
         allowOpenFiles()
         let server = try Server(
