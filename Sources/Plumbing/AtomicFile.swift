@@ -39,22 +39,9 @@ public enum AtomicFile {
     /// Removes staged files of ours. One that is being written is never as old as that, and a name in a folder of somebody
     /// else leads to nothing but that name. What cannot be removed stays.
     private static func sweep(_ folder: borrowing Descriptor) {
-        let number = openat(folder.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard number >= 0 else { return }
-        guard let entries = fdopendir(number) else {
-            close(number)
-            return
-        }
-        defer { closedir(entries) }
         let latest = time(nil) - 3600
-        while let entry = readdir(entries) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            guard name.hasPrefix(stagedPrefix), String(name.dropFirst(stagedPrefix.count)).isHex(bytes: 8)
-            else {
-                continue
-            }
+        for name in (try? folder.names(startingWith: stagedPrefix)) ?? []
+        where String(name.dropFirst(stagedPrefix.count)).isHex(bytes: 8) {
             var status = stat()
             guard fstatat(folder.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0,
                 status.st_mode & S_IFMT == S_IFREG, status.st_uid == geteuid(), status.st_mtim.tv_sec < latest
