@@ -46,6 +46,9 @@ let package = Package(
             name: "CBtrfsUtil", pkgConfig: "libbtrfsutil",
             providers: [.apt(["libbtrfsutil-dev"])]),
 
+        // C, since only C is handed the arguments before main.
+        .target(name: "CArguments"),
+
         library("Plumbing", ["CLinux"]),
         library("JSON", ["Plumbing"]),
         library("OpenSSL", ["Plumbing", "COpenSSL"]),
@@ -58,7 +61,10 @@ let package = Package(
         library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
         library(
             "Tool",
-            ["Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            [
+                "Plumbing", "Envelope", "CArguments", "CLinux",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
         library(
             "StoreArguments",
             [

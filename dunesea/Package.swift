@@ -26,13 +26,15 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CArguments"),
         .target(name: "Plumbing", dependencies: ["CLinux"], swiftSettings: strict),
         .target(name: "OpenSSL", dependencies: ["Plumbing", "COpenSSL"], swiftSettings: strict),
         .target(name: "Envelope", dependencies: ["Plumbing"], swiftSettings: strict),
         .target(
             name: "Tool",
             dependencies: [
-                "Plumbing", "Envelope", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Plumbing", "Envelope", "CArguments", "CLinux",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
         .target(

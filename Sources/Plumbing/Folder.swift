@@ -81,6 +81,22 @@ extension Descriptor {
     }
 }
 
+/// Makes the folders that are missing on the way to the file at `path`, mode 0700, durably.
+///
+/// - Throws: as `Descriptor.folder(at:)`.
+public func makeFolders(above path: String) throws {
+    let parts = path.split(separator: "/").dropLast()
+    for count in parts.indices.map({ $0 + 1 }) {
+        let folder = (path.hasPrefix("/") ? "/" : "") + parts[..<count].joined(separator: "/")
+        guard access(folder, F_OK) != 0, errno == ENOENT else { continue }
+        let entry = try Entry(at: folder)
+        guard mkdirat(entry.folder.number, entry.name, 0o700) == 0 || errno == EEXIST else {
+            throw Failure.system("cannot make the folder", at: folder)
+        }
+        try entry.folder.sync()
+    }
+}
+
 /// A name in an open folder: how a file is made, replaced or removed without a path that may change meanwhile.
 public struct Entry: ~Copyable {
     public let folder: Descriptor

@@ -18,6 +18,9 @@ public struct WrappedKey: Sendable {
     /// The id of the key inside, as the header has it; only `unwrap` shows that it is true. 16 bytes.
     public var keyID: [UInt8] { header.keyID }
 
+    /// How many times longer it takes to try a passphrase than with what `wrap` makes, rounded down.
+    public var cost: UInt64 { stretching.work >> 21 }
+
     /// Seals a key under a passphrase, which takes 256 MiB of memory and about a second.
     public static func wrap(_ key: Key, under passphrase: Passphrase) throws -> [UInt8] {
         try wrap(
@@ -63,7 +66,8 @@ public struct WrappedKey: Sendable {
         self.place = place
     }
 
-    /// Opens it, which takes as much memory as its header says, 1 GiB at most, and seconds.
+    /// Opens it, which takes as much memory as its header says, 1 GiB at most, and eight
+    /// times the usual second at most.
     ///
     /// - Throws: `badData`: wrong passphrase, damaged, or another key inside than the header says.
     public func unwrap(with passphrase: Passphrase) throws -> Key {
@@ -126,6 +130,8 @@ struct Stretching {
     static let saltLength = saltRange.count
     /// 128 × N × r
     private static let maximumMemory: UInt64 = 1 << 30
+    /// N × r × p
+    private static let maximumWork: UInt64 = 1 << 24
 
     let logN: UInt8
     let r: UInt8
@@ -151,13 +157,16 @@ struct Stretching {
         }
         // RFC 7914 wants N below 2^(16 r), which is more than 2^20 for every r but 1.
         guard (10...20).contains(logN), (1...32).contains(r), (1...16).contains(p), logN < 16 * Int(r),
-            128 * UInt64(r) << UInt64(logN) <= Stretching.maximumMemory
+            128 * UInt64(r) << UInt64(logN) <= Stretching.maximumMemory, work <= Stretching.maximumWork
         else {
             throw Failure(
                 .badData, "scrypt with N = 2^\(logN), r = \(r), p = \(p) is out of bounds", at: place,
                 hint: "who keeps the wrapped key may have changed it; take another copy")
         }
     }
+
+    /// N × r × p, which the time goes by.
+    var work: UInt64 { UInt64(r) * UInt64(p) << UInt64(logN) }
 
     /// The 32 bytes of the header, with zeros in place of the checksum.
     var parameters: [UInt8] {

@@ -43,6 +43,10 @@ enum PrivateMount {
             throw Failure(
                 .busy, "the drive is in use", at: drive.path,
                 hint: "run it again when the other one is done")
+        case EROFS, EACCES:
+            throw Failure(
+                .denied, "the drive is write-protected", at: drive.path,
+                hint: "by a switch on it or its reader, or set so; a restore from it needs no writing")
         default: throw Failure.system("cannot mount the drive", at: drive.path)
         }
     }

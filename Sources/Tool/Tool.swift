@@ -1,4 +1,6 @@
 public import ArgumentParser
+import CArguments
+import CLinux
 import Glibc
 import Plumbing
 
@@ -13,12 +15,22 @@ extension Tool {
     public static func main() {
         // A reader that goes away is an error that we report, not a silent death.
         signal(SIGPIPE, SIG_IGN)
+        let status: Int32
         do {
-            var command = try parseAsRoot()
+            try occupyStandardDescriptors()
+            var command = try parseAsRoot(arguments())
             try command.run()
+            status = ExitStatus.done.rawValue
         } catch {
-            Glibc.exit(report(error, from: Self._commandName))
+            status = report(error, from: Self._commandName)
         }
+        Glibc.exit(status)
+    }
+
+    /// For a tool that is nothing but its subcommands.
+    public func run() throws {
+        let names = Self.configuration.subcommands.map { $0._commandName }
+        throw ValidationError("which one: \(names.joined(separator: ", "))?")
     }
 
     private static func report(_ error: any Error, from tool: String) -> Int32 {
@@ -28,15 +40,42 @@ extension Tool {
         }
         if let code = error as? ExitCode { return code.rawValue }
         guard exitCode(for: error) != .success else {
-            print(fullMessage(for: error))
-            return ExitStatus.done.rawValue
+            do {
+                try put(fullMessage(for: error))
+                return ExitStatus.done.rawValue
+            } catch { return report(error, from: tool) }
         }
-        let what = message(for: error)
+        let what = message(for: error).split(separator: "\n").map { printable(String($0)) }.joined(
+            separator: "\n")
         say(
             "\(tool): \(what.prefix(1).lowercased())\(what.dropFirst())\n\(tool): hint: \(tool) --help shows what it takes"
         )
         return ExitStatus.usage.rawValue
     }
+}
+
+/// What follows the tool's own name.
+private func arguments() throws -> [String] {
+    let all = (0..<arguments_count()).compactMap { arguments_at($0).map { String(cString: $0) } }
+    guard !all.isEmpty else {
+        throw Failure(.bug, "started without any arguments, not even a name")
+    }
+    return Array(all.dropFirst())
+}
+
+/// Where a standard descriptor is closed, the next file that is opened would get its number, and be taken for it: it is given
+/// to something that can be neither read nor written.
+private func occupyStandardDescriptors() throws {
+    for number in Int32(0)...2 where fcntl(number, F_GETFD) == -1 {
+        guard open("/", linux_O_PATH) == number else {
+            throw Failure.system("cannot open", at: "/")
+        }
+    }
+}
+
+/// Writes a line to standard output.
+public func put(_ line: String) throws {
+    try Descriptor.standardOutput.write(Array("\(line)\n".utf8))
 }
 
 /// Writes a line to standard error.
@@ -46,5 +85,5 @@ public func say(_ line: String) {
 
 /// Prints a warning in the tools' form.
 public func warn(_ what: String, from tool: String) {
-    say("\(tool): warning: \(what)")
+    say("\(tool): warning: \(printable(what))")
 }

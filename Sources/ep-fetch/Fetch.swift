@@ -20,14 +20,31 @@ extension Place {
     }
 }
 
+/// For whoever goes on where there is none yet.
+struct Lenience: ParsableArguments {
+    @Flag(help: "Where there is none, end with status 10 and without a message.")
+    var orNone = false
+
+    func read(_ place: Place, _ body: (any Store, Domain) throws -> [UInt8]) throws {
+        let bytes: [UInt8]
+        do { bytes = try place.read(body) } catch let failure as Failure
+            where failure.status == .notFound && orNone
+        {
+            throw ExitCode(failure.status.rawValue)
+        }
+        try Descriptor.standardOutput.write(bytes)
+    }
+}
+
 struct Last: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write the sealed metadata of the newest backup.")
 
     @OptionGroup var place: Place
+    @OptionGroup var lenience: Lenience
 
     func run() throws {
-        try Descriptor.standardOutput.write(place.read { try $0.lastMetadata(of: $1) }.metadata)
+        try lenience.read(place) { try $0.lastMetadata(of: $1).metadata }
     }
 }
 
@@ -98,9 +115,10 @@ struct Key: ParsableCommand {
         abstract: "Write the sealed key that was stored last; ep-key unwrap opens it.")
 
     @OptionGroup var place: Place
+    @OptionGroup var lenience: Lenience
 
     func run() throws {
-        try Descriptor.standardOutput.write(place.read { try $0.sealedKey(of: $1) })
+        try lenience.read(place) { try $0.sealedKey(of: $1) }
     }
 }
 

@@ -9,7 +9,8 @@ struct KeyTool: Tool {
         commandName: "ep-key", abstract: "Make keys, keep them under a passphrase, and get them back.",
         version: version,
         subcommands: [
-            Generate.self, ID.self, Wrap.self, Unwrap.self, NewPassphrase.self, PrintSheet.self, MAC.self,
+            Generate.self, ID.self, Copy.self, Wrap.self, Unwrap.self, NewPassphrase.self, PrintSheet.self,
+            MAC.self,
         ])
 
     struct Generate: ParsableCommand {
@@ -22,7 +23,7 @@ struct KeyTool: Tool {
         func run() throws {
             let key = try Key.generate()
             try KeyFile.create(key, at: file)
-            print(try key.id().hex)
+            try put(key.id().hex)
         }
     }
 
@@ -34,7 +35,24 @@ struct KeyTool: Tool {
         var file: String
 
         func run() throws {
-            print(try KeyTool.read(file).id().hex)
+            try put(KeyTool.read(file).id().hex)
+        }
+    }
+
+    struct Copy: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Write a key to another new file, mode 0600, and print its id.")
+
+        @Argument(help: "The key file.")
+        var file: String
+
+        @Argument(help: "The file to make; one that is there is never overwritten.")
+        var new: String
+
+        func run() throws {
+            let key = try KeyTool.read(file)
+            try KeyFile.create(key, at: new)
+            try put(key.id().hex)
         }
     }
 
@@ -75,9 +93,15 @@ struct KeyTool: Tool {
             let input = Descriptor.standardInput
             let wrapped = try WrappedKey(parsing: input.readAll(limit: 64 << 10), at: input.name)
             if let id { try wrapped.require(id: id) }
-            let key = try wrapped.unwrap(with: source.ask())
+            let passphrase = try source.ask()
+            if wrapped.cost > 1 {
+                say(
+                    "ep-key: trying the passphrase, which takes this key \(wrapped.cost) times as long as usual"
+                )
+            }
+            let key = try wrapped.unwrap(with: passphrase)
             try KeyFile.create(key, at: file)
-            print(try key.id().hex)
+            try put(key.id().hex)
         }
     }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Plumbing
 import Sealing
+import Tool
 
 extension KeyTool {
     /// For the receipts of drills: that they were written by a holder of the key.
@@ -24,7 +25,7 @@ extension KeyTool {
             let key = try KeyTool.read(file)
             let input = Descriptor.standardInput
             let text = try input.readAll(limit: 1 << 20)
-            guard let check else { return print(try key.mac(of: text).hex) }
+            guard let check else { return try put(key.mac(of: text).hex) }
             guard try key.accepts(mac: bytes(check), of: text) else {
                 throw Failure(
                     .badData, "the MAC is not of this text and this key", at: input.name,

@@ -122,7 +122,9 @@ struct Nested: ParsableCommand {
     func run() throws {
         let paths = try Subvolume(volume, absent: .unavailable).nested()
         let lines =
-            json ? JSON.array(paths.map { .string($0) }).line : Array(paths.map { "\($0)\n" }.joined().utf8)
+            json
+            ? JSON.array(paths.map { .string($0) }).line
+            : Array(paths.map { "\(printable($0))\n" }.joined().utf8)
         try Descriptor.standardOutput.write(lines)
     }
 }

@@ -34,7 +34,9 @@ struct Blob: ParsableCommand {
 
 struct Metadata: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make the sealed metadata on standard input the head, if the head is still the one given.")
+        abstract:
+            "Make the sealed metadata on standard input the head, if it is still the one given; print a record."
+    )
 
     @OptionGroup var place: Place
 
@@ -52,12 +54,18 @@ struct Metadata: ParsableCommand {
         try place.open(for: .writing, by: "ep-store") {
             try $0.storeMetadata(metadata, of: $1, for: blob, following: head, from: input.name)
         }
+        let record: JSON = [
+            "blob": .string(blob.hex), "follows": head.map { .string($0.hex) } ?? .null,
+            "size": .integer(Int64(metadata.count)),
+        ]
+        try Descriptor.standardOutput.write(record.line)
     }
 }
 
 struct Key: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Keep the sealed key on standard input, of ep-key wrap, beside the backups.")
+        abstract: "Keep the sealed key on standard input, of ep-key wrap, beside the backups; print a record."
+    )
 
     @OptionGroup var place: Place
 
@@ -80,5 +88,8 @@ struct Key: ParsableCommand {
         try place.open(for: .writing, by: "ep-store") {
             try $0.storeKey(key, of: $1, from: input.name, with: files)
         }
+        let header = try Envelope.Header(parsing: Array(key.prefix(Envelope.headerLength)), at: input.name)
+        let record: JSON = ["keyId": .string(header.keyID.hex), "size": .integer(Int64(key.count))]
+        try Descriptor.standardOutput.write(record.line)
     }
 }

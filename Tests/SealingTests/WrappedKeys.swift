@@ -112,7 +112,7 @@ func passphrase(_ text: String) throws -> Passphrase {
     @Test(arguments: [
         (0, 8, 1), (9, 8, 1), (21, 1, 1), (255, 8, 1), (10, 0, 1), (10, 33, 1), (10, 8, 0), (10, 8, 17),
         (20, 9, 1),
-        (20, 32, 16), (19, 17, 1), (16, 1, 1), (255, 255, 255),
+        (20, 32, 16), (19, 17, 1), (16, 1, 1), (255, 255, 255), (20, 8, 3), (18, 32, 16),
     ])
     func whatIsOutOfBoundsIsRefused(logN: UInt8, r: UInt8, p: UInt8) {
         let parameters = Stretching(logN: logN, r: r, p: p, salt: [UInt8](repeating: 0, count: 16)).parameters
@@ -120,7 +120,7 @@ func passphrase(_ text: String) throws -> Passphrase {
         #expect(failure?.what.contains("out of bounds") == true)
     }
 
-    @Test(arguments: [(10, 8, 1), (20, 8, 1), (18, 32, 16), (15, 1, 1), (16, 2, 1)])
+    @Test(arguments: [(10, 8, 1), (20, 8, 2), (18, 32, 2), (18, 8, 8), (15, 1, 1), (16, 2, 1)])
     func theBoundsThemselvesAreAllowed(logN: UInt8, r: UInt8, p: UInt8) throws {
         let parameters = Stretching(logN: logN, r: r, p: p, salt: [UInt8](repeating: 0, count: 16)).parameters
         _ = try Stretching(parsing: parameters, at: "test")

@@ -244,3 +244,11 @@ END
     run -77 setpriv --reuid 65534 --clear-groups bash "$EP_REPO/bin/escapepod" drill --volume / --store "$store" --domain pod --key k
     [[ $output = *"run it as root"* ]]
 }
+
+@test "with the PATH of cron it finds mkfs.btrfs, and where that is missing it says so" {
+    escapepod backup ./pod.conf
+    PATH=${EP_BIN:-$EP_REPO/.build/debug}:$EP_REPO/bin:/usr/bin:/bin run -0 drill
+    run -69 unshare --mount bash -c 'mount --bind /dev/null "$1"; cd "$2" && escapepod drill ./pod.conf --scratch ground' - \
+        "$(readlink -f "$(command -v mkfs.btrfs)")" "$PWD"
+    [[ $output = *"no such program: mkfs.btrfs"*hint:* && $output != *"loop device"* ]]
+}

@@ -389,3 +389,13 @@ round() {
     umount disk
     wait $disk || true
 }
+
+@test "a write-protected drive is called that, and is read all the same" {
+    make_drive drive ext4
+    sealed blob 3000 >blob
+    store_blob blob
+    losetup -d "$device"
+    device=$(losetup -r -f --show drive.img)
+    refuses 77 "the drive is write-protected: $device" timeout 20 ep-store blob "$store" --domain pod <blob
+    timeout 20 ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
+}

@@ -334,6 +334,39 @@ END
     [[ ! -e page.pdf ]]
 }
 
+# costly LOG_N R P: the wrapped key ./wrapped says that it takes that much, with a checksum that is right.
+costly() {
+    python3 - "$@" <<'END'
+import hashlib, sys
+key = bytearray(open("wrapped", "rb").read())
+key[32:35] = map(int, sys.argv[1:])
+key[40:48] = hashlib.sha256(key[:40] + key[48:88]).digest()[:8]
+open("wrapped", "wb").write(key)
+END
+}
+
+@test "a wrapped key that takes longer than usual says so; one that takes minutes is refused" {
+    wrapped
+    costly 18 8 2
+    refuses 65 "trying the passphrase, which takes this key 2 times as long as usual" \
+        timeout 60 ep-key unwrap --passphrase-file words new <wrapped
+    grep -q "wrong passphrase" err
+    costly 20 8 16
+    refuses 65 "scrypt with N = 2^20, r = 8, p = 16 is out of bounds" timeout 5 ep-key unwrap --passphrase-file words new <wrapped
+    [[ ! -e new ]]
+}
+
+@test "copy writes a key to a new file and never over another" {
+    [[ $(ep-key copy key copied) = $(ep-key id key) && $(stat -c %a copied) = 600 ]]
+    cmp key copied
+    ep-key generate other
+    refuses 74 "will not overwrite a key file: other" ep-key copy key other
+    run -1 cmp -s key other
+    ln -s victim link
+    refuses 74 "file exists: ./link" ep-key copy key link
+    [[ ! -e victim ]]
+}
+
 @test "usage" {
     refuses 64 '<file>' ep-key generate
     refuses 64 '<file>' ep-key id

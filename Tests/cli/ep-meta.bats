@@ -204,3 +204,47 @@ create() {
     [[ $status -eq 74 ]]
     grep -q "standard output" err
 }
+
+@test "keep puts a file in place whole, of the mode that is asked for, and follows no link" {
+    echo one | ep-meta keep made/on/the/way --parents
+    [[ $(<made/on/the/way) = one && $(stat -c %a made/on made/on/the/way) = $'700\n600' ]]
+    echo two | ep-meta keep made/on/the/way --mode 0644
+    [[ $(<made/on/the/way) = two && $(stat -c %a made/on/the/way) = 644 ]]
+    echo three | refuses 74 "file exists: made/on/the/way" ep-meta keep made/on/the/way --new
+    echo victim >victim
+    ln -s victim to-victim
+    echo three | ep-meta keep to-victim
+    [[ ! -L to-victim && $(<to-victim) = three && $(<victim) = victim ]]
+    refuses 65 "empty input" ep-meta keep to-victim </dev/null
+    echo x | refuses 64 "no mode" ep-meta keep to-victim --mode 0888
+    echo x | refuses 74 "no such file" ep-meta keep absent/x
+    [[ $(<to-victim) = three && $(ls -A made/on/the) = way ]]
+}
+
+@test "keep does not follow a link on the way that somebody else can have put there" {
+    needs_root
+    mkdir theirs private
+    chown 65534 theirs
+    ln -s ../private theirs/link
+    chown -h 65534 theirs/link
+    echo x | refuses 77 "will not follow a link" ep-meta keep theirs/link/x
+    echo x | refuses 77 "will not follow a link" ep-meta keep theirs/link/deeper/x --parents
+    [[ -z $(ls -A private) ]]
+    # Their folder itself may be written to.
+    echo x | ep-meta keep theirs/x
+}
+
+@test "keep removes what a run left that was killed, an hour later, and nothing else" {
+    touch -d '-2 hours' .escapepod-0123456789abcdef .escapepod-0123456789abcdeg .escapepod-restore-pod other
+    touch .escapepod-fedcba9876543210
+    mkdir .escapepod-0000000000000000
+    touch -d '-2 hours' .escapepod-0000000000000000
+    echo x | ep-meta keep file
+    [[ ! -e .escapepod-0123456789abcdef && -e .escapepod-0123456789abcdeg && -e .escapepod-restore-pod && -e other ]]
+    [[ -e .escapepod-fedcba9876543210 && -d .escapepod-0000000000000000 ]]
+}
+
+@test "printable prints one line that a terminal may show" {
+    [[ $(printf 'a\nb\e[31mä\xff' | ep-meta printable) = 'a\x0ab\x1b[31m\xc3\xa4\xff' ]]
+    [[ $(printf 'plain ä' | ep-meta printable) = 'plain ä' ]]
+}

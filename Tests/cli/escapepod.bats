@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The main job: a volume survives the total loss of its machine, with the store and the key alone.
-# shellcheck disable=SC2030,SC2031,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
 
 load helper
 load pod
@@ -184,6 +184,22 @@ goes_through() {
     run -65 escapepod init ./new.conf --volume "$PWD/plain" --store "$store" --domain pod
     run -64 escapepod init ./new.conf --volume "$volume" --store "$store" --domain ../x
     [[ ! -e new.conf && ! -e new.key ]]
+    stand_in hostname <<<'echo "hostname: no idea" >&2; exit 1'
+    run -69 escapepod init ./new.conf --volume "$volume" --store "$store"
+    [[ $output = *"this host does not know its full name"*"hint: give --domain"* ]]
+    # A program that is not there is named, and no check passes without it.
+    mkdir bin
+    for program in findmnt blkid; do
+        rm -f bin/*
+        for there in bash btrfs cat dirname findmnt blkid kill mktemp readlink realpath rm stat; do
+            [[ $there = "$program" ]] || ln -s "$(command -v "$there")" bin/
+        done
+        run -69 unshare --mount bash -c 'for sbin in /usr/local/sbin /usr/sbin /sbin; do mount -t tmpfs none "$sbin"; done
+            PATH=$PWD/bin exec bash "$1" init ./new.conf --volume "$2" --store "$3" --domain pod' - \
+            "$EP_REPO/bin/escapepod" "$volume" "$store"
+        [[ $output = *"no such program: $program"*hint:* ]]
+    done
+    [[ ! -e new.conf && ! -e new.key ]]
 }
 
 @test "help of every command, on standard output" {
@@ -216,4 +232,12 @@ goes_through() {
     echo 'colour=green' >odd.conf
     run -65 escapepod list ./odd.conf
     [[ $output = *"no such setting: ./odd.conf, line 1"* ]]
+    printf 'domain=pod\r\n' >odd.conf
+    run -65 escapepod list ./odd.conf
+    [[ $output = *"the line ends in a carriage return, as on Windows: ./odd.conf, line 1"*"hint: sed -i"* ]]
+    sed -i 's/\r$//' odd.conf
+    run -64 escapepod list ./odd.conf
+    printf 'domain=p\eod\n' >odd.conf
+    run -65 escapepod list ./odd.conf
+    [[ $output = *"a control character: ./odd.conf, line 1"* ]]
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The key outlives the machine: a copy in a key space, and one in the store under a passphrase, for every kind of store.
-# shellcheck disable=SC2030,SC2031,SC2094,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2094,SC2154
 
 load helper
 load pod
@@ -27,9 +27,11 @@ make_image() { truncate -s "$2" "$1.img" && echo "$PWD/$1.img"; }
 
 # begin [OPTION…]: init, whose words go into ./said.
 begin() {
-    timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod --key-space keys "$@" >said
+    local status=0
+    timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod --key-space keys "$@" >said || status=$?
     # The passphrase that init shows, where it made one.
     sed -n '/these ten words/{n;n;s/^ *//p}' said >words
+    return "$status"
 }
 
 # on_drive, on_server: the store is one of these.
@@ -258,4 +260,101 @@ comes_back() {
     [[ $(ep-key id typed.key) = $(ep-key id pod.key) ]]
     escapepod sheet ./pod.conf --pdf sheet.pdf
     [[ $(head -c 5 sheet.pdf) = "%PDF-" ]]
+}
+
+# words_open [STATUS]: whether the words that were shown last open what the store has.
+words_open() {
+    rm -f opened.key
+    ep-fetch key "$store" --domain pod | timeout 60 ep-key unwrap opened.key --passphrase-file words >/dev/null
+    cmp <(grep EPOD opened.key) <(grep EPOD pod.key)
+}
+
+@test "words that could not be shown seal nothing, and the next run shows new ones" {
+    run -74 begin_to /dev/full
+    [[ $output = *"cannot write: no space left on device: standard output"* ]]
+    [[ $output = *"the ten words above are void"*hint:* ]]
+    [[ ! -e store/escapepod && ! -e pod.conf ]]
+    begin
+    [[ $(wc -w <words) = 10 ]]
+    words_open
+}
+
+begin_to() { timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod --key-space keys >"$1"; }
+
+@test "whatever fails behind the words, the next run shows new ones or says that these hold" {
+    ln -s "$EP_REPO/contrib" contrib
+    # The store takes nothing.
+    stand_in ep-store <<<'[[ $1 != key ]] || exit 74; exec "$real" "$@"'
+    run -74 begin
+    [[ $output = *"whether the store has the key under the ten words above is not certain: keep them"*hint:* ]]
+    cp said first
+    # It takes the key, and dies before it says so.
+    stand_in ep-store <<<'"$real" "$@" || exit; [[ $1 != key ]] || kill -9 "$$"'
+    run -74 begin
+    [[ $output = *"is not certain: keep them"*hint:* && ! -e pod.conf ]]
+    sed -n '/these ten words/{n;n;s/^ *//p}' first >before
+    sed -n '/these ten words/{n;n;s/^ *//p}' said >words
+    run -1 cmp -s before words
+    no_stand_in
+    cp words last
+    begin
+    [[ ! -s words ]]
+    grep -qF "The store had the key already, sealed under the ten words that init showed last" said
+    cp last words
+    words_open
+    # What lies beside it is there, too, wherever the run before ended.
+    cmp store/RECOVERY.txt "$EP_REPO/contrib/RECOVERY.txt"
+    # Nor is it believed that a store has what it does not show.
+    rm -r pod.conf store/escapepod
+    stand_in ep-store <<<'echo "{\"keyId\":\"$(ep-key id "$here/pod.key")\",\"size\":184}"'
+    run -10 begin
+    [[ $output = *"is not certain: keep them"* && ! -e pod.conf ]]
+}
+
+@test "on a terminal, a person types two of the words before anything is sealed under them" {
+    cat >person <<'END'
+import os, pty, re, sys, time
+# As a person does: reads the words, and gives those that are asked for, the first of them wrong at first; or goes away.
+pid, terminal = pty.fork()
+if pid == 0: os.execvp(sys.argv[2], sys.argv[2:])
+shown, answered, wrong = b"", 0, 0
+while True:
+    try: data = os.read(terminal, 1000)
+    except OSError: break
+    if not data: break
+    shown += data
+    asked = re.findall(rb"Word (\d+): ", shown)
+    if len(asked) > answered:
+        words = shown.split(b"shown this once:")[1].split()
+        if sys.argv[1] == "leaves": os.write(terminal, b"\x04")
+        elif answered == 0: os.write(terminal, b"nonsense\n")
+        else: os.write(terminal, words[int(asked[-1]) - 1] + b"\n")
+        answered += 1
+        assert not os.path.exists("store/escapepod"), "stored too early"
+sys.stdout.buffer.write(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
+    init=(timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod)
+    run -64 python3 person leaves "${init[@]}"
+    [[ $output = *"nobody said that the ten words are written down"*"the ten words above are void"* ]]
+    [[ ! -e store/escapepod && ! -e pod.conf ]]
+    run -0 python3 person stays "${init[@]}"
+    [[ $(grep -o 'Word [0-9]*: ' <<<"$output" | wc -l) -eq 3 ]]
+    sed -n '/these ten words/{n;n;s/^ *//p}' <<<"${output//$'\r'/}" >words
+    words_open
+}
+
+@test "what lies in a key space by the names of before is not written through" {
+    echo mine >victim
+    ln -s ../victim keys/escapepod-pod.key.new
+    ln -s victim pod.conf.new
+    begin
+    [[ $(<victim) = mine ]]
+    cmp pod.key keys/escapepod-pod.key
+    [[ $(stat -c %a keys/escapepod-pod.key) = 600 ]]
+    # Nor is a link there taken for the copy.
+    rm pod.conf keys/escapepod-pod.key
+    ln -s ../victim keys/escapepod-pod.key
+    refuses 74 "will not overwrite another key" begin_to /dev/stdout
+    [[ $(<victim) = mine && ! -e pod.conf ]]
 }

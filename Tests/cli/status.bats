@@ -76,6 +76,12 @@ END
     echo max_age=26h >>pod.conf
     warns "the newest backup is 1 day old"
     run -0 status --max-age 2d
+    # One of the future has no age: the clock was wrong, then or now.
+    stand_in date <<'END'
+[[ $* = +%s ]] || exec "$real" "$@"
+echo $(($("$real" +%s) - 3 * 3600))
+END
+    warns "the date of the newest backup is in the future: 20" --max-age=26h
     for wrong in 26 h 0h 1.5d 26hours; do run -64 status --max-age "$wrong"; done
 }
 
@@ -178,6 +184,18 @@ END
     before=$(<collector/pod.prom)
     run -74 status --prometheus nowhere/pod.prom
     [[ $output = *"cannot write the metrics: nowhere/pod.prom"* ]]
+    # Whoever owns the folder does not choose what is written to.
+    chown 65534 collector
+    echo mine >victim
+    chmod 600 victim
+    run -3 bash -c 'ln -s ../victim collector/pod.prom.$$ && exec escapepod status ./pod.conf --prometheus collector/pod.prom'
+    [[ $(<victim) = mine && $(stat -c %a victim) = 600 ]]
+    ln -sf ../victim collector/pod.prom
+    run -3 status --prometheus collector/pod.prom
+    [[ $(<victim) = mine && ! -L collector/pod.prom ]]
+    rm collector/pod.prom.*
+    before=$(<collector/pod.prom)
+    chown 0 collector
     [[ $(ls -A collector) = pod.prom && $(<collector/pod.prom) = "$before" ]]
 }
 
@@ -188,4 +206,22 @@ END
     [[ $output = *"pod in $store"*"last verify    never"* ]]
     run -69 --separate-stderr status --json
     [[ -z $output && -n $stderr ]]
+}
+
+@test "a store that is tried again says so at once" {
+    stand_in ep-fetch <<'END'
+echo "ep-fetch: warning: trying again" >&2
+for ((i = 0; i < 600; i++)); do [[ ! -e "$here/go" ]] || break; sleep 0.1; done
+exec "$real" "$@"
+END
+    timeout 90 escapepod status ./pod.conf >out 2>err 3>&- &
+    pid=$!
+    for ((i = 0; i < 300; i++)); do ! grep -q "trying again" err || break; sleep 0.1; done
+    grep -q "trying again" err
+    touch go
+    status=0
+    wait "$pid" || status=$?
+    [[ $status -eq 10 ]]
+    # And nothing but that: that there is no backup yet is said once.
+    [[ $(grep -c "no backup of pod" err) -eq 1 ]]
 }

@@ -127,7 +127,7 @@ END
     for ((i = 0; i < 300; i++)); do [[ ! -e waits ]] || break; sleep 0.1; done
     before=$(btrfs subvolume list -u vol)
     run -75 timeout 60 escapepod backup ./pod.conf
-    [[ $output = *"another run is at work: $volume"*hint:* ]]
+    [[ $output =~ "another run is at work: $volume: process "[0-9]+", escapepod backup".*hint: ]]
     [[ $(btrfs subvolume list -u vol) = "$before" && $(newest) = "1 full" ]]
     touch go
     wait "$first"
@@ -222,6 +222,12 @@ END
     refused 65 "other"
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/new
     [[ ! -e vol/new ]]
+    # All of it, under another's name.
+    cp -a store/escapepod/other store/escapepod/third
+    for command in list status verify sheet; do
+        run -65 timeout 60 escapepod "$command" --store "$store" --domain third --key pod.key
+        [[ $output = *"metadata of other"* || $output = *"metadata of another backup"* || $output = *"no metadata of third"* ]]
+    done
 }
 
 @test "nested subvolumes are named in the plan; the slots are not" {
@@ -230,4 +236,22 @@ END
     run -0 escapepod backup ./pod.conf
     [[ $output = *"left out, a subvolume of its own: "*machines* ]]
     [[ $(grep -c 'left out' <<<"$output") -eq 1 ]]
+    # Whatever it is called, it steers no terminal.
+    mv vol/machines "vol/"$'evil\n\e[2Jname'
+    run -0 escapepod backup ./pod.conf
+    [[ $output = *'left out, a subvolume of its own: '*'evil\x0a\x1b[2Jname'* && $output != *$'\e'* ]]
+}
+
+@test "nobody else can hold a lock of ours: not by the volume, and not where the locks lie" {
+    chmod 755 . vol
+    setpriv --reuid=65534 --clear-groups flock vol sleep 60 3>&- &
+    until ! flock -n vol true; do sleep 0.05; done
+    run -0 timeout 60 escapepod backup ./pod.conf
+    # A folder that others can write to is none for locks.
+    refuses 77 "others can change this folder, or look into it: /run/escapepod" unshare --mount bash -c '
+        mount -t tmpfs none /run && mkdir -m 0755 /run/escapepod && timeout 60 escapepod backup ./pod.conf'
+    refuses 77 "others can change this folder, or look into it: /run/escapepod" unshare --mount bash -c '
+        mount -t tmpfs none /run && mkdir -m 0700 /run/theirs && chown 65534 /run/theirs
+        ln -s theirs /run/escapepod && timeout 60 escapepod backup ./pod.conf'
+    [[ $(newest) = "1 full" ]]
 }

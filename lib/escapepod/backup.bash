@@ -4,7 +4,7 @@
 part plan
 
 backup_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod backup NAME [--dry-run]
        escapepod backup --volume DIR --store URL --domain DOMAIN --key FILE [STORE-OPTION …] [--dry-run]
 
@@ -29,7 +29,7 @@ backup() {
     lock "$volume"
     make_work
     require_apart
-    ep-key id "$key" >/dev/null
+    know_key
     local slots
     slots=$volume/.escapepod/$(store_name)
 
@@ -41,16 +41,18 @@ backup() {
         plan
     fi
     heed_plan
-    echo "$domain: $PLAN_TYPE backup of $volume to $store, generation $PLAN_GENERATION"
-    echo "  $PLAN_REASON"
+    say "$domain: $PLAN_TYPE backup of $volume to $store, generation $PLAN_GENERATION" "  $PLAN_REASON"
     ep-snap nested "$volume" >"$work/nested"
-    [[ ! -s $work/nested ]] || sed "s/^/  left out, a subvolume of its own: /" "$work/nested"
+    local nested
+    mapfile -t nested <"$work/nested"
+    say "${nested[@]/#/  left out, a subvolume of its own: }"
     [[ -z $dry_run ]] || return 0
 
     # What lies there is of a run that was never committed.
     ep-snap discard "$volume" --store "$(store_name)"
     snapshot_is_ours=1
     ep-snap create "$volume" --store "$(store_name)" --json >"$work/snapshot"
+    owed ep-snap "$work/snapshot"
     local parent=() shown=() expected
     [[ -z $PLAN_PARENT_PATH ]] || parent=("$PLAN_PARENT_PATH")
     if [[ -t 2 ]]; then
@@ -60,6 +62,8 @@ backup() {
     btrfs send -q "${parent[@]/#/-p}" "$slots/current-state" |
         ep-seal --key "$key" --report "$work/report" "${shown[@]}" |
         ep-store blob "${place[@]}" >"$work/receipt" || piped "${PIPESTATUS[@]}"
+    owed ep-seal "$work/report"
+    owed ep-store "$work/receipt"
 
     local progs
     progs=$(btrfs --version)
@@ -68,12 +72,32 @@ backup() {
         --receipt "$work/receipt" --btrfs-progs "${progs##*v}" >"$work/document"
     read_document "$work/document"
     ep-seal --kind metadata --key "$key" <"$work/document" >"$work/sealed"
+    owed ep-seal "$work/sealed"
 
     # From here on the store may have said yes without our hearing it: only the next run can tell, from the head.
     snapshot_is_ours=''
-    ep-store metadata "${place[@]}" --blob "$META_SHA256" --follows "$PLAN_FOLLOWS" <"$work/sealed"
+    ep-store metadata "${place[@]}" --blob "$META_SHA256" --follows "$PLAN_FOLLOWS" <"$work/sealed" >"$work/committed"
+    [[ $(<"$work/committed") = *"$META_SHA256"* ]] || owes ep-store
+    read_back
     keep "$work/document" witness.json ||
         warn "this machine will not notice if the store forgets this backup: $(witness)" "see why it cannot be written"
     ep-snap turn "$volume" --store "$(store_name)" --type "$PLAN_TYPE"
-    echo "  done: $(size "$META_SIZE") stored, generation $META_GENERATION"
+    say "  done: $(size "$META_SIZE") stored, generation $META_GENERATION"
+}
+
+# What was committed is what the store shows: as its head, or further back where another machine was quick.
+read_back() {
+    local index before=() status=0
+    ep-fetch last "${place[@]}" --or-none >"$work/back" || status=$?
+    ((status == 0 || status == 10)) || return "$status"
+    ! cmp -s "$work/back" "$work/sealed" || return 0
+    ((status == 10)) || fetch_addresses
+    for index in "${!addresses[@]}"; do
+        [[ ${addresses[index]} = "$META_SHA256" ]] || continue
+        ((index == 0)) || before=("${addresses[index - 1]}")
+        ep-fetch next "${place[@]}" "${before[@]}" >"$work/back"
+        ! cmp -s "$work/back" "$work/sealed" || return 0
+    done
+    fail 74 "the store took generation $META_GENERATION, and does not show it: $store" \
+        "the slots and the witness stay as they were; see what is wrong with the store, then run it again"
 }

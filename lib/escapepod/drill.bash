@@ -5,7 +5,7 @@ part chain
 part records
 
 drill_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod drill NAME [--generation N] [--scratch DIR]
        escapepod drill --volume DIR --store URL --domain DOMAIN --key FILE [STORE-OPTION …]
                        [--generation N] [--scratch DIR]
@@ -33,7 +33,7 @@ drill() {
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with room"
     make_work
-    ep-key id "$key" >/dev/null
+    know_key
     started=$(now)
     fetch_addresses
     drilled=${generation:-null} under_way=1
@@ -74,9 +74,10 @@ started='' drilled='' under_way='' uuid='' likeness='' mounted=''
 # retained UUID: the snapshot in a slot that is, or was received as, that one; nothing where there is none.
 retained() {
     local slot own received read_only
+    ep-snap list "$volume" --store "$(store_name)" >"$work/slots"
     while read -r slot own received _ _ read_only; do
         [[ $own != "$1" && $received != "$1" || $read_only != yes ]] || { echo "$volume/.escapepod/$(store_name)/$slot" && return; }
-    done < <(ep-snap list "$volume" --store "$(store_name)")
+    done <"$work/slots"
 }
 
 # make_ground DIR: sets ground, a scratch folder on a btrfs: in DIR if that is on one, else on one in a file that is gone when
@@ -87,6 +88,7 @@ make_ground() {
     require_room "$1"
     open_scratch "$1" "drill $domain"
     [[ $(stat -f -c %T "$1") != btrfs || $(file_system "$1") = "$(file_system "$volume")" ]] || return 0
+    programs mkfs.btrfs mount umount
     outer=$scratch image=$ground/image
     # It takes what is written and no more. Streams of small files grow on the way, but not by that.
     if truncate -s $((total * 4 + (1 << 30))) "$image" && mkfs.btrfs -q -m single "$image" >/dev/null &&

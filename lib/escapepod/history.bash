@@ -5,11 +5,11 @@
 # answer ends the run: an unreachable store is not an empty one.
 fetch_sealed() {
     local status=0
-    ep-fetch last "${place[@]}" >"$work/sealed" 2>"$work/said" || status=$?
+    ep-fetch last "${place[@]}" --or-none >"$work/sealed" || status=$?
     case $status in
-    0) ;;
+    0) owed ep-fetch "$work/sealed" ;;
     10) : >"$work/sealed" ;;
-    *) cat "$work/said" >&2 && return "$status" ;;
+    *) return "$status" ;;
     esac
 }
 
@@ -45,9 +45,17 @@ document() {
 read_document() {
     local assignments
     assignments=$(ep-meta show --format sh <"$1") || return
+    [[ $assignments = *META_DOMAIN=* ]] || owes ep-meta
     eval "$assignments"
 }
 META_GENERATION='' META_TYPE='' META_UUID='' META_DATE='' META_SIZE='' META_SHA256='' META_SHA512='' META_DOMAIN='' META_PREVIOUS_GENERATION=''
+
+# Sets key_id. That the key cannot be read shows before anything is done.
+know_key() {
+    key_id=$(ep-key id "$key")
+    [[ $key_id =~ ^[0-9a-f]{32}$ ]] || owes ep-key
+}
+key_id=''
 
 # The id of the key that is inside $work/wrapped, from its header: escapepod-stream(5).
 wrapped_key_id() { od -An -v -tx1 -j16 -N16 "$work/wrapped" | tr -d ' \n'; }
@@ -55,6 +63,7 @@ wrapped_key_id() { od -An -v -tx1 -j16 -N16 "$work/wrapped" | tr -d ' \n'; }
 # Sets addresses: the blob of every backup, oldest first.
 fetch_addresses() {
     ep-fetch list "${place[@]}" >"$work/addresses"
+    owed ep-fetch "$work/addresses"
     mapfile -t addresses <"$work/addresses"
 }
 addresses=()
@@ -66,10 +75,7 @@ state() {
 
 # keep FILE NAME: the file is there under that name durably, or the one before stays.
 keep() {
-    local folder
-    folder=$(state)
-    (umask 077 && mkdir -p "$folder" && cp "$1" "$folder/$2.new") && sync "$folder/$2.new" &&
-        mv -fT "$folder/$2.new" "$folder/$2" && sync "$folder" "$folder"/.. "$folder"/../.. "$folder"/../../..
+    ep-meta keep "$(state)/$2" --parents <"$1"
 }
 
 # The witness: the document that this machine committed last. The store has to show that one, or one made on it.

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
 
 init_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod init NAME --volume DIR --store URL [--domain DOMAIN] [--key FILE] [--key-space DIR]
                       [--passphrase-file FILE | --passphrase-command COMMAND | --ask-passphrase] [STORE-OPTION …]
 
@@ -27,7 +27,8 @@ END
 init() {
     parse init "--volume --key-space --passphrase-file --passphrase-command --ask-passphrase" "$@"
     [[ -n $name ]] || fail 64 "a configuration wants a name" "escapepod init --help"
-    domain=${domain:-$(hostname -f | tr '[:upper:]' '[:lower:]')}
+    programs findmnt blkid
+    [[ -n $domain ]] || domain=$(this_host)
     # A timer runs elsewhere than this shell does.
     local setting
     key_space=${key_space#file:}
@@ -36,10 +37,11 @@ init() {
         [[ -z ${!setting} ]] || printf -v "$setting" %s "$(realpath -ms "${!setting}")"
     done
     needs volume store
-    [[ ! -e $config ]] || fail 74 "will not overwrite a configuration: $config" "choose another name"
+    [[ ! -e $config && ! -L $config ]] || fail 74 "will not overwrite a configuration: $config" "choose another name"
     key=$(realpath -ms "${key:-${config%.conf}.key}")
     make_work
-    ep-snap list "$volume" --store "$(store_name)" >/dev/null
+    ep-snap list "$volume" --store "$(store_name)" >"$work/slots"
+    owed ep-snap "$work/slots"
     require_apart
     [[ -z $key_space ]] || check_key_space
     local folder
@@ -48,62 +50,113 @@ init() {
     [[ -e $key || ! -s $work/sealed ]] ||
         fail 69 "the store has backups of $domain, and their key is not here: $key" \
             "put it there (with its passphrase: ep-fetch key … | ep-key unwrap $key), or choose another domain"
+    [[ -z $key_space ]] || check_key_copy
     [[ -d $folder ]] || mkdir -m 0700 "$folder"
-    [[ -e $key ]] || ep-key generate "$key" >/dev/null
-    ep-key id "$key" >"$work/id"
+    [[ -w $folder ]] || fail 77 "cannot write there: $folder" "it gets the configuration"
+    [[ -e $key ]] || ep-key generate "$key" >"$work/generated"
+    know_key
     fetch_head
-    store_wrapped_key
     [[ -z $key_space ]] || copy_key
+    store_wrapped_key
 
     {
         echo "# escapepod.conf, see escapepod(1)"
         for setting in domain volume store key key_space token_file ca pin patience insecure; do
             [[ -z ${!setting} ]] || echo "$setting=${!setting}"
         done
-    } >"$config.new"
-    sync "$config.new"
-    mv -nT "$config.new" "$config"
-    cat <<END
-$domain is ready.
-
-  configuration  $config
-  key            $key, id $(<"$work/id")
-END
-    [[ -z $key_space ]] || echo "  and a copy     $key_copy"
-    echo "  store          $store, $([[ -s $work/head ]] && echo "which has backups of $domain" ||
-        echo "no backup of $domain yet")"
-    [[ ! -s $work/words ]] || cat <<END
-
-The store has the key too, sealed under these ten words. They are shown this once:
-
-  $(<"$work/words")
-END
-    cat <<END
+    } >"$work/config"
+    ep-meta keep "$config" --new --mode 0644 <"$work/config"
+    say "$domain is ready." "" "  configuration  $config" "  key            $key, id $key_id"
+    [[ -z $key_space ]] || say "  and a copy     $key_copy"
+    if [[ -s $work/head ]]; then
+        say "  store          $store, which has backups of $domain"
+    else
+        say "  store          $store, no backup of $domain yet"
+    fi
+    [[ -z $was_wrapped ]] || say "" \
+        "The store had the key already, sealed under the ten words that init showed last, or a passphrase that was given." \
+        "Where nobody knows it, give another:  ep-key wrap $key | ep-store key $store --domain $domain"
+    say_all <<END
 
 Whoever has the key, or the store and its passphrase, can read the backups; without them nobody can.
-Write the words down, and print the sheet:  escapepod sheet $name
-
+Print the sheet:   escapepod sheet $name
 The first backup:  escapepod backup $name
 END
 }
 
-# The key, sealed under a passphrase, into the store; unless the store has this very key, and nobody gave a passphrase.
+this_host() {
+    local full
+    { full=$(hostname -f) && [[ -n $full ]]; } ||
+        fail 69 "this host does not know its full name, which would be the domain" \
+            "give --domain, or see to it that hostname -f prints one"
+    echo "${full,,}"
+}
+
+# What a run that ends early has to say of the words that it showed.
+undo() {
+    case $words in
+    shown) complain "the ten words above are void" "nothing was stored under them; the next run shows new ones" ;;
+    used)
+        complain "whether the store has the key under the ten words above is not certain: keep them" \
+            "run the same again: it shows new ones, or says that these hold"
+        ;;
+    esac
+}
+words='' was_wrapped=''
+
+# Shows new words, and returns when they have been seen: nothing is sealed under words that nobody knows. A person shows
+# that they are written down; elsewhere they have to be written out.
+show_words() {
+    local word answer index first=$((RANDOM % 10))
+    local -a list
+    (umask 077 && ep-key passphrase >"$work/words")
+    read -ra list <"$work/words"
+    ((${#list[@]} == 10)) || owes ep-key
+    words=shown
+    say "The store gets the key too, sealed under these ten words. They are shown this once:" "" "  ${list[*]}" ""
+    [[ -t 0 && -t 1 ]] || return 0
+    say "Write them down; then type two of them."
+    for index in "$first" $(((first + 1 + RANDOM % 9) % 10)); do
+        word=${list[index]} answer=''
+        until [[ ${answer,,} = "$word" ]]; do
+            printf 'Word %d: ' $((index + 1))
+            read -r answer || fail 64 "nobody said that the ten words are written down"
+        done
+    done
+}
+
+# The key, sealed under a passphrase, into the store; where the store has this very key, and nobody gave a passphrase, that
+# stays.
 store_wrapped_key() {
     local from=() status=0
     [[ -z $passphrase_file ]] || from=(--passphrase-file "$passphrase_file")
     [[ -z $passphrase_command ]] || from=(--passphrase-command "$passphrase_command")
     if ((${#from[@]} == 0)) && [[ -z $ask_passphrase ]]; then
-        ep-fetch key "${place[@]}" >"$work/wrapped" 2>"$work/said" || status=$?
+        ep-fetch key "${place[@]}" --or-none >"$work/wrapped" || status=$?
         case $status in
-        0) [[ $(wrapped_key_id) != "$(<"$work/id")" ]] || return 0 ;;
+        0)
+            owed ep-fetch "$work/wrapped"
+            [[ $(wrapped_key_id) != "$key_id" ]] || was_wrapped=1
+            ;;
         10) ;;
-        *) cat "$work/said" >&2 && return "$status" ;;
+        *) return "$status" ;;
         esac
-        (umask 077 && ep-key passphrase >"$work/words")
-        from=(--passphrase-file "$work/words")
+        if [[ -z $was_wrapped ]]; then
+            show_words
+            from=(--passphrase-file "$work/words")
+        fi
     fi
-    ep-key wrap "$key" "${from[@]}" >"$work/wrapped"
-    ep-store key "${place[@]}" --with "$contrib/RECOVERY.txt" "$contrib/escapepod-open" <"$work/wrapped"
+    if [[ -z $was_wrapped ]]; then
+        ep-key wrap "$key" "${from[@]}" >"$work/wrapped"
+        owed ep-key "$work/wrapped"
+    fi
+    [[ -z $words ]] || words=used
+    ep-store key "${place[@]}" --with "$contrib/RECOVERY.txt" "$contrib/escapepod-open" <"$work/wrapped" >"$work/stored"
+    [[ $(<"$work/stored") = *"$key_id"* ]] || owes ep-store
+    ep-fetch key "${place[@]}" >"$work/back"
+    cmp -s "$work/back" "$work/wrapped" ||
+        fail 74 "the store took the key, and does not show it: $store" "see what is wrong with the store, then run it again"
+    words=''
 }
 
 # A key space is good for nothing where it is lost together with the volume, or found together with the store.
@@ -117,16 +170,18 @@ check_key_space() {
             "whoever finds the store has the key too; choose another drive, or another host"
 }
 
-# Puts a copy of the key into the key space, as key_copy; never over another key.
-copy_key() {
+# Sets key_copy, where the key space has its copy; what is there already has to be this very key.
+check_key_copy() {
     key_copy=$key_space/escapepod-$domain.key
-    if [[ ! -e $key_copy ]]; then
-        (umask 077 && cat "$key" >"$key_copy.new")
-        sync "$key_copy.new"
-        mv -nT "$key_copy.new" "$key_copy"
-        sync "$key_space"
-    fi
-    [[ $(ep-key id "$key_copy") = "$(<"$work/id")" ]] ||
+    [[ ! -e $key_copy && ! -L $key_copy ]] ||
+        [[ -e $key && $(ep-key id "$key_copy") = "$(ep-key id "$key")" ]] ||
+        fail 74 "will not overwrite another key: $key_copy" \
+            "choose another key space; if it is the key that $domain had:  ep-key copy $key_copy $key"
+}
+
+copy_key() {
+    [[ -e $key_copy ]] || ep-key copy "$key" "$key_copy" >"$work/copied"
+    [[ $(ep-key id "$key_copy") = "$key_id" ]] ||
         fail 74 "will not overwrite another key: $key_copy" "choose another key space"
 }
 key_copy=''

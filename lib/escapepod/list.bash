@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
 
 list_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod list NAME
        escapepod list --store URL --domain DOMAIN --key FILE [STORE-OPTION …]
 
@@ -19,11 +19,15 @@ list() {
     needs store domain key
     make_work
     fetch_addresses
-    printf '%10s  %-11s  %-20s  %10s  %s\n' GENERATION TYPE DATE SIZE BLOB
-    local index
+    local index row='%10s  %-11s  %-20s  %10s  %s' line
+    # shellcheck disable=SC2059 # the same for the heading and every line
+    printf -v line "$row" GENERATION TYPE DATE SIZE BLOB
+    say "$line"
     for index in "${!addresses[@]}"; do
         document "$index" "$work/document"
-        printf '%10s  %-11s  %-20s  %10s  %s\n' \
+        # shellcheck disable=SC2059
+        printf -v line "$row" \
             "$META_GENERATION" "$META_TYPE" "$META_DATE" "$(size "$META_SIZE")" "${META_SHA256:0:16}"
+        say "$line"
     done
 }

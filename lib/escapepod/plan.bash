@@ -6,6 +6,7 @@ PLAN_TYPE='' PLAN_REASON='' PLAN_WARNING='' PLAN_GENERATION='' PLAN_FOLLOWS='' P
 # Sets PLAN_…
 plan() {
     ep-snap list "$volume" --store "$(store_name)" --json >"$work/snapshots"
+    owed ep-snap "$work/snapshots"
     plan_on "$work/head"
     [[ $PLAN_WARNING = fork:* ]] || return 0
     # Or it is no fork, and the witness is just further back than by one: the documents in between tell.
@@ -16,7 +17,9 @@ plan() {
 plan_on() {
     local assignments options=(--domain "$domain" --snapshots "$work/snapshots" --witness "$(witness)")
     ep-plan "${options[@]}" <"$1" >"$work/plan"
+    owed ep-plan "$work/plan"
     assignments=$(ep-plan "${options[@]}" --format sh <"$1")
+    [[ $assignments = *PLAN_TYPE=* ]] || owes ep-plan
     eval "$assignments"
 }
 

@@ -16,6 +16,7 @@ json() {
 sign() {
     local mac
     mac=$(printf %s "$1" | ep-key mac "$key") || return
+    [[ $mac =~ ^[0-9a-f]{64}$ ]] || owes ep-key
     printf '%s,"mac":"%s"}\n' "${1%\}}" "$mac"
 }
 

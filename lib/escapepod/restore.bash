@@ -4,7 +4,7 @@
 part chain
 
 restore_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod restore [NAME] --to DIR [--generation N] [--at-least-generation N] [--dry-run]
        escapepod restore --store URL --domain DOMAIN --key FILE [STORE-OPTION …] --to DIR [--generation N]
                          [--at-least-generation N] [--dry-run]
@@ -39,7 +39,7 @@ restore() {
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "mount the new btrfs first"
     [[ $(stat -f -c %T "$folder") = btrfs ]] || fail 65 "no btrfs: $folder" "btrfs receive needs one"
     make_work
-    ep-key id "$key" >/dev/null
+    know_key
     fetch_addresses
     check_newest
 

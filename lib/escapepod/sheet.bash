@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154 # what the parts share stands in bin/escapepod
 
 sheet_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod sheet NAME [--pdf FILE]
        escapepod sheet --store URL --domain DOMAIN --key FILE [STORE-OPTION …] [--pdf FILE]
 
@@ -21,6 +21,7 @@ sheet() {
     parse sheet "--pdf" "$@"
     needs store domain key
     make_work
+    know_key
     fetch_head
     local newest=()
     if [[ -s $work/head ]]; then

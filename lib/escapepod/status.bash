@@ -5,7 +5,7 @@ part plan
 part records
 
 status_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod status NAME [--max-age AGE] [--json] [--prometheus FILE]
        escapepod status --store URL --domain DOMAIN --key FILE [STORE-OPTION …]
                         [--max-age AGE] [--json] [--prometheus FILE]
@@ -25,7 +25,7 @@ END
 status() {
     parse status "--volume --max-age --json --prometheus" "$@"
     needs store domain key
-    local limit='' status=0
+    local limit='' status=0 shown
     if [[ -n $max_age ]]; then
         [[ $max_age =~ ^([1-9][0-9]{0,6})([mhd])$ ]] || fail 64 "no age: $max_age" "minutes, hours or days: 90m, 26h, 8d"
         local -A unit=([m]=60 [h]=3600 [d]=86400)
@@ -37,7 +37,7 @@ status() {
     if ((status != 0)); then
         store_is_there=0
         # What is known without it.
-        [[ -n $json ]] || { echo "$domain in $store" && show_records; }
+        [[ -n $json ]] || { say "$domain in $store" && shown=$(show_records) && say_all <<<"$shown"; }
         return "$status"
     fi
     open_head
@@ -53,10 +53,18 @@ status() {
     look_for_key
     read_document "$work/head"
     age=$(since "$META_DATE")
+    expect_past "the newest backup" "$META_DATE"
     [[ -z $limit ]] || ((age <= limit)) ||
         eye "the newest backup is $(span "$age") old, and may be $(span "$limit")" "see why escapepod backup does not run, or fails"
-    if [[ -n $json ]]; then show_json; else show; fi
-    [[ -z $prometheus ]] || metrics 0 || fail 74 "cannot write the metrics: $prometheus"
+    local shown
+    if [[ -n $json ]]; then
+        shown=$(show_json)
+        emit "$shown"
+    else
+        shown=$(show)
+        say_all <<<"$shown"
+    fi
+    [[ -z $prometheus ]] || metrics 0 || fail $? "cannot write the metrics: $prometheus"
 }
 store_is_there=1 age='' warnings=()
 
@@ -66,7 +74,13 @@ eye() {
     warnings+=("$1")
 }
 
-# since DATE: seconds.
+# expect_past WHAT DATE: a date in the future says nothing of an age; two clocks may differ by minutes.
+expect_past() {
+    (($(date -d "$2" +%s) - $(date +%s) <= 300)) || eye "the date of $1 is in the future: $2" \
+        "the clock of this machine is wrong, or was wrong then: until that date nobody can tell how old it is"
+}
+
+# since DATE: seconds, 0 where it is in the future.
 since() {
     local age=$(($(date +%s) - $(date -d "$1" +%s)))
     echo $((age > 0 ? age : 0))
@@ -85,6 +99,7 @@ look_at_records() {
     # A whole one that came later has seen all of it.
     [[ -z $verified || -z $sampled || $(finished "$sampled") > $(finished "$verified") ]] || sampled=''
     for record in "$verified" "$sampled"; do
+        [[ -z $record ]] || expect_past "a verify" "$(member finished)"
         [[ $(member problems) -eq 0 ]] || eye "verify found $(member problems) damaged or missing on $(member finished)" "escapepod verify names them"
     done
     # By their names they are in order of time; the newest come first here.
@@ -94,6 +109,7 @@ look_at_records() {
         drilled=${drilled:-$record}
         [[ $(member result) = proven ]] || continue
         proven=$record
+        expect_past "a drill" "$(member finished)"
         break
     done
     record=$drilled
@@ -130,10 +146,11 @@ chain_length=0 chain_bytes=0
 # Whether the store has this key, under a passphrase, and the key space: 0 or 1.
 look_for_key() {
     local status=0
-    key_id=$(ep-key id "$key")
-    ep-fetch key "${place[@]}" >"$work/wrapped" 2>"$work/said" || status=$?
+    know_key
+    ep-fetch key "${place[@]}" --or-none >"$work/wrapped" || status=$?
     case $status in
     0)
+        owed ep-fetch "$work/wrapped"
         if [[ $(wrapped_key_id) = "$key_id" ]]; then
             key_in_store=1
         else
@@ -141,7 +158,7 @@ look_for_key() {
         fi
         ;;
     10) eye "no copy of the key is in the store: $store" "ep-key wrap and ep-store key put one there, under a passphrase" ;;
-    *) cat "$work/said" >&2 && return "$status" ;;
+    *) return "$status" ;;
     esac
     # A drive that is kept elsewhere is not there, and that is as it should be.
     [[ -n $key_space && -d $key_space ]] || return 0
@@ -151,7 +168,7 @@ look_for_key() {
         eye "the key is not in the key space: $key_space" "copy it there as escapepod-$domain.key"
     fi
 }
-key_id='' key_in_store=0 key_in_space=0
+key_in_store=0 key_in_space=0
 
 # --- How it is said --------------------------------------------------------------------------------------------------
 
@@ -220,7 +237,7 @@ undo() {
 
 # metrics STATUS: writes them to a file that appears whole; a name that does not end in .prom is not read.
 metrics() {
-    local status=$1 staged=$prometheus.$$
+    local status=$1
     ((status != 0)) || ((${#warnings[@]} == 0)) || status=3
     {
         metric status "The exit status of escapepod status: 0 all good, 3 something needs an eye." "$status"
@@ -245,9 +262,8 @@ metrics() {
             metric last_proven_generation "Which one that was." "$(member generation)"
             metric last_proven_duration_seconds "How long that took." "$(member seconds)"
         fi
-    } >"$staged" && chmod 0644 "$staged" && mv -fT "$staged" "$prometheus" && return
-    rm -f -- "$staged"
-    return 74
+    } >"$work/metrics"
+    ep-meta keep "$prometheus" --mode 0644 <"$work/metrics"
 }
 
 # metric NAME HELP VALUE

@@ -4,7 +4,7 @@
 part records
 
 verify_usage() {
-    cat <<'END'
+    say_all <<'END'
 usage: escapepod verify NAME [--sample N%] [--json]
        escapepod verify --store URL --domain DOMAIN --key FILE [STORE-OPTION …] [--sample N%] [--json]
 
@@ -24,13 +24,13 @@ verify() {
     [[ -z $sample || $sample =~ ^([1-9][0-9]?|100)%?$ ]] || fail 64 "no share: --sample $sample" "1% to 100%"
     sample=${sample%\%}
     make_work
-    ep-key id "$key" >/dev/null
+    know_key
     fetch_addresses
     local folder started pass count line words
     folder=$(state)
     started=$(now)
     pass=$folder/verify.pass
-    (umask 077 && mkdir -p "$folder") || fail 74 "cannot keep what was verified: $folder"
+    own "$folder"
     lock "$folder"
     : >"$work/damaged"
 
@@ -54,7 +54,7 @@ verify() {
     sign "$line" >"$work/record"
     keep "$work/record" "verified${sample:+-sample}.json"
     [[ -n $sample ]] || rm -f -- "$pass"
-    [[ -z $json ]] || cat "$work/record"
+    [[ -z $json ]] || emit "$(<"$work/record")"
     if ((count > 0)); then
         fail 65 "$count damaged or missing: $store" "$(advice)"
     fi
@@ -63,7 +63,7 @@ verify() {
 
 # For people only.
 tell() {
-    [[ -n $json ]] || echo "$1"
+    [[ -n $json ]] || say "$1"
 }
 
 # What each document says, by its place in `addresses`; empty where it cannot be read.
@@ -101,7 +101,8 @@ verify_documents() {
         mv "$work/document" "$before"
     done >"$work/found"
     [[ -e $(witness) ]] || return 0
-    read_document "$(witness)" || fail 65 "the witness is damaged: $(witness)" "move it away, if you know why it is"
+    { read_document "$(witness)" && [[ $META_DOMAIN = "$domain" ]]; } ||
+        fail 65 "the witness is damaged: $(witness)" "move it away, if you know why it is"
     ((META_GENERATION <= known)) || seq -f '%.0f missing' $((known + 1)) "$META_GENERATION" >>"$work/found"
 }
 
@@ -142,8 +143,9 @@ head_is_lost=''
 
 # All of them, or at random until they make that share of the bytes.
 choose_blobs() {
-    local index
-    for index in $(shuf -i "0-$((${#addresses[@]} - 1))"); do
+    local index order
+    order=$(shuf -i "0-$((${#addresses[@]} - 1))")
+    for index in $order; do
         chosen[$index]=1
         wanted=$((wanted + ${sizes[index]:-0}))
         [[ -z $sample ]] || ((wanted * 100 < total * sample)) || break

@@ -157,7 +157,7 @@ struct Token: Tool {
             var rights: Tokens.Rights = []
             if append { rights.insert(.append) }
             if read { rights.insert(.read) }
-            print(try Tokens.add(domain, rights, in: place.dir))
+            try put(Tokens.add(domain, rights, in: place.dir))
         }
     }
 
@@ -169,7 +169,7 @@ struct Token: Tool {
 
         func run() throws {
             for token in try Tokens(in: place.dir).entries {
-                print("\(token.id) \(token.domain) \(token.rights) \(token.created)")
+                try put("\(token.id) \(token.domain) \(token.rights) \(token.created)")
             }
         }
     }
@@ -197,7 +197,7 @@ struct Check: Tool {
     func run() throws {
         let check = DuneSea.Check(directory: place.dir) { say("dunesea: \($0)") }
         try check.run()
-        print(
+        try put(
             "\(check.blobs) blobs, \(check.bytes) bytes, \(check.backups) backups, \(check.keys) keys, \(check.faults) faults"
         )
         guard check.faults == 0 else {
