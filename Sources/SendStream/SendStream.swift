@@ -40,10 +40,22 @@ public struct SendStream {
     private var lastCommand: UInt16 = 0
     private var subvolume: Subvolume?
     private var extentBytes: UInt64 = 0
+    private let extent: (Extent) throws -> Void
 
-    /// - Parameter place: what messages call the stream.
-    public init(at place: String) {
+    /// A piece of a file that a stream made with `--no-data` names in place of its content.
+    public struct Extent {
+        /// Below the subvolume, as the stream calls the file at that point.
+        public let path: [UInt8]
+        public let offset: UInt64
+        public let length: UInt64
+    }
+
+    /// - Parameters:
+    ///   - place: what messages call the stream.
+    ///   - extent: called with each extent of a stream made with `--no-data`.
+    public init(at place: String, extent: @escaping (Extent) throws -> Void = { _ in }) {
         self.place = place
+        self.extent = extent
         held.reserveCapacity(SendStream.headerLength + SendStream.heldLimit)
     }
 
@@ -110,6 +122,8 @@ extension SendStream {
     private enum Attribute {
         static let uuid: UInt16 = 1
         static let size: UInt16 = 4
+        static let path: UInt16 = 15
+        static let fileOffset: UInt16 = 18
         static let cloneUUID: UInt16 = 20
     }
 
@@ -184,10 +198,15 @@ extension SendStream {
             subvolume = Subvolume(
                 uuid: try uuid(Attribute.uuid), parentUUID: try uuid(Attribute.cloneUUID))
         case .updateExtent:
-            let value = try attribute(Attribute.size, length: 8)
-            let (sum, overflow) = extentBytes.addingReportingOverflow(little(at: value.lowerBound))
+            let length: UInt64 = little(at: try attribute(Attribute.size, length: 8).lowerBound)
+            let (sum, overflow) = extentBytes.addingReportingOverflow(length)
             guard !overflow else { throw refuse("extents beyond 64 bits: the btrfs stream is damaged") }
             extentBytes = sum
+            try extent(
+                Extent(
+                    path: Array(held[try attribute(Attribute.path, length: nil)]),
+                    offset: little(at: try attribute(Attribute.fileOffset, length: 8).lowerBound),
+                    length: length))
         case .end:
             expect(.nothing)
             return
@@ -217,13 +236,13 @@ extension SendStream {
     }
 
     /// Finds the value of an attribute in the held command: u16 type, u16 length, value, and again.
-    private func attribute(_ type: UInt16, length: Int) throws -> Range<Int> {
+    private func attribute(_ type: UInt16, length: Int?) throws -> Range<Int> {
         var position = SendStream.headerLength
         while held.count - position >= 4 {
             let value = position + 4..<position + 4 + Int(little(at: position + 2) as UInt16)
             guard value.upperBound <= held.count else { break }
             if little(at: position) as UInt16 == type {
-                guard value.count == length else { break }
+                guard length == nil || value.count == length else { break }
                 return value
             }
             position = value.upperBound
