@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Plumbing
 import Receiving
+import Snapshots
 
 struct Receive: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,7 +22,7 @@ struct Receive: ParsableCommand {
         let made = try receive(
             from: .standardInput, as: name, in: .folder(at: absolute(folder)), expecting: received,
             upon: parent)
-        try show([made]) { json ? $0.first : nil }
+        try show([.snapshot(made)]) { json ? $0.first : nil }
     }
 
     /// The record names an absolute path.

@@ -13,7 +13,7 @@ struct StoreTool: Tool {
         commandName: "ep-store",
         abstract: "Put a sealed backup into a store, durably or not at all.",
         version: version,
-        subcommands: [Blob.self, Metadata.self, Key.self])
+        subcommands: [Blob.self, Metadata.self, Key.self, Name.self])
 }
 
 struct Blob: ParsableCommand {
@@ -91,5 +91,18 @@ struct Key: ParsableCommand {
         let header = try Envelope.Header(parsing: Array(key.prefix(Envelope.headerLength)), at: input.name)
         let record: JSON = ["keyId": .string(header.keyID.hex), "size": .integer(Int64(key.count))]
         try Descriptor.standardOutput.write(record.line)
+    }
+}
+
+struct Name: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print a name for a folder that is this store's alone.",
+        discussion: "It asks nobody: the URL alone decides, and spellings of one URL have one name.")
+
+    @Argument(help: "The store: file:/path, label:NAME or dunesea+https://HOST:PORT.")
+    var url: String
+
+    func run() throws {
+        try Descriptor.standardOutput.write(Array("\(StoreURL(url).folderName)\n".utf8))
     }
 }

@@ -257,7 +257,7 @@ private struct Endless: Store {
     }
     func last(of domain: Domain) throws -> Backup { throw none }
     func take(key: [UInt8], of domain: Domain) throws { throw none }
-    func key(of domain: Domain) throws -> [UInt8] { throw none }
+    func key(of domain: Domain) throws -> StoredKey { throw none }
     func give(_ blob: Address, of domain: Domain, to outlet: Outlet) throws { throw none }
     private var none: Failure { Failure(.notFound, "nothing here") }
 }

@@ -465,3 +465,10 @@ hold() {
         ep-store blob "$store" --domain pod <blob >receipt
     grep -q syncfs trace
 }
+
+@test "name prints a name for a folder, by the URL alone" {
+    run -0 ep-store name "file:///no/such//place/"
+    [[ $output = "$(ep-store name file:/no/such/place)" && $output =~ ^file-no-such-place-[0-9a-f]{16}$ ]]
+    [[ $(ep-store name file:/no/such-place) != "$output" ]]
+    refuses 64 "no such kind of store: ftp:x" ep-store name ftp:x
+}
