@@ -16,6 +16,7 @@ extension Document {
         try require(
             snapshot.isReadOnly, "the snapshot is writable: it need not be what was sent",
             hint: "a snapshot of ep-snap create is read-only")
+        try require(!snapshot.isChanged, "the snapshot was changed since it was taken")
         try require(
             report.uuid == snapshot.sentUUID,
             "the send stream is of UUID \(report.uuid), but the snapshot's is \(snapshot.sentUUID)")

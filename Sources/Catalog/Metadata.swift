@@ -41,6 +41,9 @@ public struct Producer: Sendable {
 
 /// One backup: a document without its links, `previous` and `parent`.
 public struct Backup: Equatable, Sendable {
+    /// The last number that there is: as many as a store counts, in ten digits.
+    public static let lastGeneration: Int64 = 9_999_999_999
+
     public let domain: String
     /// Counts the backups of a domain from 1, across full ones too; those that a store lost leave a gap.
     public let generation: Int64
@@ -82,7 +85,7 @@ public struct Backup: Equatable, Sendable {
             )
         }
         domain = try members.domain("domain")
-        generation = try members.count("generation", from: 1)
+        generation = try members.generation("generation")
         type = try members.type("type")
         uuid = try members.uuid("uuid")
         date = try members.date("date")
@@ -134,7 +137,7 @@ public struct Previous: Sendable {
     }
 
     init(_ members: Members) throws {
-        generation = try members.count("generation", from: 1)
+        generation = try members.generation("generation")
         metadataSHA512 = try members.digest("metadataSha512", bytes: 64)
         others = members.others(than: ["generation", "metadataSha512"])
     }

@@ -29,11 +29,21 @@ public struct Plan: Sendable {
 // MARK: - Deciding
 
 extension Plan {
-    /// - Parameter snapshots: those that are here, the preferred ones first.
-    public init(on lineage: Lineage, snapshots: [Snapshot]) {
+    /// - Parameters:
+    ///   - snapshots: those that are here, the preferred ones first.
+    ///   - stubs: slots without theirs.
+    /// - Throws: `badData` where no number is left for the backup.
+    public init(on lineage: Lineage, snapshots: [Snapshot], stubs: [Stub] = []) throws {
         domain = lineage.domain
         warning = lineage.warning
         generation = lineage.next
+        guard generation <= Backup.lastGeneration else {
+            throw Failure(
+                .badData, "generation \(Backup.lastGeneration) is the last that there can be", at: domain,
+                hint:
+                    "nobody has made so many: somebody with the key wrote it; make a new key, and go on under another domain"
+            )
+        }
         previous = (lineage.head ?? lineage.witness).map(Previous.init(of:))
         guard let head = lineage.head else {
             type = .full
@@ -42,7 +52,7 @@ extension Plan {
             return
         }
         let backup = head.metadata.backup
-        let found = Plan.find(backup, in: snapshots)
+        let found = Plan.find(backup, in: snapshots, stubs)
         type = found.source == nil ? .full : .incremental
         reason = found.reason
         follows = backup.sha256
@@ -51,26 +61,44 @@ extension Plan {
         parent = found.source == nil ? nil : backup
     }
 
-    private static func find(_ head: Backup, in snapshots: [Snapshot]) -> (source: Source?, reason: String) {
+    private static func find(
+        _ head: Backup, in snapshots: [Snapshot], _ stubs: [Stub]
+    ) -> (source: Source?, reason: String) {
         let name = "generation \(head.generation) (UUID \(head.uuid))"
-        if let it = snapshots.first(where: { $0.isReadOnly && $0.sentUUID == head.uuid }) {
+        let fits = snapshots.filter { $0.isReadOnly && $0.sentUUID == head.uuid }
+        if let it = fits.first(where: { !$0.isChanged }) {
             return (
                 Source(slot: it.slot, path: it.path, uuid: it.uuid),
                 "the store's newest backup (generation \(head.generation), UUID \(head.uuid)) "
                     + "has its snapshot here, in \(printable(it.slot))"
             )
         }
-        // Writable, it may have changed since; with another received UUID, a send would name it by that one.
-        if let it = snapshots.first(where: { $0.uuid == head.uuid || $0.sentUUID == head.uuid }) {
-            let fault = it.isReadOnly ? "has got a received UUID since" : "is no longer read-only"
+        // What is in one that was changed is not what the store has of it. Writable, it may have changed since; with another
+        // received UUID, a send would name it by that one.
+        let others = snapshots.filter { $0.uuid == head.uuid || $0.sentUUID == head.uuid }
+        if let it = fits.first ?? others.first {
+            let fault =
+                !it.isReadOnly
+                ? "is no longer read-only"
+                : it.sentUUID == head.uuid ? "was changed since" : "has got a received UUID since"
             return (nil, "the snapshot of \(name) is here, in \(printable(it.slot)), but \(fault)")
         }
+        if !stubs.isEmpty { return (nil, Plan.reason(of: stubs, without: head, called: name)) }
         return switch snapshots.count {
         case 0: (nil, "no snapshot here, so not the one of \(name); deleted by hand?")
         case 1: (nil, "the one snapshot here is not the one of \(name); deleted by hand?")
         default:
             (nil, "none of the \(snapshots.count) snapshots here is the one of \(name); deleted by hand?")
         }
+    }
+
+    private static func reason(of stubs: [Stub], without head: Backup, called name: String) -> String {
+        let slots = stubs.map { printable($0.slot) }.joined(separator: ", ")
+        let what = "the volume was replaced by a snapshot of itself, with stubs for its own (\(slots)); "
+        let it = stubs.flatMap(\.elsewhere).first { ($0.receivedUUID ?? $0.uuid) == head.uuid }
+        return what
+            + (it.map { "the one of \(name) is still on that file system, as \(printable($0.path))" }
+                ?? "the one of \(name) stayed in what the volume was before")
     }
 }
 
@@ -101,7 +129,7 @@ extension Plan {
         type = try members.type("type")
         reason = try members.text("reason")
         warning = try members.stringOrNull("warning") == nil ? nil : members.text("warning")
-        generation = try members.count("generation", from: 1)
+        generation = try members.generation("generation")
         domain = try members.domain("domain")
         let hasHead = try members.stringOrNull("follows") != nil
         follows = hasHead ? try members.digest("follows", bytes: 32) : nil

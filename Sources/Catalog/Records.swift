@@ -9,6 +9,8 @@ public struct Snapshot: Sendable {
     /// When it was taken, RFC 3339, UTC, whole seconds.
     public let created: String
     public let isReadOnly: Bool
+    /// Whether something in it was changed after it was taken.
+    public let isChanged: Bool
 
     /// - Throws: `badData`, naming the member.
     public init(_ record: JSON, at place: String) throws {
@@ -19,10 +21,35 @@ public struct Snapshot: Sendable {
         receivedUUID = try members.uuidOrNull("receivedUuid")
         created = try members.date("created")
         isReadOnly = try members.bool("readOnly")
+        isChanged = try members.bool("changed")
     }
 
     /// The UUID by which a send stream names this snapshot, as itself and as a parent: the received one where it has one.
     public var sentUUID: String { receivedUUID ?? uuid }
+}
+
+/// A slot without its snapshot, which stayed where the volume was before a rollback, as `ep-snap` lists it.
+public struct Stub: Sendable {
+    public let slot: String
+    /// Snapshots elsewhere on the file system that may be the one.
+    let elsewhere: [(path: String, uuid: String, receivedUUID: String?)]
+
+    /// - Returns: nil for the record of a snapshot.
+    /// - Throws: `badData`, naming the member.
+    public init?(_ record: JSON, at place: String) throws {
+        let members = try Members(of: record, at: place)
+        guard members.contains("stub") else { return nil }
+        slot = try members.text("slot")
+        guard case .array(let records)? = record["elsewhere"] else {
+            throw members.failure("elsewhere", "is no array")
+        }
+        elsewhere = try records.map {
+            let members = try Members(of: $0, at: "\(place), elsewhere")
+            return (
+                try members.text("path"), try members.uuid("uuid"), try members.uuidOrNull("receivedUuid")
+            )
+        }
+    }
 }
 
 /// What `ep-seal --report` says of a btrfs send stream.

@@ -77,6 +77,15 @@ extension Members {
         return count
     }
 
+    /// The number of a backup, 1 to `Backup.lastGeneration`.
+    func generation(_ name: String) throws -> Int64 {
+        let generation = try integer(name)
+        guard 1...Backup.lastGeneration ~= generation else {
+            throw failure(name, "is out of range: \(generation)")
+        }
+        return generation
+    }
+
     func type(_ name: String) throws -> BackupType {
         guard let type = BackupType(rawValue: try string(name)) else {
             throw failure(name, "is neither full nor incremental")

@@ -27,10 +27,22 @@ public struct SendStream {
     private var start: UInt64 = 0
     private var subvolume: Subvolume?
     private var extentBytes: UInt64 = 0
+    private let extent: (Extent) throws -> Void
 
-    /// - Parameter place: what messages call the stream.
-    public init(at place: String) {
+    /// A piece of a file that a stream made with `--no-data` names in place of its content.
+    public struct Extent {
+        /// Below the subvolume, as the stream calls the file at that point.
+        public let path: [UInt8]
+        public let offset: UInt64
+        public let length: UInt64
+    }
+
+    /// - Parameters:
+    ///   - place: what messages call the stream.
+    ///   - extent: called with each extent of a stream made with `--no-data`.
+    public init(at place: String, extent: @escaping (Extent) throws -> Void = { _ in }) {
         rules = Rules(at: place)
+        self.extent = extent
         held.reserveCapacity(Framing.headerLength + SendStream.heldLimit)
     }
 
@@ -126,11 +138,15 @@ extension SendStream {
                 subvolume = Subvolume(
                     uuid: try frame.uuid(.uuid).uuid, parentUUID: try frame.uuid(.cloneUUID).uuid)
             case .updateExtent:
-                let (sum, overflow) = extentBytes.addingReportingOverflow(try frame.number(.size))
+                let length: UInt64 = try frame.number(.size)
+                let (sum, overflow) = extentBytes.addingReportingOverflow(length)
                 guard !overflow else {
                     throw frame.refuse("extents beyond 64 bits: the btrfs stream is damaged")
                 }
                 extentBytes = sum
+                try extent(
+                    Extent(
+                        path: Array(try frame.bytes(.path)), offset: try frame.number(.offset), length: length))
             default: break
             }
         }

@@ -39,12 +39,7 @@ public func compare(
     _ original: borrowing Subvolume, with copy: borrowing Subvolume, allowingFilledHoles: Bool,
     differs: @escaping (String) throws -> Void, progress: @escaping (UInt64) -> Void
 ) throws -> Likeness {
-    // Two descriptors for each level of folders.
-    var limit = rlimit()
-    if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
-        limit.rlim_cur = limit.rlim_max
-        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
+    allowManyDescriptors()
     let comparison = Comparison(
         allowingFilledHoles: allowingFilledHoles, differs: differs, progress: progress)
     let (one, other) = (original.directory.number, copy.directory.number)
@@ -53,8 +48,6 @@ public func compare(
 }
 
 private final class Comparison {
-    /// What stands for a subvolume in a snapshot that was taken around it (BTRFS_EMPTY_SUBVOL_DIR_OBJECTID).
-    private static let stub: ino_t = 2
     /// What is compared at once; no list of attributes, attribute or link is longer.
     private static let step = 1 << 20
 
@@ -162,26 +155,12 @@ extension Comparison {
 
     private func isLeftOut(_ name: UnsafePointer<CChar>, _ status: stat, on device: dev_t) -> Bool {
         guard status.st_mode & S_IFMT == S_IFDIR else { return false }
-        return status.st_ino == Comparison.stub || status.st_dev != device
+        return status.st_ino == stubInode || status.st_dev != device
             || path.isEmpty && strcmp(name, Slots.home) == 0
     }
 
-    /// Calls with the names in a folder but `.` and `..`, in the folder's own order.
     private func names(in folder: Int32, _ body: (UnsafePointer<CChar>) throws -> Void) throws {
-        // A descriptor of its own: its position moves.
-        let number = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard number >= 0, let stream = fdopendir(number) else { throw failure("cannot open") }
-        defer { closedir(stream) }
-        while true {
-            errno = 0
-            guard let entry = readdir(stream) else {
-                guard errno == 0 else { throw failure("cannot list") }
-                return
-            }
-            let offset = MemoryLayout<dirent>.offset(of: \dirent.d_name) ?? 0
-            let name = UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: CChar.self)
-            if strcmp(name, ".") != 0, strcmp(name, "..") != 0 { try body(name) }
-        }
+        try eachName(in: folder, or: failure, body)
     }
 
     private func at(_ name: UnsafePointer<CChar>, _ body: () throws -> Void) rethrows {

@@ -12,6 +12,8 @@ public struct Snapshot: Equatable, Sendable {
     public let uuid: String
     /// The UUID that it had where it was sent from; nil where it was never received.
     public let receivedUUID: String?
+    /// The UUID of what it is a snapshot of; nil where it is none.
+    let parentUUID: String?
     /// The transaction that changed it last.
     public let generation: UInt64
     /// The transaction that changed what is in it last.
@@ -19,6 +21,9 @@ public struct Snapshot: Equatable, Sendable {
     /// When it was made, in seconds since 1970.
     let created: Int
     public let isReadOnly: Bool
+    /// Whether something in it was changed after it was made, read-only or not: `ctransid` against `otransid` of its root
+    /// item (linux/btrfs_tree.h). Balancing, scrubbing, quotas and a change of the read-only flag alone do not count.
+    public let isChanged: Bool
 
     public init(of subvolume: borrowing Subvolume, slot: Slot? = nil) throws {
         let number = subvolume.directory.number
@@ -27,11 +32,12 @@ public struct Snapshot: Equatable, Sendable {
         let what = "cannot ask about the subvolume"
         try btrfs(what, at: subvolume.path) { btrfs_util_subvolume_info_fd(number, 0, &info) }
         try btrfs(what, at: subvolume.path) { btrfs_util_get_subvolume_read_only_fd(number, &readOnly) }
-        let received = withUnsafeBytes(of: info.received_uuid) { Array($0) }
         self.slot = slot
         self.path = subvolume.path
         self.uuid = withUnsafeBytes(of: info.uuid) { Array($0) }.uuid
-        self.receivedUUID = received.allSatisfy { $0 == 0 } ? nil : received.uuid
+        self.receivedUUID = uuidOrNil(info.received_uuid)
+        self.parentUUID = uuidOrNil(info.parent_uuid)
+        self.isChanged = info.ctransid > info.otransid
         self.generation = info.generation
         self.contentTransaction = info.ctransid
         self.created = info.otime.tv_sec
@@ -57,6 +63,13 @@ public struct Snapshot: Equatable, Sendable {
             "generation": .integer(Int64(clamping: generation)),
             "created": .string(date),
             "readOnly": .bool(isReadOnly),
+            "changed": .bool(isChanged),
         ]
     }
+}
+
+/// The 16 bytes of a UUID as text; nil where they are all zero.
+func uuidOrNil(_ bytes: some BitwiseCopyable) -> String? {
+    let bytes = withUnsafeBytes(of: bytes) { Array($0) }
+    return bytes.allSatisfy { $0 == 0 } ? nil : bytes.uuid
 }

@@ -9,17 +9,32 @@ public struct Subvolume: ~Copyable {
     public let directory: Descriptor
 
     /// - Parameter absent: the status where there is nothing at that path.
-    /// - Throws: `badData` where that is no root of a subvolume.
+    /// - Throws: `badData` where that is no root of a subvolume, `denied` at a link that others can have put on the way.
     public init(_ path: String, absent: ExitStatus) throws {
-        try self.init(
-            .folder(
-                at: path,
-                absent: Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted")))
+        let folder = try Descriptor.folder(
+            at: path, absent: Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted"))
+        // One that was given open has no path that it must still have.
+        let name = path.hasPrefix("/dev/fd/") ? path : Subvolume.realPath(of: folder)
+        let number = fcntl(folder.number, F_DUPFD_CLOEXEC, 0)
+        guard number >= 0 else { throw Failure.system("cannot open", at: path) }
+        try self.init(.init(owning: number, name: name))
     }
 
     /// The subvolume `name` in an open directory; a symbolic link is none.
     public init(_ name: String, in directory: borrowing Descriptor) throws {
         try self.init(.init(opening: name, in: directory, O_RDONLY | O_NONBLOCK | O_NOFOLLOW))
+    }
+
+    /// What the kernel calls it; where /proc is missing, the path that it was opened by, made absolute.
+    private static func realPath(of folder: borrowing Descriptor) -> String {
+        var text = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/fd/\(folder.number)", &text, text.count)
+        if count > 0 {
+            return String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
+        guard !folder.name.hasPrefix("/"), let here = getcwd(nil, 0) else { return folder.name }
+        defer { free(here) }
+        return "\(String(cString: here))/\(folder.name)"
     }
 
     private init(_ directory: consuming Descriptor) throws {
@@ -69,27 +84,42 @@ public struct Subvolume: ~Copyable {
     }
 
     /// The paths of all subvolumes below, which `btrfs send` leaves out without a word, but for our own snapshots.
-    /// Sorted, absolute.
-    public func nested() throws -> [String] {
+    /// Sorted, absolute; foreign bytes, of which not all need be UTF-8.
+    public func nested() throws -> [[UInt8]] {
+        var paths: [[UInt8]] = []
+        let home = Array("\(Slots.home)/".utf8)
+        let start = Array(directory.path(of: "").utf8)
+        try subvolumes(below: 0) { path, _ in
+            if !path.starts(with: home) { paths.append(start + path) }
+        }
+        return paths.sorted { $0.lexicographicallyPrecedes($1) }
+    }
+
+    /// The id of a file system's top level (BTRFS_FS_TREE_OBJECTID).
+    static let topLevel: UInt64 = 5
+
+    /// Calls with each subvolume below the one of that id, 0 for this one: its path from there, and what is known of it.
+    func subvolumes(
+        below id: UInt64, _ take: ([UInt8], btrfs_util_subvolume_info) throws -> Void
+    ) throws {
         let what = "cannot list the subvolumes"
         var iterator: OpaquePointer?
         try btrfs(what, at: path) {
-            btrfs_util_create_subvolume_iterator_fd(directory.number, 0, 0, &iterator)
+            btrfs_util_create_subvolume_iterator_fd(directory.number, id, 0, &iterator)
         }
         defer { btrfs_util_destroy_subvolume_iterator(iterator) }
-        var paths: [String] = []
         while true {
             var name: UnsafeMutablePointer<CChar>?
+            var info = btrfs_util_subvolume_info()
             var done = false
             try btrfs(what, at: path) {
-                let error = btrfs_util_subvolume_iterator_next(iterator, &name, nil)
+                let error = btrfs_util_subvolume_iterator_next_info(iterator, &name, &info)
                 done = error == BTRFS_UTIL_ERROR_STOP_ITERATION
                 return done ? BTRFS_UTIL_OK : error
             }
-            guard !done, let name else { return paths.sorted() }
+            guard !done, let name else { return }
             defer { free(name) }
-            let relative = String(cString: name)
-            if !relative.hasPrefix("\(Slots.home)/") { paths.append(directory.path(of: relative)) }
+            try take(Array(UnsafeRawBufferPointer(start: name, count: strlen(name))), info)
         }
     }
 }

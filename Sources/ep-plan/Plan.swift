@@ -34,7 +34,8 @@ struct PlanTool: Tool {
 
     func run() throws {
         try require(domain: domain)
-        let plan = try Plan(on: lineage(), snapshots: list())
+        let (snapshots, stubs) = try list()
+        let plan = try Plan(on: lineage(), snapshots: snapshots, stubs: stubs)
         switch format {
         case .json: try Descriptor.standardOutput.write(plan.json.line)
         case .sh: try Descriptor.standardOutput.write(Array(plan.shell.utf8))
@@ -57,11 +58,20 @@ struct PlanTool: Tool {
         return try Document(parsing: file.readAll(limit: Document.maximumLength + 1), at: witness)
     }
 
-    private func list() throws -> [Snapshot] {
+    private func list() throws -> ([Snapshot], [Stub]) {
         let file = try Descriptor(opening: snapshots, O_RDONLY)
         guard case .array(let records) = try JSON(parsing: file.readAll(limit: 1 << 20), at: snapshots) else {
             throw Failure(.badData, "no JSON array", at: snapshots, hint: "ep-snap list --json prints one")
         }
-        return try records.enumerated().map { try Snapshot($1, at: "\(snapshots), snapshot \($0 + 1)") }
+        var (found, stubs) = ([Snapshot](), [Stub]())
+        for (index, record) in records.enumerated() {
+            let place = "\(snapshots), snapshot \(index + 1)"
+            if let stub = try Stub(record, at: place) {
+                stubs.append(stub)
+            } else {
+                found.append(try Snapshot(record, at: place))
+            }
+        }
+        return (found, stubs)
     }
 }

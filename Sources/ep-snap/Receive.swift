@@ -21,7 +21,7 @@ struct Receive: ParsableCommand {
         let made = try receive(
             from: .standardInput, as: name, in: .folder(at: absolute(folder)), expecting: received,
             upon: parent)
-        try show([made]) { json ? $0.first : nil }
+        try show([.snapshot(made)]) { json ? $0.first : nil }
     }
 
     /// The record names an absolute path.

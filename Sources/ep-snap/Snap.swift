@@ -11,7 +11,7 @@ struct Snap: Tool {
         abstract: "Take, keep and look at the snapshots that backups are made from.",
         version: version,
         subcommands: [
-            Create.self, List.self, Turn.self, Discard.self, Adopt.self, Check.self, Estimate.self,
+            Create.self, List.self, Turn.self, Discard.self, Move.self, Adopt.self, Check.self, Estimate.self,
             Compare.self, Nested.self, MakeScratch.self, Receive.self, Promote.self, Sweep.self, AskRoom.self,
         ])
 }
@@ -40,7 +40,7 @@ struct Create: ParsableCommand {
     @Flag(help: "Print the record as JSON.") var json = false
 
     func run() throws {
-        try show([place.slots().create()]) { json ? $0.first : nil }
+        try show([.snapshot(place.slots().create())]) { json ? $0.first : nil }
     }
 }
 
@@ -73,6 +73,16 @@ struct Discard: ParsableCommand {
     func run() throws { try place.slots().discard() }
 }
 
+struct Move: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Give the folder of a store's snapshots another name.")
+
+    @OptionGroup var place: Place
+    @Option(help: ArgumentHelp("The new name; nothing may have it.", valueName: "name")) var to: String
+
+    func run() throws { try place.slots().move(to: to) }
+}
+
 struct Adopt: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Put a snapshot of a received snapshot into a slot.")
@@ -85,7 +95,7 @@ struct Adopt: ParsableCommand {
 
     func run() throws {
         let source = try Subvolume(snapshot, absent: .badData)
-        try show([place.slots().adopt(source, into: slot)]) { json ? $0.first : nil }
+        try show([.snapshot(place.slots().adopt(source, into: slot))]) { json ? $0.first : nil }
     }
 }
 
@@ -121,22 +131,29 @@ struct Nested: ParsableCommand {
 
     func run() throws {
         let paths = try Subvolume(volume, absent: .unavailable).nested()
+        // JSON has no place for what is no UTF-8.
         let lines =
-            json ? JSON.array(paths.map { .string($0) }).line : Array(paths.map { "\($0)\n" }.joined().utf8)
+            json
+            ? JSON.array(paths.map { .string(String(validating: $0, as: UTF8.self) ?? printable($0)) }).line
+            : Array(paths.map { "\(printable($0))\n" }.joined().utf8)
         try Descriptor.standardOutput.write(lines)
     }
 }
 
-/// Prints snapshots as what `json` makes of their records, or as a table where that is nil.
-func show(_ snapshots: [Snapshot], json: ([JSON]) -> JSON?) throws {
-    if let value = json(snapshots.map(\.record)) { return try Descriptor.standardOutput.write(value.line) }
+/// Prints what slots hold as what `json` makes of their records, or as a table where that is nil.
+func show(_ holdings: [Holding], json: ([JSON]) -> JSON?) throws {
+    if let value = json(holdings.map(\.record)) { return try Descriptor.standardOutput.write(value.line) }
     let rows =
         [["SLOT", "UUID", "RECEIVED UUID", "GENERATION", "CREATED", "READ-ONLY"]]
-        + snapshots.map {
-            [
-                $0.slot?.rawValue ?? "-", $0.uuid, $0.receivedUUID ?? "-", "\($0.generation)", $0.date,
-                $0.isReadOnly ? "yes" : "no",
-            ]
+        + holdings.map {
+            switch $0 {
+            case .stub(let stub): [stub.slot.rawValue, "-", "-", "-", "-", "stub"]
+            case .snapshot(let it):
+                [
+                    it.slot?.rawValue ?? "-", it.uuid, it.receivedUUID ?? "-", "\(it.generation)", it.date,
+                    it.isReadOnly ? it.isChanged ? "changed" : "yes" : "no",
+                ]
+            }
         }
     let widths = rows[0].indices.map { column in rows.map { $0[column].utf8.count }.max() ?? 0 }
     for row in rows {

@@ -13,7 +13,7 @@ struct StoreTool: Tool {
         commandName: "ep-store",
         abstract: "Put a sealed backup into a store, durably or not at all.",
         version: version,
-        subcommands: [Blob.self, Metadata.self, Key.self])
+        subcommands: [Blob.self, Metadata.self, Key.self, Name.self])
 }
 
 struct Blob: ParsableCommand {
@@ -80,5 +80,18 @@ struct Key: ParsableCommand {
         try place.open(for: .writing, by: "ep-store") {
             try $0.storeKey(key, of: $1, from: input.name, with: files)
         }
+    }
+}
+
+struct Name: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print a name for a folder that is this store's alone.",
+        discussion: "It asks nobody: the URL alone decides, and spellings of one URL have one name.")
+
+    @Argument(help: "The store: file:/path, label:NAME or dunesea+https://HOST:PORT.")
+    var url: String
+
+    func run() throws {
+        try Descriptor.standardOutput.write(Array("\(StoreURL(url).folderName)\n".utf8))
     }
 }

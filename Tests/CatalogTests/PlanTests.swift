@@ -101,14 +101,49 @@ import Testing
         #expect(failure?.what == "the store's metadata is of pod.example.org, not of other")
     }
 
-    @Test func theLastGenerationThatFits() throws {
-        let last = Int64.max - 1
-        let head = try Sample.third().with(["generation"], .integer(last))
-            .with(["previous", "generation"], .integer(last - 1))
-        // It plans without a trap; that plan's document is refused.
-        let plan = try plan(head, [])
-        #expect(plan.generation == .max)
-        #expect(failure { _ = try Plan(plan.json, at: "test") }?.what.contains("out of range") == true)
+    @Test func theLastGenerationThatThereCanBe() throws {
+        let last = Backup.lastGeneration
+        func head(_ generation: Int64) throws -> JSON {
+            try Sample.third().with(["generation"], .integer(generation))
+                .with(["previous", "generation"], .integer(2))
+        }
+        let plan = try plan(head(last - 1), [])
+        #expect(plan.generation == last)
+        #expect(try Plan(plan.json, at: "test").generation == last)
+        // Refused before anything is stored.
+        #expect(
+            failure { _ = try Sample.plan([try head(last)]) }?.what
+                == "generation \(last) is the last that there can be")
+        for beyond in [last + 1, 1 << 62, .max - 1, .max] {
+            #expect(refusal(try head(beyond)) == "member generation is out of range: \(beyond)")
+        }
+    }
+
+    @Test func whatWasChangedDoesNotCount() throws {
+        let changed = try Sample.snapshot("root", uuid(1), changed: true)
+        let plan = try plan(Sample.first(), [changed])
+        #expect(plan.type == .full)
+        #expect(plan.reason.hasSuffix("is here, in root, but was changed since"))
+        let received = try Sample.snapshot("current-parent", uuid(8), received: uuid(1))
+        #expect(try self.plan(Sample.first(), [changed, received]).source?.uuid == uuid(8))
+    }
+
+    @Test func stubsOfARollback() throws {
+        func stub(_ slot: String, _ elsewhere: JSON = []) throws -> Stub {
+            try #require(
+                try Stub(
+                    ["slot": .string(slot), "path": "/v", "stub": true, "elsewhere": elsewhere], at: "test"))
+        }
+        let there: JSON = [["path": "old/root\u{1b}", "uuid": .string(uuid(1)), "receivedUuid": .null]]
+        let what =
+            "the volume was replaced by a snapshot of itself, with stubs for its own (root); the one of generation 1 "
+        let found = try Sample.plan([Sample.first()], stubs: [stub("root", there)])
+        #expect(found.type == .full)
+        #expect(found.reason == what + #"(UUID \#(uuid(1))) is still on that file system, as old/root\x1b"#)
+        let lost = try Sample.plan(
+            [Sample.first()], [Sample.snapshot("root", uuid(5))], stubs: [stub("root")])
+        #expect(lost.reason == what + "(UUID \(uuid(1))) stayed in what the volume was before")
+        #expect(failure { _ = try stub("root", .null) }?.what == "member elsewhere is no array")
     }
 
     @Test func aPlanIsReadBack() throws {

@@ -66,22 +66,24 @@ enum Sample {
     }
 
     /// The plan for a store that gave these documents.
-    static func plan(_ documents: [JSON], _ snapshots: [Snapshot] = [], witness: JSON? = nil) throws -> Plan {
+    static func plan(
+        _ documents: [JSON], _ snapshots: [Snapshot] = [], stubs: [Stub] = [], witness: JSON? = nil
+    ) throws -> Plan {
         var lineage = try Lineage(of: domain, witness: witness.map(document))
         for json in documents { try lineage.append(document(json), at: "test") }
-        return Plan(on: lineage, snapshots: snapshots)
+        return try Plan(on: lineage, snapshots: snapshots, stubs: stubs)
     }
 
     static func document(_ json: JSON) throws -> Document { try Document(parsing: json.line, at: "test") }
 
     static func snapshot(
-        _ slot: String, _ uuid: String, received: String? = nil, readOnly: Bool = true
+        _ slot: String, _ uuid: String, received: String? = nil, readOnly: Bool = true, changed: Bool = false
     ) throws -> Snapshot {
         try Snapshot(
             [
                 "slot": .string(slot), "path": .string("/v/.escapepod/usb/\(slot)"), "uuid": .string(uuid),
                 "receivedUuid": received.map { .string($0) } ?? .null, "generation": 12,
-                "created": "2026-11-23T06:10:00Z", "readOnly": .bool(readOnly),
+                "created": "2026-11-23T06:10:00Z", "readOnly": .bool(readOnly), "changed": .bool(changed),
             ], at: "test")
     }
 }

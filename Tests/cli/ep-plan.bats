@@ -53,6 +53,26 @@ plan() {
     [[ $(jq -r .type <<<"$output") == full && $(jq -r .reason <<<"$output") == *"no longer read-only" ]]
 }
 
+@test "a snapshot that was changed since, and the stubs of a rollback" {
+    echo "[$(snapshot root $one '' true true)]" >changed
+    run -0 plan changed <newest
+    [[ $(jq -r .type <<<"$output") == full && $(jq -r .reason <<<"$output") == *"in root, but was changed since" ]]
+    echo '[{"slot":"root","path":"/v","stub":true,"elsewhere":[{"path":"old/root","uuid":"'$one'","receivedUuid":null}]}]' >stubs
+    run -0 plan stubs <newest
+    [[ $(jq -r .reason <<<"$output") == "the volume was replaced by a snapshot of itself"*"(root)"*" as old/root" ]]
+    jq -c 'del(.[0].elsewhere[0].uuid)' stubs >bad
+    refuses 65 "member uuid is missing: bad, snapshot 1, elsewhere" plan bad <newest
+}
+
+@test "at the last generation that there can be there is no plan" {
+    jq -c '.generation = 9999999999' newest >last
+    refuses 65 "generation 9999999999 is the last that there can be" plan both <last
+    jq -c '.generation = 4611686018427387904' newest >beyond
+    refuses 65 "member generation is out of range" plan both <beyond
+    cp last witness
+    refuses 65 "is the last that there can be" plan both --witness witness </dev/null
+}
+
 @test "the same input gives the same plan" {
     plan both <newest >a
     plan both <newest >b
@@ -166,7 +186,7 @@ warns() {
     refuses 65 "no JSON array: bad" plan bad <newest
     echo '[1]' >bad
     refuses 65 "no JSON object: bad, snapshot 1" plan bad <newest
-    for name in slot path uuid receivedUuid created readOnly; do
+    for name in slot path uuid receivedUuid created readOnly changed; do
         jq -c "del(.[1].$name)" both >bad
         refuses 65 "member $name is missing: bad, snapshot 2" plan bad <newest
         jq -c ".[1].$name = 7" both >bad

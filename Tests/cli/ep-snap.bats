@@ -23,7 +23,7 @@ state() { ep-snap list "$volume" --store usb | awk 'NR > 1 { printf "%s=%s ", $1
 # Fills all four slots, as two backups and a half leave them.
 fill() {
     local slot
-    mkdir -p "$slots"
+    mkdir -m 0700 -p "$volume/.escapepod" "$slots"
     for slot in root last-parent current-parent current-state; do
         [[ ! -e $slots/$slot ]] || btrfs -q subvolume delete "$slots/$slot" >/dev/null
         btrfs -q subvolume snapshot -r "$volume" "$slots/$slot" >/dev/null
@@ -37,7 +37,7 @@ fill() {
     make_volume
     run -0 --separate-stderr ep-snap create "$volume" --store usb --json
     expected='^\{"slot":"current-state","path":"'$slots'/current-state","uuid":"'$(uuid "$slots/current-state")'",'
-    expected+='"receivedUuid":null,"generation":[0-9]+,"created":"20[0-9-]+T[0-9:]+Z","readOnly":true\}$'
+    expected+='"receivedUuid":null,"generation":[0-9]+,"created":"20[0-9-]+T[0-9:]+Z","readOnly":true,"changed":false\}$'
     [[ $output =~ $expected ]]
     [[ $stderr == "" ]]
     [[ $(<"$slots/current-state/file") == first ]]
@@ -126,12 +126,187 @@ kill_turn_at() {
 
 @test "a slot that holds no snapshot is refused and left alone" {
     make_volume
+    mkdir -m 0700 "$volume/.escapepod" "$slots"
     mkdir -p "$slots/current-state/keep"
+    ln -s current-state "$slots/root"
     for step in "list" "create" "discard" "turn --type full"; do
         # shellcheck disable=SC2086
         run -65 ep-snap $step "$volume" --store usb
+        [[ $output == *"not a snapshot, where only snapshots belong: $slots/"*hint:* ]]
     done
-    [[ -d $slots/current-state/keep ]]
+    [[ -d $slots/current-state/keep && -L $slots/root ]]
+    rm -r "${slots:?}"/*
+    # One that somebody works in, and one of another volume.
+    ep-snap create "$volume" --store usb
+    btrfs -q subvolume create "$slots/root"
+    btrfs -q subvolume create fs/other
+    btrfs -q subvolume snapshot fs/other "$slots/last-parent"
+    for slot in root last-parent; do
+        run -65 ep-snap turn "$volume" --store usb --type full
+        [[ $output == *"will not delete what is no snapshot of the volume: $slots/"*hint:* && -d $slots/$slot ]]
+        btrfs -q subvolume delete "$slots/$slot"
+    done
+    ep-snap turn "$volume" --store usb --type full
+}
+
+# Runs COMMAND… as a user who owns the volume.
+as_owner() {
+    chmod a+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test" "$BATS_TEST_TMPDIR"
+    (cd / && setpriv --reuid 1000 --regid 1000 --clear-groups "$@")
+}
+
+@test "an owner of the volume who plants folders and links of his own gets nothing deleted, and no snapshot" {
+    make_volume
+    chown 1000:1000 "$volume" && chmod 0777 "$volume"
+    btrfs -q subvolume create fs/precious
+    mkdir fs/precious/usb
+    for slot in root last-parent current-parent current-state; do
+        btrfs -q subvolume snapshot -r "$volume" "fs/precious/usb/$slot"
+    done
+    # Made as it has to be, root's, for once.
+    mkdir -m 0700 fs/closed fs/closed/usb
+    for plant in "ln -s $PWD/fs/precious .escapepod" "ln -s ../closed .escapepod" \
+        "mkdir -m 0700 .escapepod" "mkdir -p .escapepod/usb/current-state" "touch .escapepod"; do
+        as_owner bash -c "cd '$volume' && $plant"
+        for step in "list" "create" "discard" "turn --type full" "move --to other"; do
+            # shellcheck disable=SC2086
+            run -77 ep-snap $step "$volume" --store usb
+            [[ $output == *": $volume/.escapepod"*hint:* ]] || { echo "$plant, $step: $output" && return 1; }
+        done
+        rm -rf "$volume/.escapepod"
+    done
+    [[ $(ls fs/precious/usb | wc -l) == 4 && -z $(ls fs/closed/usb) ]]
+    # A folder of ours that others may write to, or read.
+    for mode in 0770 0711; do
+        mkdir -m 0700 "$volume/.escapepod" && mkdir -m "$mode" "$slots"
+        run -77 ep-snap create "$volume" --store usb
+        [[ $output == *": $slots"*hint:* ]]
+        rm -rf "$volume/.escapepod"
+    done
+    ep-snap create "$volume" --store usb
+    [[ $(stat -c '%U %a' "$volume/.escapepod" "$slots") == $'root 700\nroot 700' ]]
+}
+
+@test "a volume by a path that others can bend is refused, by root's own link it is not" {
+    make_volume
+    mkdir -m 0777 fs/open
+    as_owner ln -s "$volume" "$PWD/fs/open/link"
+    run -77 ep-snap create fs/open/link --store usb
+    [[ $output == *"will not follow a link that others can have put there: "*hint:* && ! -e $volume/.escapepod ]]
+    ln -s "$volume" link
+    run -0 ep-snap create link --store usb --json
+    [[ $output == *'"path":"'"$slots/current-state"'"'* ]]
+}
+
+@test "the owner who swaps the folder between two steps gets nothing deleted" {
+    make_volume
+    ep-snap create "$volume" --store usb
+    chown 1000:1000 "$volume"
+    btrfs -q subvolume create fs/precious
+    mkdir fs/precious/usb && btrfs -q subvolume snapshot -r "$volume" fs/precious/usb/current-state
+    strace -o trace -e trace=ioctl ep-snap discard "$volume" --store usb
+    ep-snap create "$volume" --store usb
+    # Stopped when it has looked at the snapshot, and before it deletes it.
+    strace -qq -o trace -e "inject=ioctl:signal=STOP:when=$(($(grep -c ^ioctl trace) - 1))" \
+        ep-snap discard "$volume" --store usb 3>&- &
+    tracer=$!
+    for ((i = 0; i < 1000; i++)); do
+        tool=$(pgrep -P "$tracer" || :)
+        [[ -z $tool || $(<"/proc/$tool/stat") != *") "[tT]" "* ]] || break
+        sleep 0.02
+    done
+    mv "$volume/.escapepod" "$volume/away"
+    ln -s ../precious "$volume/.escapepod"
+    kill -CONT "$tool"
+    wait "$tracer"
+    [[ -d fs/precious/usb/current-state && ! -e $volume/away/usb/current-state ]]
+}
+
+@test "a snapshot that was changed since says so; what does not touch its files does not" {
+    make_volume
+    head -c 2M /dev/urandom >"$volume/data"
+    # Open and deleted, as on every live system.
+    exec 4<>"$volume/gone" && rm "$volume/gone"
+    ep-snap create "$volume" --store usb
+    exec 4>&-
+    ep-snap turn "$volume" --store usb --type full
+    changed() { ep-snap list "$volume" --store usb --json | jq -c 'map(.changed)'; }
+    echo more >>"$volume/data" && sync -f fs
+    cat "$slots/root/data" >/dev/null
+    for flag in false true; do btrfs property set "$slots/root" ro "$flag"; done
+    btrfs -q scrub start -B fs >/dev/null
+    btrfs balance start --full-balance fs >/dev/null
+    btrfs quota enable fs && btrfs quota rescan -w fs >/dev/null && btrfs quota disable fs
+    btrfs -q subvolume snapshot "$slots/root" fs/work && rm fs/work/data && sync -f fs
+    mv "$slots/root" "$slots/moved" && mv "$slots/moved" "$slots/root"
+    [[ $(changed) == '[false]' ]]
+    # One of a received one, too.
+    btrfs send -q "$slots/root" >stream
+    mkdir fs/scratch && btrfs -q receive fs/scratch <stream
+    ep-snap adopt "$volume" --store usb --slot current-parent fs/scratch/root
+    [[ $(changed) == '[false,false]' ]]
+    for slot in root current-parent; do
+        btrfs property set -f "$slots/$slot" ro false
+        rm "$slots/$slot/data"
+        btrfs property set "$slots/$slot" ro true
+    done
+    [[ $(changed) == '[true,true]' ]]
+    run -0 ep-snap list "$volume" --store usb
+    [[ ${lines[1]} == "root "*" changed" ]]
+}
+
+@test "after a rollback the slots are stubs: named, with what they were for, and cleaned" {
+    make_volume
+    fill
+    btrfs -q subvolume snapshot "$slots/current-state" fs/rolled
+    mv "$volume" fs/before && mv fs/rolled "$volume"
+    run -0 ep-snap list "$volume" --store usb --json
+    [[ $(jq -c 'map([.slot, .stub, .path, .elsewhere[].path])' <<<"$output") == "$(printf '[["%s",true,"%s","before/.escapepod/usb/%s"],' \
+        root "$slots/root" root)"* ]]
+    [[ $(jq -r '.[0].elsewhere[0].uuid' <<<"$output") == "$root" && $(jq length <<<"$output") == 3 ]]
+    run -0 ep-snap list "$volume" --store usb
+    [[ ${lines[1]} == root*stub ]]
+    ep-snap turn "$volume" --store usb --type full
+    [[ -z $(ls "$slots") ]]
+    # The snapshot that became the volume had none in its own place.
+    ep-snap create "$volume" --store usb
+    [[ $(ls "$slots") == current-state && $(ls fs/before/.escapepod/usb | wc -l) == 4 ]]
+}
+
+@test "move gives the folder another name, once" {
+    make_volume
+    ep-snap move "$volume" --store usb --to disk
+    [[ ! -e $volume/.escapepod ]]
+    fill
+    before=$(state)
+    ep-snap move "$volume" --store usb --to disk
+    [[ ! -e $slots && $(ep-snap list "$volume" --store disk | awk 'NR > 1 { printf "%s=%s ", $1, $2 }') == "$before" ]]
+    ep-snap create "$volume" --store usb
+    run -75 ep-snap move "$volume" --store usb --to disk
+    run -64 ep-snap move "$volume" --store usb --to ../x
+}
+
+@test "a volume that is a read-only subvolume, with a swap file in use, or full" {
+    make_volume
+    touch "$volume/swap file" && chmod 0600 "$volume/swap file" && chattr +C "$volume/swap file"
+    fallocate -l 4M "$volume/swap file" && mkswap -q "$volume/swap file"
+    swapon "$volume/swap file"
+    run ep-snap create "$volume" --store usb
+    swapoff "$volume/swap file"
+    [[ $status == 74 && $output == *"a swap file is in use in the volume: $volume/swap file"*"hint: "*swapoff* ]]
+    strace -o trace -e trace=ioctl ep-snap create "$volume" --store usb
+    ep-snap discard "$volume" --store usb
+    run -74 strace -o trace -e "inject=ioctl:error=ENOSPC:when=$(grep ^ioctl trace | grep -n SNAP_CREATE | cut -d: -f1)" \
+        ep-snap create "$volume" --store usb
+    [[ $output == *"cannot take a snapshot: no space left on device: $slots/current-state"*"hint: make room in the volume itself"* ]]
+    ep-snap create "$volume" --store usb
+    btrfs property set "$volume" ro true
+    for step in "discard" "turn --type full" "create"; do
+        # shellcheck disable=SC2086
+        run -77 ep-snap $step "$volume" --store usb
+        [[ $output == *"the volume is a read-only subvolume"*": $volume"*hint:*"ro false"* ]]
+    done
+    btrfs property set "$volume" ro false
 }
 
 @test "what is no volume" {
@@ -151,7 +326,7 @@ kill_turn_at() {
     make_volume
     ep-snap create "$volume" --store usb
     run -77 setpriv --bounding-set -sys_admin ep-snap discard "$volume" --store usb
-    [[ $output == *"cannot delete the snapshot: operation not permitted: $slots/current-state"* ]]
+    [[ $output == *"operation not permitted: $slots/current-state"* ]]
     [[ -e $slots/current-state/file ]]
 }
 
@@ -272,8 +447,55 @@ estimates() {
     ep-snap create "$volume" --store usb
     estimates "$(ep-snap estimate "$slots/current-state")" "$(btrfs send -q "$slots/current-state" | wc -c)"
     run -0 ep-snap estimate "$slots/current-state" --parent "$slots/root" --json
-    [[ $output =~ ^\{\"bytes\":([0-9]+)\}$ ]]
+    [[ $output =~ ^\{\"bytes\":([0-9]+),\"zeros\":0,\"sparse\":null\}$ ]]
     estimates "${BASH_REMATCH[1]}" "$(btrfs send -q -p "$slots/root" "$slots/current-state" | wc -c)"
+}
+
+@test "estimate says what an incremental stream stores for holes" {
+    make_volume
+    mkdir "$volume/folder"
+    truncate -s 300M "$volume/folder/image"
+    head -c 1M /dev/urandom | dd of="$volume/folder/image" bs=1M seek=200 conv=notrunc status=none
+    ep-snap create "$volume" --store usb
+    run -0 ep-snap estimate "$slots/current-state"
+    [[ ${#lines[@]} == 1 ]]
+    ep-snap turn "$volume" --store usb --type full
+    fallocate -p -o $((200 << 20)) -l 4096 "$volume/folder/image"
+    ep-snap create "$volume" --store usb
+    run -0 ep-snap estimate "$slots/current-state" --parent "$slots/root" --json
+    zeros=$(jq .zeros <<<"$output")
+    [[ $(jq -r .sparse <<<"$output") == folder/image && $zeros -ge $((200 << 20)) && $zeros -le $((201 << 20)) ]]
+    run -0 ep-snap estimate "$slots/current-state" --parent "$slots/root"
+    [[ ${lines[1]} == "200.0 MiB of zeros: folder/image has a new hole, "* && ${lines[0]} -gt $zeros ]]
+}
+
+# deep DIR LENGTH: a file whose path below DIR has LENGTH bytes.
+deep() {
+    python3 - "$@" <<'END'
+import os, sys
+at, left = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[2])
+while left > 255:
+    name = "d" * min(200, left - 2)
+    os.mkdir(name, dir_fd=at)
+    at = os.open(name, os.O_RDONLY, dir_fd=at)
+    left -= len(name) + 1
+os.close(os.open("f" * left, os.O_CREAT | os.O_WRONLY, dir_fd=at))
+END
+}
+
+@test "a path that is too long to be sent is named" {
+    make_volume
+    deep "$volume" 4095
+    ep-snap create "$volume" --store usb
+    btrfs send -q "$slots/current-state" | cat >/dev/null
+    ep-snap estimate "$slots/current-state"
+    ep-snap discard "$volume" --store usb
+    mkdir "$volume/other"
+    deep "$volume/other" 4090
+    ep-snap create "$volume" --store usb
+    run ! btrfs send -q "$slots/current-state" -f stream
+    run -65 ep-snap estimate "$slots/current-state"
+    [[ $output == *"a path of 4096 bytes or more, and btrfs send carries 4095: other/ddd"*"fff"*hint:* ]]
 }
 
 @test "estimate says what is missing, and what ended btrfs" {
@@ -323,6 +545,15 @@ estimates() {
     btrfs -q subvolume create fs/beside
     run -0 ep-snap nested "$volume"
     [[ ${lines[*]} == "$volume/.escapepod-not $volume/directory/b c $volume/directory/b c/d" ]]
+    # Names steer no terminal, and are no two lines.
+    btrfs -q subvolume create "$volume/"$'z\n\e[2J\377'
+    run -0 ep-snap nested "$volume"
+    [[ ${#lines[@]} == 4 && ${lines[3]} == "$volume/z\x0a\x1b[2J\xff" ]]
+    btrfs -q subvolume delete "$volume/"$'z\n\e[2J\377'
+    btrfs -q subvolume create "$volume/directory/"$'e\n'
+    run -0 ep-snap nested "$volume" --json
+    [[ $(jq -r '.[-1]' <<<"$output") == "$volume/directory/e" && $output == *'/e\n"]' ]]
+    btrfs -q subvolume delete "$volume/directory/"$'e\n'
     run -0 ep-snap nested "$volume" --json
     [[ $output == '["'"$volume"'/.escapepod-not","'"$volume"'/directory/b c","'"$volume"'/directory/b c/d"]' ]]
 }

@@ -33,7 +33,7 @@ flip() {
 # names LINE…: verify ends in 65, with these findings alone, and --json has as many.
 names() {
     run -65 --separate-stderr verify
-    diff <(printf '  %s\n' "$@") <(grep '^  generation' <<<"$output")
+    diff <(printf '  %s\n' "$@") <(grep '^  generations\? ' <<<"$output")
     [[ $output != *done:* && $stderr = *"escapepod: $# damaged or missing: $store"* ]]
     run -65 --separate-stderr verify --json
     [[ $(jq '.damaged | length' <<<"$output") -eq $# && $(jq .problems <<<"$output") -eq $# ]]
@@ -126,9 +126,24 @@ END
     names "generation 2: the metadata is missing: takes down generation 2" \
         "generation 3: the metadata was not made on the one before: takes down generation 3"
     rm "${documents[1]}"
-    names "generation 1: the metadata is missing: takes down generation 1" \
-        "generation 2: the metadata is missing: takes down generation 2" \
+    names "generations 1 to 2: the metadata is missing: takes down all of them" \
         "generation 3: the metadata was not made on the one before: takes down generation 3"
+    [[ $(jq -c '.damaged[0]' <<<"$output") = \
+        '{"object":"metadata","generation":1,"through":2,"sha256":null,"problem":"missing","takesDown":[]}' ]]
+}
+
+@test "a gap as wide as can be is one finding, quickly; and at the end of the numbers nothing more is stored" {
+    ep-unseal --key pod.key --kind metadata <"${documents[5]}" |
+        jq -c '.generation = 9999999999 | .previous.generation = 9999999998 | .type = "full" | del(.parent)' >last
+    ep-seal --key pod.key --kind metadata <last >"${documents[5]}"
+    rm -rf state
+    names "generations 5 to 9999999998: the metadata is missing: takes down all of them"
+    before=$(listing store)
+    run -65 timeout 60 escapepod backup ./pod.conf
+    [[ $output = *"generation 9999999999 is the last that there can be: pod"*hint:* && $(listing store) = "$before" ]]
+    jq -c '.generation = 4611686018427387904' last | ep-seal --key pod.key --kind metadata >"${documents[5]}"
+    rm -rf state
+    names "generation 5: the metadata is damaged: takes down generation 5"
 }
 
 @test "missing metadata: the newest, which this machine remembers" {

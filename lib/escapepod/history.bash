@@ -64,6 +64,39 @@ state() {
     echo "${ESCAPEPOD_STATE:-/var/lib/escapepod}/$domain/$(store_name)"
 }
 
+# old_name URL: what its folders were called before they were called as `ep-store name` says: two URLs could have one name.
+old_name() {
+    local text=${1//[^A-Za-z0-9._]/-}
+    while [[ $text = *--* ]]; do text=${text//--/-}; done
+    text=${text#-}
+    text=${text:0:64}
+    echo "${text%-}"
+}
+
+# Gives folders of the old name the new one, once, unless another configuration here has a store of that old name too.
+move_old_folders() {
+    local old folder other
+    old=$(old_name "$store")
+    folder=${ESCAPEPOD_STATE:-/var/lib/escapepod}/$domain
+    [[ -n $domain && $domain != */* && -n $old && $old != "$store_folder" ]] || return 0
+    local state_is_old='' slots_are_old=''
+    [[ ! -d $folder/$old || -e $folder/$store_folder ]] || state_is_old=1
+    [[ -z $volume || ! -d $volume/.escapepod/$old || -e $volume/.escapepod/$store_folder ]] || slots_are_old=1
+    [[ -n $state_is_old$slots_are_old ]] || return 0
+    [[ -z $dry_run ]] || { store_folder=$old && return; }
+    for other in "${config%/*}"/*.conf /etc/escapepod/*.conf; do
+        other=$(sed -n 's/^store=//p' "$other" 2>/dev/null | tail -n 1)
+        [[ -n $other && $(old_name "$other") = "$old" ]] || continue
+        if [[ $(ep-store name "$other" 2>/dev/null) != "$store_folder" ]]; then
+            warn "two stores have had one folder, $old: $store and $other" \
+                "neither takes it over: once both have a new backup, delete it in ${volume:-the volume}/.escapepod and in $folder"
+            return 0
+        fi
+    done
+    [[ -z $slots_are_old ]] || ep-snap move "$volume" --store "$old" --to "$store_folder"
+    [[ -z $state_is_old ]] || mv -nT "$folder/$old" "$folder/$store_folder"
+}
+
 # keep FILE NAME: the file is there under that name durably, or the one before stays.
 keep() {
     local folder

@@ -71,12 +71,16 @@ since() {
 
 # --- What there is to say --------------------------------------------------------------------------------------------
 
-verified='' sampled='' drilled='' proven=''
+verified='' sampled='' drilled='' proven='' failed=''
 
 # The records of what was verified and drilled, on this machine.
 look_at_records() {
     local folder
     folder=$(state)
+    if [[ -s $folder/failed.json ]]; then
+        failed=$(<"$folder/failed.json") record=$failed
+        eye "the last backup failed, with status $(member exit) on $(member finished): $(member what)" "see what escapepod backup says"
+    fi
     believe verified.json && verified=$record
     believe verified-sample.json && sampled=$record
     # A whole one that came later has seen all of it.
@@ -203,6 +207,7 @@ show_json() {
     else
         printf '"nextBackup":null,'
     fi
+    printf '"lastFailure":%s,' "${failed:-null}"
     printf '"chain":{"backups":%d,"bytes":%d},' "$chain_length" "$chain_bytes"
     printf '"lastVerify":%s,"lastSample":%s,"lastDrill":%s,"lastProven":%s,' \
         "${verified:-null}" "${sampled:-null}" "${drilled:-null}" "${proven:-null}"

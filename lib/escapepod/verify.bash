@@ -90,7 +90,7 @@ verify_documents() {
         generations[index]=$META_GENERATION types[index]=$META_TYPE sizes[index]=$META_SIZE sums[index]=$META_SHA512
         total=$((total + META_SIZE))
         if ((${META_PREVIOUS_GENERATION:-0} > known)); then
-            seq -f '%.0f missing' $((known + 1)) "$META_PREVIOUS_GENERATION"
+            echo "$((known + 1)) missing $META_PREVIOUS_GENERATION"
             [[ $META_TYPE = full ]] || echo "$index metadata unlinked"
         elif [[ -n $before ]]; then
             cat "$before" "$work/document" | ep-meta check --domain "$domain" || echo "$index metadata unlinked"
@@ -101,31 +101,46 @@ verify_documents() {
     done >"$work/found"
     [[ -e $(witness) ]] || return 0
     read_document "$(witness)" || fail 65 "the witness is damaged: $(witness)" "move it away, if you know why it is"
-    ((META_GENERATION <= known)) || seq -f '%.0f missing' $((known + 1)) "$META_GENERATION" >>"$work/found"
+    ((META_GENERATION <= known)) || echo "$((known + 1)) missing $META_GENERATION" >>"$work/found"
 }
 
 # found INDEX OBJECT PROBLEM: names it, and the generations that it takes down: all that were made on it, which ends with
 # the next full one, or one that is lost by itself.
-# found GENERATION missing: a document that is not there, so nobody knows of what blob.
+# found GENERATION missing LAST: documents that are not there, so nobody knows of what blobs.
 found() {
-    local index=$1 object=${3:+$2} problem=${3:-$2} generation=$1 address=null down=("$1") text='takes down'
-    if [[ -n $object ]]; then
-        generation=${generations[index]} address=\"${addresses[index]}\" down=()
-        # What is full can be restored, whatever it was made on.
-        [[ ${types[index]} = full && $problem = unlinked ]] || down=("$generation")
-        while ((${#down[@]} > 0 && ++index < ${#addresses[@]})) && [[ ${types[index]} = incremental ]]; do
-            down+=("${generations[index]}")
-        done
-        ((index < ${#addresses[@]})) || head_is_lost=1
+    local index=$1 object=$2 problem=$3 down=() text='takes down'
+    if [[ $object = missing ]]; then
+        found_gap "$1" "$3"
+        return
     fi
+    local generation=${generations[index]} address=${addresses[index]}
+    # What is full can be restored, whatever it was made on.
+    [[ ${types[index]} = full && $problem = unlinked ]] || down=("$generation")
+    while ((${#down[@]} > 0 && ++index < ${#addresses[@]})) && [[ ${types[index]} = incremental ]]; do
+        down+=("${generations[index]}")
+    done
+    ((index < ${#addresses[@]})) || head_is_lost=1
     case ${#down[@]} in
     0) text+=" nothing" ;;
     1) text+=" generation ${down[0]}" ;;
     *) text+=" generations ${down[0]} to ${down[-1]}" ;;
     esac
-    tell "  generation $generation: the ${object:=metadata} $(meaning "$problem"): $text"
-    printf '{"object":"%s","generation":%d,"sha256":%s,"problem":"%s","takesDown":[%s]}\n' \
+    tell "  generation $generation: the $object $(meaning "$problem"): $text"
+    printf '{"object":"%s","generation":%d,"sha256":"%s","problem":"%s","takesDown":[%s]}\n' \
         "$object" "$generation" "$address" "$problem" "$(IFS=, && echo "${down[*]}")" >>"$work/damaged"
+}
+
+# found_gap FIRST LAST: as one finding, however wide it is.
+found_gap() {
+    local through='' alone=$1
+    if (($1 == $2)); then
+        tell "  generation $1: the metadata is missing: takes down generation $1"
+    else
+        tell "  generations $1 to $2: the metadata is missing: takes down all of them"
+        through=",\"through\":$2" alone=''
+    fi
+    printf '{"object":"metadata","generation":%d%s,"sha256":null,"problem":"missing","takesDown":[%s]}\n' \
+        "$1" "$through" "$alone" >>"$work/damaged"
 }
 
 meaning() {
