@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Plumbing
 import Receiving
+import Snapshots
 
 struct Receive: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -23,7 +23,7 @@ state() { ep-snap list "$volume" --store usb | awk 'NR > 1 { printf "%s=%s ", $1
 # Fills all four slots, as two backups and a half leave them.
 fill() {
     local slot
-    mkdir -m 0700 -p "$volume/.escapepod" "$slots"
+    (umask 077 && mkdir -p "$slots")
     for slot in root last-parent current-parent current-state; do
         [[ ! -e $slots/$slot ]] || btrfs -q subvolume delete "$slots/$slot" >/dev/null
         btrfs -q subvolume snapshot -r "$volume" "$slots/$slot" >/dev/null
@@ -175,7 +175,7 @@ as_owner() {
         done
         rm -rf "$volume/.escapepod"
     done
-    [[ $(ls fs/precious/usb | wc -l) == 4 && -z $(ls fs/closed/usb) ]]
+    [[ $(echo fs/precious/usb/* | wc -w) == 4 && -z $(ls fs/closed/usb) ]]
     # A folder of ours that others may write to, or read.
     for mode in 0770 0711; do
         mkdir -m 0700 "$volume/.escapepod" && mkdir -m "$mode" "$slots"
@@ -270,7 +270,7 @@ as_owner() {
     [[ -z $(ls "$slots") ]]
     # The snapshot that became the volume had none in its own place.
     ep-snap create "$volume" --store usb
-    [[ $(ls "$slots") == current-state && $(ls fs/before/.escapepod/usb | wc -l) == 4 ]]
+    [[ $(ls "$slots") == current-state && $(echo fs/before/.escapepod/usb/* | wc -w) == 4 ]]
 }
 
 @test "move gives the folder another name, once" {

@@ -345,3 +345,10 @@ $(sha256 two)" ]
     [ $status -eq 74 ]
     grep -q "standard output" err
 }
+
+@test "name prints a name for a folder, by the URL alone" {
+    run -0 ep-store name "file:///no/such//place/"
+    [[ $output = "$(ep-store name file:/no/such/place)" && $output =~ ^file-no-such-place-[0-9a-f]{16}$ ]]
+    [[ $(ep-store name file:/no/such-place) != "$output" ]]
+    refuses 64 "no such kind of store: ftp:x" ep-store name ftp:x
+}
