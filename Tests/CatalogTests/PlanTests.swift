@@ -168,7 +168,7 @@ import Testing
 
     @Test func eachMemberOfASnapshotIsNeeded() throws {
         let json = try record(
-            #"{"slot":"root","path":"/p","uuid":"\#(uuid(1))","receivedUuid":null,"created":"2026-11-23T06:10:00Z","readOnly":true}"#
+            #"{"slot":"root","path":"/p","uuid":"\#(uuid(1))","receivedUuid":null,"created":"2026-11-23T06:10:00Z","readOnly":true,"changed":false}"#
         )
         guard case .object(let members) = json else { return }
         for name in members.map(\.name) {
@@ -246,6 +246,9 @@ import Testing
         }
         try says("the snapshot is writable: it need not be what was sent") {
             $0.snapshot = try Sample.snapshot("current-state", uuid(2), readOnly: false)
+        }
+        try says("the snapshot was changed since it was taken") {
+            $0.snapshot = try Sample.snapshot("current-state", uuid(2), changed: true)
         }
         try says("the send stream is full, but the plan is incremental") {
             $0.report = $0.report.with(["type"], "full")

@@ -33,7 +33,7 @@ import Testing
         let snapshot = try Snapshot(
             [
                 "slot": .string(evil), "path": .string(evil), "uuid": .string(uuid(1)), "receivedUuid": .null,
-                "created": "2026-11-23T06:10:00Z", "readOnly": true,
+                "created": "2026-11-23T06:10:00Z", "readOnly": true, "changed": false,
             ], at: "test")
         let plan = try Sample.plan([Sample.first()], [snapshot])
         #expect(plan.shell.contains("PLAN_PARENT_PATH=''\\''; rm -rf /\n\u{1b}[2J'\n"))

@@ -107,7 +107,7 @@ estimate() {
 # With full accounting of quotas, btrfs counts anew what each deleted snapshot has shared.
 say_quotas() {
     local quotas
-    quotas=/sys/fs/btrfs/$(findmnt -nro UUID --target "$volume")/qgroups
+    quotas=/sys/fs/btrfs/$(findmnt -nro UUID --target "$volume")/qgroups || return 0
     [[ ! -d $quotas || $(cat "$quotas/mode" 2>/dev/null) = squota ]] ||
         echo "  quotas are on: btrfs may take minutes to delete the snapshots that this backup replaces"
 }
