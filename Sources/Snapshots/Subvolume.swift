@@ -11,24 +11,18 @@ public struct Subvolume: ~Copyable {
     /// - Parameter absent: the status where there is nothing at that path.
     /// - Throws: `badData` where that is no root of a subvolume, `denied` at a link that others can have put on the way.
     public init(_ path: String, absent: ExitStatus) throws {
-        var status = stat()
-        if stat(path, &status) != 0, errno == ENOENT || errno == ENOTDIR, !path.hasPrefix("/dev/fd/") {
-            throw Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted")
-        }
-        guard status.st_mode & S_IFMT == S_IFDIR || status.st_mode == 0 else {
-            throw Failure(.badData, "not the root of a btrfs subvolume", at: path)
-        }
         let folder = try Descriptor.folder(
-            at: path,
-            absent: Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted"))
+            at: path, absent: Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted"))
+        // One that was given open has no path that it must still have.
+        let name = path.hasPrefix("/dev/fd/") ? path : Subvolume.realPath(of: folder)
         let number = fcntl(folder.number, F_DUPFD_CLOEXEC, 0)
         guard number >= 0 else { throw Failure.system("cannot open", at: path) }
-        try self.init(.init(owning: number, name: Subvolume.realPath(of: folder)))
+        try self.init(.init(owning: number, name: name))
     }
 
     /// The subvolume `name` in an open directory; a symbolic link is none.
     public init(_ name: String, in directory: borrowing Descriptor) throws {
-        try self.init(.init(opening: name, in: directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
+        try self.init(.init(opening: name, in: directory, O_RDONLY | O_NONBLOCK | O_NOFOLLOW))
     }
 
     /// What the kernel calls it; where /proc is missing, the path that it was opened by, made absolute.

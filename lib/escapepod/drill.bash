@@ -76,7 +76,7 @@ retained() {
     local slot own received read_only
     ep-snap list "$volume" --store "$(store_name)" >"$work/slots"
     while read -r slot own received _ _ read_only; do
-        [[ $own != "$1" && $received != "$1" || $read_only != yes ]] || { echo "$volume/.escapepod/$(store_name)/$slot" && return; }
+        [[ $own != "$1" && $received != "$1" || $read_only = no ]] || { echo "$volume/.escapepod/$(store_name)/$slot" && return; }
     done <"$work/slots"
 }
 
