@@ -106,16 +106,3 @@ struct Name: ParsableCommand {
         try Descriptor.standardOutput.write(Array("\(StoreURL(url).folderName)\n".utf8))
     }
 }
-
-struct Name: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Print a name for a folder that is this store's alone.",
-        discussion: "It asks nobody: the URL alone decides, and spellings of one URL have one name.")
-
-    @Argument(help: "The store: file:/path, label:NAME or dunesea+https://HOST:PORT.")
-    var url: String
-
-    func run() throws {
-        try Descriptor.standardOutput.write(Array("\(StoreURL(url).folderName)\n".utf8))
-    }
-}
