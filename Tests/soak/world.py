@@ -146,10 +146,10 @@ class Place:
 
 
 def tree(root, below="escapepod"):
-    """Every file below a folder: its name and content."""
+    """Every file below a folder but the locks: its name and content."""
     found = {}
     for folder, _, names in os.walk(f"{root}/{below}"):
-        for name in names:
+        for name in set(names) - {".lock"}:
             with open(f"{folder}/{name}", "rb") as file:
                 found[os.path.relpath(f"{folder}/{name}", root)] = file.read()
     return found
