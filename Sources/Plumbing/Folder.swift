@@ -44,7 +44,8 @@ extension Descriptor {
         var here: Descriptor
         if path.hasPrefix("/dev/fd/"), rest.count >= 3, let given = Int32(rest[rest.count - 3]) {
             rest.removeLast(3)
-            here = try Descriptor(opening: ".", from: given, shown: "/dev/fd/\(given)", linux_O_PATH | O_DIRECTORY)
+            here = try Descriptor(
+                opening: ".", from: given, shown: "/dev/fd/\(given)", linux_O_PATH | O_DIRECTORY)
         } else {
             here = try Descriptor(opening: path.hasPrefix("/") ? "/" : ".", linux_O_PATH | O_DIRECTORY)
         }

@@ -146,7 +146,8 @@ extension SendStream {
                 extentBytes = sum
                 try extent(
                     Extent(
-                        path: Array(try frame.bytes(.path)), offset: try frame.number(.offset), length: length))
+                        path: Array(try frame.bytes(.path)), offset: try frame.number(.offset), length: length
+                    ))
             default: break
             }
         }

@@ -16,7 +16,8 @@ public struct Room: Sendable {
         guard fstatvfs(directory.number, &status) == 0 else {
             throw Failure.system("cannot ask for the room", at: folder)
         }
-        available = UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
+        available =
+            UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
         var usage = linux_btrfs_usage()
         guard linux_btrfs_ask_usage(directory.number, &usage) == 0 else {
             // No btrfs: what it has is what it says.
@@ -34,7 +35,8 @@ public struct Room: Sendable {
         if metadata < wanted {
             warnings.append(
                 "all of the disk is given out, and of the room for metadata \(readable(bytes: metadata)) is left: the "
-                    + "restore may run out of room in the middle; btrfs balance start -dusage=50 gives some back")
+                    + "restore may run out of room in the middle; btrfs balance start -dusage=50 gives some back"
+            )
         }
         if usage.has_quotas != 0 {
             warnings.append(

@@ -44,7 +44,8 @@ public struct Scratch: ~Copyable {
             guard linux_fsetxattr(made.number, mark, text, text.count) == 0 else {
                 let failure = Failure.system("", at: nil)
                 throw Failure(
-                    failure.status == .denied ? .denied : .unavailable, "cannot mark a folder as ours\(failure.what)",
+                    failure.status == .denied ? .denied : .unavailable,
+                    "cannot mark a folder as ours\(failure.what)",
                     at: made.name, hint: "it takes root, and a file system with extended attributes")
             }
             return Scratch(made)
@@ -92,13 +93,15 @@ public struct Scratch: ~Copyable {
             let live = try Slots(in: Subvolume(Scratch.live, in: directory), store: store)
             for (slot, name) in slots { _ = try live.adopt(Subvolume(name, in: directory), into: slot) }
         } catch let failure as Failure where failure.status == .denied || failure.status == .badData {
-            warn("\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be a full one")
+            warn(
+                "\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be a full one")
         }
         try sync(directory)
         guard linux_rename_new(directory.number, Scratch.live, place.folder.number, place.name) == 0 else {
             throw errno == EEXIST
                 ? Failure(
-                    .io, "it is there already", at: path, hint: "somebody made it meanwhile; choose a new name")
+                    .io, "it is there already", at: path,
+                    hint: "somebody made it meanwhile; choose a new name")
                 : Failure.system("cannot name", at: path)
         }
         try sync(place.folder)
@@ -108,7 +111,9 @@ public struct Scratch: ~Copyable {
     public func delete(_ name: String) throws {
         var status = stat()
         guard fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
-            guard errno == ENOENT else { throw Failure.system("cannot look at", at: directory.path(of: name)) }
+            guard errno == ENOENT else {
+                throw Failure.system("cannot look at", at: directory.path(of: name))
+            }
             return
         }
         let number = directory.number

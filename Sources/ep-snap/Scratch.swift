@@ -6,7 +6,8 @@ import Tool
 struct MakeScratch: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scratch",
-        abstract: "Find or make a folder for what is not ready, that only root can enter, and print its path.")
+        abstract: "Find or make a folder for what is not ready, that only root can enter, and print its path."
+    )
 
     @Argument(help: "The folder to make it in; others may write to that.") var folder: String
     @Option(name: .customLong("for"), help: ArgumentHelp("What it is for.", valueName: "purpose"))
@@ -78,7 +79,8 @@ struct Sweep: ParsableCommand {
 
 struct AskRoom: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "room", abstract: "See that a folder has room for a restore, and say what may be in the way.")
+        commandName: "room",
+        abstract: "See that a folder has room for a restore, and say what may be in the way.")
 
     @Argument(help: "The folder.") var folder: String
     @Option(help: ArgumentHelp("What is to come, at the most.", valueName: "bytes")) var need: UInt64
