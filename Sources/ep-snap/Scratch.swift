@@ -12,19 +12,14 @@ struct MakeScratch: ParsableCommand {
     @Argument(help: "The folder to make it in; others may write to that.") var folder: String
     @Option(name: .customLong("for"), help: ArgumentHelp("What it is for.", valueName: "purpose"))
     var purpose: String
-    @Flag(help: "Make none.") var find = false
+    @Flag(help: "Make none, and print nothing where there is none.") var find = false
 
     func run() throws {
-        let path: String
         if find {
-            guard let found = try Scratch.find(in: folder, for: purpose) else {
-                throw Failure(.notFound, "no scratch folder for \(purpose)", at: folder)
-            }
-            path = found.path
-        } else {
-            path = try Scratch.findOrMake(in: folder, for: purpose).path
+            guard let found = try Scratch.find(in: folder, for: purpose) else { return }
+            return try put(found.path)
         }
-        try Descriptor.standardOutput.write(Array("\(path)\n".utf8))
+        try put(Scratch.findOrMake(in: folder, for: purpose).path)
     }
 }
 

@@ -311,3 +311,38 @@ END
     run escapepod backup ./pod.conf
     [[ $(newest) = "5 "* ]]
 }
+
+# forge SNAPSHOT: a first backup of it, as somebody makes one who has the key and the store.
+forge() {
+    local uuid
+    uuid=$(btrfs subvolume show "$1" | awk '$1 == "UUID:" { print $2 }')
+    btrfs send -q "$1" | ep-seal --key pod.key --report report | ep-store blob "$store" --domain pod >receipt
+    echo '[]' >none
+    ep-plan --domain pod --snapshots none </dev/null >plan
+    printf '{"slot":"current-state","path":"/v","uuid":"%s","receivedUuid":null,"generation":9,"created":"2026-11-23T06:10:00Z","readOnly":true,"changed":false}' \
+        "$uuid" >snapshot
+    ep-meta create --domain pod --plan plan --snapshot snapshot --report report --receipt receipt --btrfs-progs 6.2 |
+        ep-seal --kind metadata --key pod.key |
+        ep-store metadata "$store" --domain pod --blob "$(jq -r .sha256 receipt)" --follows none
+}
+
+@test "what was restored has somebody's own .escapepod: the data come back, without slots, and the status says so" {
+    mount vol.img vol 2>/dev/null || make_btrfs vol 256M
+    volume=$PWD/vol
+    configure
+    mkdir precious
+    for how in "ln -s $PWD/precious" "mkdir -m 0777"; do
+        rm -rf vol/* vol/.escapepod store/escapepod state
+        echo hostile >vol/note
+        $how vol/.escapepod
+        # No backup of ours is made of such a volume; somebody with the key can make one all the same.
+        run -77 timeout 60 escapepod backup ./pod.conf
+        btrfs -q subvolume snapshot -r vol vol/sent
+        forge vol/sent
+        btrfs -q subvolume delete vol/sent
+        run -3 timeout 60 escapepod restore ./pod.conf --to new/pod
+        [[ $output = *"warning: "*".escapepod"*"the next backup will be a full one"* && $(<new/pod/note) = hostile ]]
+        [[ -z $(ls -A precious) && $(ls -A new) = pod ]]
+        btrfs -q subvolume delete new/pod
+    done
+}

@@ -56,7 +56,7 @@ verify_chain() {
 # reached by its open descriptor, whose path is `ground`; with that goes the lock.
 open_scratch() {
     scratch=$(ep-snap scratch "$1" --for "$2")
-    [[ -n $scratch ]] || fail 70 "ep-snap scratch named no folder: $1"
+    [[ -n $scratch ]] || owes ep-snap
     take_scratch
 }
 scratch='' ground=''
@@ -71,7 +71,8 @@ take_scratch() {
 
 # drop_scratch DIR PURPOSE: takes away what a run left that was killed.
 drop_scratch() {
-    scratch=$(ep-snap scratch "$1" --for "$2" --find 2>/dev/null) || return 0
+    scratch=$(ep-snap scratch "$1" --for "$2" --find)
+    [[ -n $scratch ]] || return 0
     take_scratch
     ep-snap sweep "$scratch"
 }
@@ -79,7 +80,7 @@ drop_scratch() {
 # bring_back DIR: receives the chain into the scratch folder, and makes the subvolume DIR of it, with the slots that its next
 # backup needs. What a run before this one received whole is not received again.
 bring_back() {
-    local to=$1 index made='' parent='' slots
+    local to=$1 index made='' parent='' slots status=0
     for ((index = first; index <= last; index++)); do
         read_document "$work/document.$index"
         parent=$made made=$META_SHA256
@@ -88,7 +89,7 @@ bring_back() {
             fetch_blob | ep-unseal --key "$key" |
                 ep-snap receive "$ground" "$made" --received "$META_UUID" ${parent:+--parent "$parent"} \
                     >"$work/received" || piped "${PIPESTATUS[@]}"
-            [[ -s $work/received ]] || fail 70 "ep-snap receive gave no record of $made"
+            owed ep-snap "$work/received"
         fi
         # The full one and the newest two stay, as the slots of the machine that is gone had them.
         ((index - 1 <= first || index == last)) || ep-snap sweep "$ground" "$parent"
@@ -99,8 +100,11 @@ bring_back() {
         slots=(--slot "current-parent=$made" --slot "root=${addresses[first]}")
         ((last - first == 1)) || slots+=(--slot "last-parent=$parent")
     fi
-    ep-snap promote "$ground" "$made" --to "$to" --store "$(store_name)" "${slots[@]}" || (($? == 3)) || return
-    [[ -d $to ]] || fail 70 "ep-snap promote made nothing: $to"
+    ep-snap promote "$ground" "$made" --to "$to" --store "$(store_name)" "${slots[@]}" || status=$?
+    # 3: without its slots, and it has said why.
+    ((status == 0 || status == 3)) || return "$status"
+    ((status == 0)) || attention=1
+    [[ -d $to ]] || owes ep-snap
 }
 
 # The blob of the document that was read last. Its address and every tag are checked each time that it is read; the

@@ -45,14 +45,14 @@ drill() {
     [[ -n $original ]] || fail 69 \
         "no snapshot of generation $META_GENERATION is here to compare with: $volume/.escapepod/$(store_name)" \
         "the newest backup has one, and perhaps the one before it and the full one"
-    echo "$domain: drill of generation $META_GENERATION of $META_DATE from $store"
-    echo "  $((last - first + 1)) backups to read, $(size "$total")"
+    say "$domain: drill of generation $META_GENERATION of $META_DATE from $store"
+    say "  $((last - first + 1)) backups to read, $(size "$total")"
     make_ground "$folder"
     restored=$ground/restored
 
-    echo "  restoring"
+    say "  restoring"
     bring_back "$restored"
-    echo "  comparing with $original"
+    say "  comparing with $original"
     # An incremental stream brings a hole that is new in an old file as zeros.
     ((last == first)) || holes=(--filled-holes)
     [[ ! -t 2 ]] || holes+=(--progress)
@@ -67,7 +67,7 @@ drill() {
     fi
     conclude proven
     record=$likeness
-    echo "  done: $(member files) files, $(size "$(member bytes)"), all as they were; it took $(span $((SECONDS)))"
+    say "  done: $(member files) files, $(size "$(member bytes)"), all as they were; it took $(span $((SECONDS)))"
 }
 started='' drilled='' under_way='' uuid='' likeness='' mounted=''
 

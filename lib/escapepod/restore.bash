@@ -45,25 +45,22 @@ restore() {
 
     choose_chain
     read_document "$work/document.$last"
-    echo "$domain: generation $META_GENERATION of $META_DATE from $store to $to"
-    echo "  $((last - first + 1)) backups to read, $(size "$total")"
+    say "$domain: generation $META_GENERATION of $META_DATE from $store to $to"
+    say "  $((last - first + 1)) backups to read, $(size "$total")"
     require_room "$folder"
     [[ -z $dry_run ]] || return 0
 
-    echo "  verifying"
+    say "  verifying"
     verify_chain
-    echo "  receiving"
+    say "  receiving"
     open_scratch "$folder" "restore $domain"
     bring_back "$to"
     ep-snap sweep "$scratch"
     read_document "$work/document.$last"
-    cat <<END
-  done: $to is generation $META_GENERATION of $META_DATE
-
-To put it in the old volume's place:  mount -o subvol=$(btrfs subvolume show "$to" | sed -n 1p) DEVICE DIR
-$( ((last == ${#addresses[@]} - 1)) && echo "The next backup of it to $store goes on from there." ||
-        echo "The store has newer backups than this one, so the next one will be full.")
-END
+    local next="The next backup of it to $store goes on from there."
+    ((last == ${#addresses[@]} - 1)) || next="The store has newer backups than this one, so the next one will be full."
+    say "  done: $to is generation $META_GENERATION of $META_DATE" "" \
+        "To put it in the old volume's place:  mount -o subvol=$(btrfs subvolume show "$to" | sed -n 1p) DEVICE DIR" "$next"
 }
 
 # The newest backup that the store shows may be no older than what is known: from its person, or else from the witness.
@@ -82,5 +79,5 @@ check_newest() {
         "the newest backup in the store is generation $META_GENERATION of $META_DATE, and there was a generation $floor: $store" \
         "look for a newer copy of the store; --generation $META_GENERATION without --at-least-generation takes what is there"
     ((floor > 0)) ||
-        echo "$domain: nothing here tells whether the store hides newer backups than generation $META_GENERATION of $META_DATE"
+        say "$domain: nothing here tells whether the store hides newer backups than generation $META_GENERATION of $META_DATE"
 }
