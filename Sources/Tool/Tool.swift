@@ -47,7 +47,8 @@ extension Tool {
         }
         guard exitCode(for: error) == .validationFailure else {
             // No call of ours throws such: what it is, whoever it came from has to say.
-            return report(Failure(.bug, "\(error)", hint: "this should not happen; please report it"), from: tool)
+            return report(
+                Failure(.bug, "\(error)", hint: "this should not happen; please report it"), from: tool)
         }
         let what = message(for: error).split(separator: "\n").map { printable(String($0)) }.joined(
             separator: "\n")
