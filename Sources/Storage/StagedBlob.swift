@@ -78,7 +78,7 @@ final class StagedBlob {
     }
 
     private func commitParts(as blob: Address) throws {
-        if let stored = try StoredBlob(blob, in: blobs), try stored.isRight() {
+        if try isThere(blob) {
             // It may be cut elsewhere than this one: mixing the two could leave neither.
             discard()
             try blobs.sync()
@@ -100,6 +100,16 @@ final class StagedBlob {
         }
     }
 
+    /// Whether the very same bytes are there. What is of another length is not read: it may never end.
+    private func isThere(_ blob: Address) throws -> Bool {
+        do {
+            guard let stored = try StoredBlob(blob, in: blobs) else { return false }
+            return try stored.length == parts.reduce(0) { $0 + UInt64($1.length) } && stored.isRight()
+        } catch let failure as Failure where failure.status == .badData {
+            return false
+        }
+    }
+
     /// Removes what is staged; nothing where it was committed.
     func discard() {
         for part in parts { blobs.remove(part.name) }
@@ -112,7 +122,7 @@ final class StagedBlob {
 private final class Part {
     let name: String
     private let file: Descriptor
-    private var length: off_t = 0
+    private(set) var length: off_t = 0
     private var isDirect: Bool
     private var pacesWriteBack = true
 
