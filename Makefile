@@ -2,6 +2,7 @@
 # make demo STORE=dunesea shows the same on a server.
 
 STORE ?= drive
+SECONDS ?= 60
 PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := $(DESTDIR)$(PREFIX)/bin
@@ -27,13 +28,13 @@ NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatpr
 	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
-SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
+SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench Fuzz/run $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
 PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,liar on-terminal proxy reword)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
-	dunesea/Package.swift
+	dunesea/Package.swift Fuzz/Sources/Fuzzing Fuzz/Sources/fuzz Fuzz/Sources/fuzz-server Fuzz/Package.swift
 
-.PHONY: build demo test dunesea check bench format install install-dunesea clean needs-build needs-install needs-demo \
+.PHONY: build demo test dunesea check bench fuzz format install install-dunesea clean needs-build needs-install needs-demo \
 	needs-test needs-bench
 
 build: needs-build
@@ -59,6 +60,10 @@ check: needs-test
 
 bench: build dunesea needs-bench
 	EP_BIN="$(CURDIR)/.build/release" Tests/bench
+
+# Each target for so long; see Fuzz/run.
+fuzz: needs-build
+	Fuzz/run $(SECONDS)
 
 format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)

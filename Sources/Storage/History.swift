@@ -16,8 +16,12 @@ struct History {
     private let place: String
 
     init(in directory: Directory) throws {
-        place = directory.path(of: "")
-        entries = try directory.names().compactMap(History.entry).sorted { $0.number < $1.number }
+        self.init(of: try directory.names(), at: directory.path(of: ""))
+    }
+
+    init(of names: [String], at place: String) {
+        self.place = place
+        entries = names.compactMap(History.entry).sorted { $0.number < $1.number }
     }
 
     static func name(of blob: Address, number: UInt64) -> String {
