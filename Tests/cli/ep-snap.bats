@@ -211,7 +211,7 @@ as_owner() {
         ep-snap discard "$volume" --store usb 3>&- &
     tracer=$!
     for ((i = 0; i < 1000; i++)); do
-        tool=$(pgrep -P "$tracer" || :)
+        tool=$(pgrep -x -P "$tracer" ep-snap || :)
         [[ -z $tool || $(<"/proc/$tool/stat") != *") "[tT]" "* ]] || break
         sleep 0.02
     done
