@@ -27,7 +27,7 @@ END
 init() {
     parse init "--volume --key-space --passphrase-file --passphrase-command --ask-passphrase" "$@"
     [[ -n $name ]] || fail 64 "a configuration wants a name" "escapepod init --help"
-    programs findmnt blkid
+    programs findmnt
     [[ -n $domain ]] || domain=$(this_host)
     # A timer runs elsewhere than this shell does.
     local setting
