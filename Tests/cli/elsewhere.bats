@@ -296,7 +296,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
                 (
                     status=0
                     ep-store metadata "${place[@]}" --blob "$(sha256 "blob.$round.$racer")" --follows "$first" \
-                        <meta 2>"err.$racer" || status=$?
+                        <meta 2>"err.$racer" >"record.$racer" || status=$?
                     echo "$status"
                 ) &
             done
