@@ -54,7 +54,7 @@ public struct Descriptor: ~Copyable, Sendable {
 
     /// How messages name the entry `name` of this directory.
     public func path(of name: String) -> String {
-        self.name.hasSuffix("/") ? self.name + name : "\(self.name)/\(name)"
+        self.name == "." ? name : self.name.hasSuffix("/") ? self.name + name : "\(self.name)/\(name)"
     }
 }
 
