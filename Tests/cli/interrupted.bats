@@ -24,7 +24,7 @@ killed() {
 }
 
 # The files of the store, by their form.
-forms() { find store -type f -printf '%P\n' | sed -E 's/[0-9a-f]{64}/SHA256/; s/[0-9]{10}/N/' | sort | uniq -c | awk '{ printf "%s %s ", $1, $2 }'; }
+forms() { find store -type f ! -name .lock -printf '%P\n' | sed -E 's/[0-9a-f]{64}/SHA256/; s/[0-9]{10}/N/' | sort | uniq -c | awk '{ printf "%s %s ", $1, $2 }'; }
 
 # fails_without_a_trace STAGE WAY ARGUMENTS…: with that stage killed in mid-stream, a backup fails and the head stays,
 # for a first (full) backup and for an incremental one; the next one succeeds.
