@@ -80,7 +80,8 @@ public enum StoreURL: Equatable, Sendable, CustomStringConvertible {
 
     public var description: String {
         switch self {
-        case .directory(let path): "file:\(path)"
+        // Two slashes in front would name a host.
+        case .directory(let path): path.hasPrefix("//") ? "file://\(path)" : "file:\(path)"
         case .drive(let label): "label:\(label)"
         case .dunesea(let authority, let isEncrypted):
             "dunesea+\(isEncrypted ? "https" : "http")://\(authority)"

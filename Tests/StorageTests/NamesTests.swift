@@ -30,6 +30,7 @@ import Testing
         ("file:/srv/backup", StoreURL.directory(path: "/srv/backup")),
         ("file:///srv/b", .directory(path: "/srv/b")),
         ("file:/a b/50%/:x", .directory(path: "/a b/50%/:x")), ("file:/", .directory(path: "/")),
+        ("file:////srv//b", .directory(path: "//srv//b")),
         ("label:escapepod", .drive(label: "escapepod")), ("label:MY DRIVE", .drive(label: "MY DRIVE")),
         ("dunesea+https://a-b.example.org", .dunesea(authority: "a-b.example.org", isEncrypted: true)),
         ("dunesea+http://127.0.0.1:8443", .dunesea(authority: "127.0.0.1:8443", isEncrypted: false)),
@@ -40,6 +41,7 @@ import Testing
     ])
     func url(_ text: String, _ url: StoreURL) throws {
         #expect(try StoreURL(text) == url)
+        #expect(try StoreURL(url.description) == url)
     }
 
     @Test(arguments: [
