@@ -21,6 +21,8 @@ final class Window: Body {
     /// Where the request began, and how far it got.
     private var origin: UInt64 = 0
     private var sent: UInt64 = 0
+    /// The furthest that any request got.
+    private var mostSent: UInt64 = 0
 
     init(of blob: Intake, _ patience: Patience, at place: String, isReported: Bool) {
         self.blob = blob
@@ -66,6 +68,7 @@ final class Window: Body {
                 let rest = run[Int(sent - first)...].prefix(buffer.count)
                 buffer.copyMemory(from: .init(rebasing: rest))
                 sent += UInt64(rest.count)
+                mostSent = max(mostSent, sent)
                 return rest.count
             }
             first += UInt64(run.count)
@@ -81,12 +84,19 @@ final class Window: Body {
 
     @discardableResult
     func acknowledge(_ offset: UInt64) throws -> Bool {
-        guard (start...end).contains(offset) else {
+        guard offset <= mostSent else {
+            throw Failure(
+                .io, "the server has \(offset) bytes where it was sent \(mostSent)", at: place,
+                hint: "it has others than these; run it again, from the start")
+        }
+        guard offset >= start else {
             throw Failure(
                 .io, "the server has \(offset) bytes where it had acknowledged \(acknowledged)", at: place,
                 hint: "it lost some; run it again, from the start")
         }
         acknowledged = offset
+        // What an earlier request sent may come to be known in the middle of this one.
+        sent = max(sent, offset)
         let isNew = offset > furthest
         if isNew { patience.progressed() }
         furthest = max(furthest, offset)

@@ -1,4 +1,6 @@
+import Envelope
 import Glibc
+import Plumbing
 import Testing
 
 @testable import Storage
@@ -15,5 +17,25 @@ import Testing
         #expect(transfer.moved(down: 1, up: 0) == 0)
         usleep(1_000_000)
         #expect(transfer.moved(down: 1, up: 0) != 0)
+    }
+
+    @Test func aServerHasNoMoreThanItWasSent() throws {
+        let blob = try Intake(reading: stream(sealed(.blob, length: 1000)))
+        defer { blob.stop() }
+        try blob.start()
+        let window = Window(of: blob, Patience(Remote(), at: "test"), at: "test", isReported: true)
+        #expect(try window.fill())
+        window.begin()
+        #expect(status { try window.acknowledge(1000) } == .io)
+        var sent = [UInt8](repeating: 0, count: 600)
+        #expect(try sent.withUnsafeMutableBytes { try window.give($0) } == 600)
+        #expect(status { try window.acknowledge(601) } == .io)
+        // The request broke, and the server said that it had less: what it had got comes to be known in the next one.
+        try window.acknowledge(300)
+        window.begin()
+        try window.acknowledge(600)
+        #expect(try sent.withUnsafeMutableBytes { try window.give($0) } == 400)
+        #expect(try window.acknowledge(1000))
+        #expect(try !window.fill())
     }
 }
