@@ -26,6 +26,14 @@ extension String {
     }
 }
 
+extension UInt64 {
+    /// The sum, or the greatest number where it is more.
+    public func addingClamped(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
+}
+
 extension BinaryInteger {
     /// The digits of a number that is not negative, with zeros in front up to `count`.
     public func padded(to count: Int, radix: Int = 10) -> String {

@@ -304,9 +304,10 @@ extension Comparison {
         while offset < original.st_size {
             if offset >= was.end { was = try extent(at: offset, of: from, below: original.st_size) }
             if offset >= now.end { now = try extent(at: offset, of: to, below: original.st_size) }
-            let end = min(was.end, now.end, offset + off_t(Comparison.step))
-            let count = Int(end - offset)
+            var end = min(was.end, now.end)
             if was.isData || now.isData {
+                end = offset + min(end - offset, off_t(Comparison.step))
+                let count = Int(end - offset)
                 // What is a hole reads as zeros.
                 try read(from, at: offset, count, into: self.one)
                 try read(to, at: offset, count, into: self.other)
@@ -320,7 +321,8 @@ extension Comparison {
                 }
                 if was.isData != now.isData { filled += UInt64(count) }
             }
-            likeness.bytes += UInt64(count)
+            // Sparse files may have more bytes together than a number holds.
+            likeness.bytes = likeness.bytes.addingClamped(UInt64(end - offset))
             progress(likeness.bytes)
             offset = end
         }

@@ -149,6 +149,14 @@ again() { touch -h -r "fs/original/$1" "back/copy/$1"; }
     differs "zeros: the holes are others: 40960 bytes are one on one side and zeros on the other"
 }
 
+@test "files of holes, together longer than a number can say" {
+    for name in 1 2 3; do truncate -s 9223372036854775807 "fs/volume/huge$name"; done
+    btrfs -q subvolume snapshot -r fs/volume fs/huge
+    btrfs -q subvolume snapshot -r fs/volume fs/again
+    timeout 20 ep-snap compare fs/huge fs/again --report record
+    grep '"bytes":9223372036854775807,' record
+}
+
 @test "a deep tree and a wide one, in bounded memory" {
     mkdir fs/volume/wide
     (cd fs/volume/wide && seq 20000 | xargs touch)
