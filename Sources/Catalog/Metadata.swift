@@ -89,7 +89,7 @@ public struct Backup: Equatable, Sendable {
         type = try members.type("type")
         uuid = try members.uuid("uuid")
         date = try members.date("date")
-        size = try members.count("size", from: Int64(Envelope.minimumLength))
+        size = try members.size("size")
         sha512 = try members.digest("sha512", bytes: 64)
         sha256 = try members.digest("sha256", bytes: 32)
         producer = try Producer(members.object("producer"))

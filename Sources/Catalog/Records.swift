@@ -85,7 +85,7 @@ public struct Receipt: Sendable {
     /// - Throws: `badData`, naming the member.
     public init(_ record: JSON, at place: String) throws {
         let members = try Members(of: record, at: place)
-        size = try members.count("size", from: 1)
+        size = try members.size("size")
         sha256 = try members.digest("sha256", bytes: 32)
         sha512 = try members.digest("sha512", bytes: 64)
     }

@@ -1,3 +1,4 @@
+import Envelope
 import JSON
 import Plumbing
 
@@ -70,10 +71,10 @@ extension Members {
         return digest
     }
 
-    /// A count from `least` up, so far below 2^63 that one more still fits.
-    func count(_ name: String, from least: Int64) throws -> Int64 {
+    /// A count from `least` up, and at most so far below 2^63 that one more still fits.
+    func count(_ name: String, from least: Int64, to most: Int64 = .max - 1) throws -> Int64 {
         let count = try integer(name)
-        guard least..<Int64.max ~= count else { throw failure(name, "is out of range: \(count)") }
+        guard least...most ~= count else { throw failure(name, "is out of range: \(count)") }
         return count
     }
 
@@ -84,6 +85,11 @@ extension Members {
             throw failure(name, "is out of range: \(generation)")
         }
         return generation
+    }
+
+    /// The length of a sealed stream, in bytes.
+    func size(_ name: String) throws -> Int64 {
+        try count(name, from: Int64(Envelope.minimumLength), to: Int64(Envelope.maximumLength))
     }
 
     func type(_ name: String) throws -> BackupType {

@@ -24,6 +24,11 @@ public enum Envelope {
         return UInt64(prefixLength + trailerLength) + plaintext + chunks * UInt64(tagLength)
     }
 
+    /// The longest stream: 2^38 chunks are 4 PiB, where C2SP's specification stops. Sums of a thousand such lengths stay
+    /// below 2^63.
+    public static let maximumLength = sealedLength(of: maximumChunks * UInt64(chunkLength) - 1)
+    public static let maximumChunks: UInt64 = 1 << 38
+
     /// The most bytes of a metadata document, its final newline not counted.
     public static let maximumDocumentLength = 1 << 20
     /// The most bytes of a sealed metadata document, whose plaintext has the newline.
@@ -54,6 +59,9 @@ public enum Envelope {
         }
         guard length >= UInt64(minimumLength) else {
             throw Failure(.badData, "the sealed stream is too short to be one: \(length) bytes", at: place)
+        }
+        guard length <= maximumLength else {
+            throw Failure(.badData, "the sealed stream is too long to be one: \(length) bytes", at: place)
         }
     }
 

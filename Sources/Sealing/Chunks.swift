@@ -5,9 +5,6 @@ import Plumbing
 /// The chunks of one stream: C2SP chunked-encryption, the instance that C2SP calls Cobblestone-256
 /// (HKDF-Expand-SHA-512, AES-256-GCM); `escapepod-stream(5)` has the offsets.
 struct Chunks {
-    /// 2^38 chunks are 4 PiB, where the specification stops.
-    private static let maximumCount: UInt64 = 1 << 38
-
     let commitment: [UInt8]
     private let cipher: AES256GCM
     private let baseNonce: [UInt8]
@@ -67,7 +64,7 @@ struct Chunks {
     }
 
     private mutating func nextNonce() throws -> [UInt8] {
-        guard count < Chunks.maximumCount else { throw Failure(.badData, "a sealed stream ends at 4 PiB") }
+        guard count < Envelope.maximumChunks else { throw Failure(.badData, "a sealed stream ends at 4 PiB") }
         var nonce = baseNonce
         for index in 0..<8 {
             nonce[nonce.count - 1 - index] ^= UInt8(truncatingIfNeeded: count >> (8 * index))

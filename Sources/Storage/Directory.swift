@@ -67,7 +67,10 @@ final class Directory {
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw Failure(.badData, "not a file, where a store has one", at: path(of: name))
         }
-        return UInt64(status.st_size)
+        guard let length = UInt64(exactly: status.st_size) else {
+            throw Failure(.badData, "a file of \(status.st_size) bytes", at: path(of: name))
+        }
+        return length
     }
 
     /// The names of the entries, in no order.

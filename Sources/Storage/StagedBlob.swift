@@ -64,7 +64,7 @@ final class StagedBlob {
     func commit(as blob: Address) throws {
         for part in parts { try part.finish(mode: StagedBlob.mode) }
         // All of it is read for this, and others do not wait for that.
-        let isThere = try parts.count > 1 && StoredBlob(blob, in: blobs)?.isRight() == true
+        let isThere = try parts.count > 1 && hasRight(blob)
         try domain.locked {
             if parts.count == 1 {
                 try commitWhole(as: blob)
@@ -110,6 +110,16 @@ final class StagedBlob {
         }
     }
 
+    /// Whether the very same bytes are there. What is of another length is not read: it may never end.
+    private func hasRight(_ blob: Address) throws -> Bool {
+        do {
+            guard let stored = try StoredBlob(blob, in: blobs) else { return false }
+            return try stored.length == parts.reduce(0) { $0 + UInt64($1.length) } && stored.isRight()
+        } catch let failure as Failure where failure.status == .badData {
+            return false
+        }
+    }
+
     /// Removes what is staged; nothing where it was committed.
     func discard() {
         for part in parts { blobs.remove(part.name) }
@@ -122,7 +132,7 @@ final class StagedBlob {
 private final class Part {
     let name: String
     private let file: Descriptor
-    private var length: off_t = 0
+    private(set) var length: off_t = 0
     private var isDirect: Bool
     private var pacesWriteBack = true
 

@@ -12,6 +12,8 @@ final class StoredBlob {
     let length: UInt64
 
     /// Nil where there is no such blob. What is there need not be whole.
+    ///
+    /// - Throws: `badData` where it is longer than any blob: sparse files claim what no drive holds.
     init?(_ blob: Address, in directory: Directory) throws {
         self.directory = directory
         self.blob = blob
@@ -26,7 +28,14 @@ final class StoredBlob {
             }
             files = parts
         }
-        length = files.reduce(0) { $0 + $1.length }
+        length = try files.reduce(0) { sum, part in
+            guard part.length <= Envelope.maximumLength, sum + part.length <= Envelope.maximumLength else {
+                throw Failure.damaged(
+                    "blob", Failure(.badData, "longer than any blob can be"),
+                    at: directory.path(of: part.name))
+            }
+            return sum + part.length
+        }
         if files.isEmpty { return nil }
     }
 
@@ -90,7 +99,7 @@ final class StoredBlob {
         do {
             try Envelope.Header(parsing: bytes(at: 0, count: Envelope.headerLength), at: place)
                 .require(.blob, at: place)
-            let tail = Envelope.trailerLength
+            let tail = min(Envelope.trailerLength, Int(clamping: length))
             try Envelope.check(
                 tail: bytes(at: length - UInt64(tail), count: tail), length: length, at: place)
         } catch let failure as Failure where failure.status == .badData {

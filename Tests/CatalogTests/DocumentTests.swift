@@ -86,6 +86,7 @@ import Testing
             (["uuid"], "2222222-22222-2222-2222-222222222222", "member uuid is no UUID in lower case"),
             (["uuid"], "AAAAAAAA-2222-2222-2222-222222222222", "member uuid is no UUID in lower case"),
             (["size"], 151, "member size is out of range: 151"),
+            (["size"], 4_508_000_000_000_000, "member size is out of range: 4508000000000000"),
             (["generation"], 0, "member generation is out of range: 0"),
             (["sha256"], "ABCD", "member sha256 is no digest of 64 lower-case hexadecimal digits"),
             (["producer", "kernel"], "", "member producer.kernel is empty"),
