@@ -55,7 +55,7 @@ public final class Check {
                 try Check.envelope(of: file, size, .blob)
                 try self.digest(of: file, is: name)
                 self.blobs += 1
-                self.bytes += size
+                self.bytes = self.bytes.addingClamped(size)
             }
         }
     }

@@ -81,7 +81,7 @@ extension Shelf {
         var found = State()
         found.ready = true
         for name in try Directory.names(blobs) where Address(name) != nil {
-            found.used += try Directory.size("\(blobs)/\(name)") ?? 0
+            found.used = found.used.addingClamped(try Directory.size("\(blobs)/\(name)") ?? 0)
         }
         for entry in try entries(of: metadata, countedIn: &found.used) {
             found.position[entry.address] = found.history.count
@@ -97,14 +97,16 @@ extension Shelf {
             }
             let upload = try Upload(resuming: name, at: path, on: self, ground)
             found.uploads[name] = upload
-            found.used += upload.offset
+            found.used = found.used.addingClamped(upload.offset)
         }
         state.withLock { $0 = found }
     }
 
     private func entries(of folder: String, countedIn bytes: inout UInt64) throws -> [Entry] {
         let entries = try Directory.names(folder).sorted().compactMap(Entry.init)
-        for entry in entries { bytes += try Directory.size("\(folder)/\(entry.fileName)") ?? 0 }
+        for entry in entries {
+            bytes = bytes.addingClamped(try Directory.size("\(folder)/\(entry.fileName)") ?? 0)
+        }
         return entries
     }
 
@@ -136,7 +138,7 @@ extension Shelf {
     func reserve(_ bytes: UInt64) throws {
         try state.withLock { state in
             try check(bytes, on: state)
-            state.used += bytes
+            state.used = state.used.addingClamped(bytes)
         }
     }
 

@@ -194,7 +194,10 @@ final class Doorkeeper: Sendable {
         let there = stat(Tokens.path(in: directory), &status) == 0
         let file =
             there
-            ? [Int(status.st_ino), Int(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec] : []
+            ? [
+                Int(truncatingIfNeeded: status.st_ino), Int(status.st_size), status.st_mtim.tv_sec,
+                status.st_mtim.tv_nsec,
+            ] : []
         return try seen.withLock { seen in
             if seen.file != file {
                 seen.tokens = try Tokens(in: directory)

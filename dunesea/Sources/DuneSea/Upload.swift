@@ -53,7 +53,7 @@ final class Upload: Sendable {
         state.withLock {
             $0.offset = UInt64(clamping: status.st_size)
             // The file's own clock: a restart must not make it young again.
-            $0.touched = Upload.now - max(0, Int64(time(nil)) - Int64(status.st_mtim.tv_sec))
+            $0.touched = Upload.now - max(0, Int64(time(nil)) - max(0, Int64(status.st_mtim.tv_sec)))
         }
     }
 

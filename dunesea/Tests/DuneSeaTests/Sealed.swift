@@ -31,8 +31,8 @@ final class Place: Sendable {
         return threads
     }()
 
-    init() throws {
-        var name = Array("/tmp/dunesea-test-XXXXXX".utf8CString)
+    init(in folder: String = "/tmp") throws {
+        var name = Array("\(folder)/dunesea-test-XXXXXX".utf8CString)
         directory = String(cString: try #require(mkdtemp(&name)))
     }
 

@@ -162,6 +162,27 @@ import Testing
         #expect(shelf.used == UInt64(kept.count + document.count + blob.count))
     }
 
+    /// In memory: few file systems let a file be as long, or as old, as the kernel does.
+    @Test func whatNoDiskHolds() async throws {
+        let place = try Place(in: "/dev/shm")
+        _ = try await place.open().shelf(pod).open()
+        for digit in ["a", "b", "c"] {
+            let path = "\(place.blobs)/\(String(repeating: digit, count: 64))"
+            _ = try File(path, O_WRONLY | O_CREAT)
+            #expect(truncate(path, .max) == 0)
+        }
+        let upload = try #require(try Directory.names(place.unfinished).first)
+        let times = [timespec(tv_sec: .min, tv_nsec: 0), timespec(tv_sec: .min, tv_nsec: 0)]
+        #expect(utimensat(AT_FDCWD, "\(place.unfinished)/\(upload)", times, 0) == 0)
+
+        let shelf = try place.open().shelf(pod)
+        #expect(shelf.used == .max)
+        #expect(shelf.uploads.first.map { $0.idle > 24 * 3600 } == true)
+        _ = try await shelf.store(sealed(.blob, 10))
+        let check = Check(directory: place.directory) { _ in }
+        #expect(throws: Never.self) { try check.run() }
+    }
+
     @Test func checkFindsWhatIsWrong() async throws {
         func faults() throws -> [String] {
             var lines: [String] = []
