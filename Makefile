@@ -30,14 +30,14 @@ NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatpr
 NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
-SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench $(wildcard Tests/cli/*.bash)
+SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench Fuzz/run $(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
 PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
-	dunesea/Package.swift
+	dunesea/Package.swift Fuzz/Sources/Fuzzing Fuzz/Sources/fuzz Fuzz/Sources/fuzz-server Fuzz/Package.swift
 
-.PHONY: build demo test dunesea check bench soak format install install-dunesea clean needs-build needs-install needs-demo \
+.PHONY: build demo test dunesea check bench soak fuzz format install install-dunesea clean needs-build needs-install needs-demo \
 	needs-test needs-bench needs-soak
 
 build: needs-build
@@ -68,6 +68,10 @@ bench: build dunesea needs-bench
 soak: build dunesea needs-soak
 	PATH="$(CURDIR)/.build/release:$(CURDIR)/bin:$$PATH" EP_DUNESEA="$(CURDIR)/$(DUNESEA)" \
 		python3 Tests/soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# Each target for so long; see Fuzz/run.
+fuzz: needs-build
+	Fuzz/run $(SECONDS)
 
 format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)

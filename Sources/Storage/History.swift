@@ -18,8 +18,12 @@ struct History {
     private let place: String
 
     init(in directory: Directory) throws {
-        place = directory.path(of: "")
-        entries = try directory.names().compactMap(History.entry).sorted { $0.number < $1.number }
+        try self.init(of: directory.names(), at: directory.path(of: ""))
+    }
+
+    init(of names: [String], at place: String) throws {
+        self.place = place
+        entries = names.compactMap(History.entry).sorted { $0.number < $1.number }
         guard entries.count <= History.longest else { throw History.tooLong(History.longest, at: place) }
     }
 

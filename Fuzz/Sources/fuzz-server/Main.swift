@@ -1,0 +1,8 @@
+import Fuzzing
+
+@main
+enum Main {
+    static func main() {
+        fuzz(["requests": requests, "texts": texts, "tokens": tokens])
+    }
+}

@@ -1,0 +1,25 @@
+import Fuzzing
+
+@main
+enum Main {
+    static func main() {
+        fuzz([
+            "answers": answers,
+            "documents": documents,
+            "envelope": envelope,
+            "history": history,
+            "json": json,
+            "key-file": keyFile,
+            "mountinfo": mountinfo,
+            "parts": parts,
+            "passphrase": passphrase,
+            "records": records,
+            "sealed-bytes": sealedBytes,
+            "sealed-stream": sealedStream,
+            "send-stream": sendStream,
+            "transfer": transfer,
+            "url": url,
+            "wrapped-key": wrappedKey,
+        ])
+    }
+}
