@@ -183,8 +183,11 @@ final class HTTP: @unchecked Sendable {
                 hint: "give its certificate's authority or its public key, if it is yours")
         case CURLE_SSL_CACERT_BADFILE:
             return Failure(.io, "cannot use the certificates: \(what)", at: remote.authority ?? base)
-        case CURLE_OUT_OF_MEMORY, CURLE_FAILED_INIT, CURLE_BAD_FUNCTION_ARGUMENT, CURLE_UNKNOWN_OPTION,
-            CURLE_URL_MALFORMAT, CURLE_NOT_BUILT_IN:
+        case CURLE_BAD_FUNCTION_ARGUMENT:
+            // What libcurl says of a line in an answer's head that it cannot take apart.
+            return Interruption(failure: Failure(.unavailable, "the answer's head makes no sense", at: base))
+        case CURLE_OUT_OF_MEMORY, CURLE_FAILED_INIT, CURLE_UNKNOWN_OPTION, CURLE_URL_MALFORMAT,
+            CURLE_NOT_BUILT_IN:
             return Failure(.bug, "libcurl: \(what)", at: base)
         default:
             return Interruption(

@@ -464,6 +464,8 @@ requests() { grep -c "^$1" said || :; }
     refuses 10 "trying again in 1.0 s" timeout 20 ep-fetch last "${place[@]}" --patience 4
     answers "HTTP/1.1 503 Busy\nRetry-After: 4294967295\nContent-Length: 0\n\n"
     refuses 69 "left alone for 4294967295 s" timeout 20 ep-fetch last "${place[@]}"
+    answers "HTTP/1.1 200 OK\n :x\n\n"
+    refuses 69 "the answer's head makes no sense" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 99999999999999999999 Huge\nContent-Length: 99999999999999999999\n\n"
     refuses 69 "given up after 1 s" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 403 No\nDuneSea: 1\nContent-Length: 9\n\n\033[31mred"

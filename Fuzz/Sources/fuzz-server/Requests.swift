@@ -82,7 +82,9 @@ private func answer(_ text: [UInt8], of api: API, _ upload: inout String) async 
     let channel = NIOAsyncTestingChannel()
     let context = Connection(
         source: .init(channel: channel, logger: Logger(label: "fuzz") { _ in SwiftLogNoOpLogHandler() }))
-    guard let response = try? await api.respond(to: request, context: context) else { return }
+    let answered = try? await api.respond(to: request, context: context)
+    _ = try? await channel.finish()
+    guard let response = answered else { return }
     let status = response.status.code
     hold([503, 507].contains(status) || status < 500, "the server is at fault: \(status)")
     for field in response.headers {
