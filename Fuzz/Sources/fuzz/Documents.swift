@@ -41,8 +41,10 @@ func documents(_ input: [UInt8]) throws {
         [
             "slot": "root", "path": "/v", "uuid": .string(head.metadata.backup.uuid), "receivedUuid": .null,
             "generation": 1, "created": "2026-11-23T06:10:00Z", "readOnly": true,
+            "changed": false,
         ], at: "snapshot")
-    for plan in [Plan(on: lineage, snapshots: []), Plan(on: lineage, snapshots: [snapshot])] {
+    for snapshots in [[], [snapshot]] {
+        guard let plan = try accepted({ try Plan(on: lineage, snapshots: snapshots) }) else { continue }
         hold(plan.generation > head.metadata.backup.generation, "a generation again")
         try hold(plan)
     }
@@ -86,7 +88,10 @@ func records(_ input: [UInt8]) throws {
     let receipt = try record(3, Receipt.init)
     if let plan { try hold(plan) }
     if case .array(let snapshots)? = try record(4, { value, _ in value }) {
-        for value in snapshots { _ = try accepted { try Snapshot(value, at: "input") } }
+        for value in snapshots {
+            _ = try accepted { try Stub(value, at: "input") }
+            _ = try accepted { try Snapshot(value, at: "input") }
+        }
     }
     guard let plan, let snapshot, let report, let receipt else { return }
     let text = String(decoding: lines.count > 5 ? lines[5] : [], as: UTF8.self)

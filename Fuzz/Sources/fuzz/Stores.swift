@@ -107,7 +107,7 @@ func mountinfo(_ input: [UInt8]) throws {
     )
     let line = [
         "\(mount.id)", "0", "\(device.0):\(device.1)", escaped(mount.root), escaped(mount.point),
-        mount.isReadOnly ? "ro" : "rw", "-", "x", escaped(mount.source), "rw",
+        mount.isReadOnly ? "ro" : "rw", "-", escaped(mount.type), "x", "rw",
     ].joined(separator: " ")
     hold(Mount(parsing: line) == mount, "another mount: \(line)")
 }
