@@ -25,7 +25,7 @@ instead_of() {
 
 @test "faults of every class, in every store: what must be true is, and nothing is left behind" {
     needs_root
-    run -0 soak --seed 1 --seconds 40
+    run -0 soak --seed 1 --faults 120 --seconds 60
     [[ ${lines[-1]} = *" faults in "*", 0 violations" ]]
     base=${lines[0]##* in }
     [[ $base = */escapepod-soak.* && ! -e $base && $(losetup -nO BACK-FILE) != *"$base"* ]]

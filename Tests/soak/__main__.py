@@ -54,6 +54,8 @@ def arguments():
 
 def job(said):
     """Every said.jobs-th fault, from the one that is the job's number, each with a line of JSON on standard output."""
+    # What the machine knows lies in folders that nobody else can look into.
+    os.umask(0o077)
     number = int(said.job)
     world = World(f"{said.base}/{number}", said.kinds)
     drawn = [(kind, weight) for kind, weight in CLASSES if not said.classes or kind.name in said.classes]

@@ -39,6 +39,11 @@ def receipt(blob):
     return right
 
 
+def record(**members):
+    """What a tool prints of what it committed."""
+    return json.dumps(members, separators=(",", ":")).encode() + b"\n"
+
+
 def build(world):
     """Every stage, in every store."""
     stages = []
@@ -58,10 +63,11 @@ def build(world):
             Stage("ep-store blob", [*store, "blob", *place.words], blobs[two], place, lone, waiting, receipt(blobs[two])),
             Stage("ep-store blob, again", [*store, "blob", *place.words], blobs[two], place, files, files, receipt(blobs[two])),
             Stage("ep-store metadata", [*store, "metadata", *place.words, "--blob", two, "--follows", one], documents[two],
-                  place, waiting, files, b""),
+                  place, waiting, files, record(blob=two, follows=one, size=len(documents[two]))),
             Stage("ep-store metadata, again", [*store, "metadata", *place.words, "--blob", two, "--follows", one], documents[two],
-                  place, files, files, b""),
-            Stage("ep-store key", [*store, "key", *place.words], KEY, place, files, keyed, b""),
+                  place, files, files, record(blob=two, follows=one, size=len(documents[two]))),
+            Stage("ep-store key", [*store, "key", *place.words], KEY, place, files, keyed,
+                  record(keyId=KEY[16:32].hex(), size=len(KEY))),
             Stage("ep-fetch last", [*fetch, "last", *place.words], place=place, before=files, out=documents[two]),
             Stage("ep-fetch next", [*fetch, "next", *place.words, one], place=place, before=files, out=documents[two]),
             Stage("ep-fetch list", [*fetch, "list", *place.words], place=place, before=files, out=f"{one}\n{two}\n".encode()),
