@@ -52,7 +52,8 @@ private func ask(
 ) throws -> Address? {
     let api = API(
         store: try Store(directory: directory, limits: limits, threads: threads),
-        doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(), plain: false, log: log)
+        doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(),
+        strangers: Strangers(most: 8), plain: false, log: log)
     let done = DispatchSemaphore(value: 0)
     Task {
         var upload = "0"
