@@ -230,19 +230,19 @@ another_machine() {
 
 @test "killed at each step of keeping the witness: it is the one before or this one, and there is no warning" {
     backups first
-    for tool in cp sync mv; do
+    for call in fsync:1 renameat:1 fsync:2; do
         cp "$(witness)" before
-        stand_in "$tool" <<'END'
-[[ "$*" = */state/* ]] || exec "$real" "$@"
-echo "$*" >>"$here/killed"
-kill -KILL "$PPID"
+        stand_in ep-meta <<END
+[[ "\$*" = "keep "*witness.json* ]] || exec "\$real" "\$@"
+strace -qqo /dev/null -e trace=${call%:*} -e inject=${call%:*}:signal=KILL:when=${call#*:} "\$real" "\$@" || echo yes >"\$here/killed"
+kill -KILL "\$PPID"
 END
-        run timeout 60 escapepod backup ./pod.conf
-        [[ $status -eq 137 || $status -eq 74 ]]
+        run -137 timeout 60 escapepod backup ./pod.conf
         [[ -e killed ]]
-        rm killed "stand-in/$tool"
+        rm killed
         no_stand_in
-        cmp before "$(witness)"
+        # Behind its last step it is the new one.
+        if [[ $call = fsync:2 ]]; then run ! cmp -s before "$(witness)"; else cmp before "$(witness)"; fi
         # The slots come after it.
         [[ -e $(slots)/current-state ]]
         run -0 --separate-stderr timeout 60 escapepod backup ./pod.conf
@@ -254,7 +254,8 @@ END
 
 @test "the witness is on stable storage before it has its name, and its folder behind it" {
     strace -f -qq -y -o trace -e trace=fsync,rename,renameat,renameat2 escapepod backup ./pod.conf
-    awk '/fsync.*witness.json.new>/ { file = NR } /rename.*witness.json"/ { name = NR } /fsync.*-store>/ { folder = NR }
+    awk '/fsync.*state\/pod\/[^\/]*\/\.escapepod-/ { file = NR } /rename.*"witness.json"/ { name = NR }
+        /fsync.*state\/pod\/[^\/]*>/ { folder = NR }
         END { exit !(file && file < name && name < folder) }' trace
 }
 
@@ -291,7 +292,7 @@ END
     mkdir store2
     escapepod backup ./pod.conf --store "file://$PWD/store2"
     escapepod backup ./pod.conf --domain other
-    [[ $(jq .generation state/pod/*-store/witness.json state/pod/*-store2/witness.json state/other/*-store/witness.json |
+    [[ $(jq .generation state/pod/*-store-*/witness.json state/pod/*-store2-*/witness.json state/other/*-store-*/witness.json |
         tr '\n' ' ') = "2 1 1 " ]]
     run -0 --separate-stderr escapepod backup ./pod.conf
     [[ -z $stderr ]]
