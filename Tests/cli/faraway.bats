@@ -85,7 +85,8 @@ setup() {
     done
     kill -9 "$running"
     wait "$running" || :
-    timeout 60 flock vol true
+    # Its stages hold the lock until they have noticed.
+    timeout 60 flock "/run/escapepod/$(stat -c %d-%i vol).lock" true
     [[ $(newest) = "1 full" ]]
     timeout 60 escapepod backup ./pod.conf
     [[ $(newest) = "2 incremental" ]]
