@@ -363,7 +363,7 @@ END
     refuses 74 "will not overwrite a key file: other" ep-key copy key other
     run -1 cmp -s key other
     ln -s victim link
-    refuses 74 "file exists: ./link" ep-key copy key link
+    refuses 74 "file exists: link" ep-key copy key link
     [[ ! -e victim ]]
 }
 
