@@ -80,11 +80,7 @@ extension Members {
 
     /// The number of a backup, 1 to `Backup.lastGeneration`.
     func generation(_ name: String) throws -> Int64 {
-        let generation = try integer(name)
-        guard 1...Backup.lastGeneration ~= generation else {
-            throw failure(name, "is out of range: \(generation)")
-        }
-        return generation
+        try count(name, from: 1, to: Backup.lastGeneration)
     }
 
     /// The length of a sealed stream, in bytes.

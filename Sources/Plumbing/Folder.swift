@@ -156,36 +156,52 @@ extension stat {
 
 // MARK: - Names
 
+/// Calls with the names in a folder but `.` and `..`, in the folder's own order.
+///
+/// - Parameter failure: what is thrown where that cannot be; `errno` says why.
+public func eachName(
+    in folder: Int32, or failure: (String) -> Failure, _ body: (UnsafePointer<CChar>) throws -> Void
+) throws {
+    // A descriptor of its own: its position moves.
+    let number = retrying { openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+    guard number >= 0 else { throw failure("cannot open") }
+    guard let stream = fdopendir(number) else {
+        let failure = failure("cannot list")
+        close(number)
+        throw failure
+    }
+    defer { closedir(stream) }
+    while true {
+        errno = 0
+        guard let entry = readdir(stream) else {
+            guard errno == 0 else { throw failure("cannot list") }
+            return
+        }
+        let offset = MemoryLayout<dirent>.offset(of: \dirent.d_name) ?? 0
+        let name = UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: CChar.self)
+        if strcmp(name, ".") != 0, strcmp(name, "..") != 0 { try body(name) }
+    }
+}
+
 extension Descriptor {
     /// The names of the entries of this folder but `.` and `..`, in no order.
     ///
     /// - Throws: `badData` where there are more than `most`.
     public func names(startingWith prefix: String = "", atMost most: Int = .max) throws -> [String] {
-        // A descriptor of its own: its position moves.
-        let number = retrying { openat(self.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
-        guard number >= 0 else { throw Failure.system("cannot open", at: name) }
-        guard let stream = fdopendir(number) else {
-            Glibc.close(number)
-            throw Failure.system("cannot list", at: name)
-        }
-        defer { closedir(stream) }
+        let place = name
+        func failure(_ what: String) -> Failure { .system(what, at: place) }
         var names: [String] = []
-        while true {
-            errno = 0
-            guard let entry = readdir(stream) else {
-                guard errno == 0 else { throw Failure.system("cannot list", at: self.name) }
-                return names
-            }
-            let offset = MemoryLayout<dirent>.offset(of: \.d_name) ?? 0
-            let name = String(cString: (UnsafeRawPointer(entry) + offset).assumingMemoryBound(to: CChar.self))
-            guard name.hasPrefix(prefix), name != ".", name != ".." else { continue }
+        try eachName(in: number, or: failure) { name in
+            let name = String(cString: name)
+            guard name.hasPrefix(prefix) else { return }
             guard names.count < most else {
                 throw Failure(
-                    .badData, "more than \(most) names", at: self.name,
+                    .badData, "more than \(most) names", at: place,
                     hint: "see what fills it, and move that away")
             }
             names.append(name)
         }
+        return names
     }
 
     /// Gives the entry `old` of this folder a name that nothing has.
@@ -216,7 +232,13 @@ extension Descriptor {
     public func syncNames() throws {
         if retrying({ fsync(number) }) == 0 { return }
         // A file system that has no such thing for folders may still be synced whole.
-        guard errno == EINVAL, linux_syncfs(number) == 0 else {
+        guard errno == EINVAL else { throw Failure.system("cannot bring to stable storage", at: name) }
+        try syncFileSystem()
+    }
+
+    /// syncfs(2): all that was written to the file system that it is on, by whomever.
+    public func syncFileSystem() throws {
+        guard linux_syncfs(number) == 0 else {
             throw Failure.system("cannot bring to stable storage", at: name)
         }
     }

@@ -21,3 +21,20 @@ public func printable(_ bytes: some Collection<UInt8>) -> String {
 
 /// The same of text.
 public func printable(_ text: String) -> String { printable(text.utf8) }
+
+/// A field as the kernel has it in its tables, proc(5): a space, a tab, a newline and a backslash stand there as a backslash
+/// and three octal digits.
+public func octalsUnescaped(_ field: some Sequence<UInt8>) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var rest = Array(field)[...]
+    while let byte = rest.popFirst() {
+        let octal = String(decoding: rest.prefix(3), as: UTF8.self)
+        if byte == UInt8(ascii: "\\"), octal.utf8.count == 3, let value = UInt8(octal, radix: 8) {
+            bytes.append(value)
+            rest = rest.dropFirst(3)
+        } else {
+            bytes.append(byte)
+        }
+    }
+    return bytes
+}

@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 public import Plumbing
 import SendStream
@@ -145,9 +144,7 @@ private func fill(
         while case let frame = try next(), frame.command != .end { try applier.apply(frame) }
         try applier.finish()
         // An error that came when the data was written, and so much later than the call, is heard here.
-        guard linux_syncfs(made.directory.number) == 0 else {
-            throw Failure.system("cannot bring to stable storage", at: made.path)
-        }
+        try made.directory.syncFileSystem()
         try made.seal(received: identity.bytes, transaction: identity.transaction)
         return try Snapshot(of: made)
     } catch let failure as Failure {

@@ -1,6 +1,6 @@
 import CLinux
 import Glibc
-public import Plumbing
+import Plumbing
 
 /// What room a folder's file system has for a restore, looked at before it begins.
 public struct Room: Sendable {

@@ -1,7 +1,7 @@
 import CBtrfsUtil
 import CLinux
 import Glibc
-public import Plumbing
+import Plumbing
 
 /// A folder in which a restore or a drill makes what is not ready: root's own, closed to others, and known by a mark that
 /// only root can set. So it is found again by what it is and not by its name, in a folder that others may write to too.
@@ -84,11 +84,7 @@ public struct Scratch: ~Copyable {
     ) throws {
         let place = try Entry(at: path)
         try delete(Scratch.live)
-        let source = try Subvolume(snapshot, in: directory)
-        let (from, to) = (source.directory.number, directory.number)
-        try btrfs("cannot take a snapshot", at: directory.path(of: Scratch.live)) {
-            btrfs_util_create_snapshot_fd2(from, to, Scratch.live, 0, nil, nil)
-        }
+        try Subvolume(snapshot, in: directory).snapshot(as: Scratch.live, in: directory, readOnly: false)
         do {
             let live = try Slots(in: Subvolume(Scratch.live, in: directory), store: store)
             for (slot, name) in slots { _ = try live.adopt(Subvolume(name, in: directory), into: slot) }
@@ -96,7 +92,7 @@ public struct Scratch: ~Copyable {
             warn(
                 "\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be a full one")
         }
-        try sync(directory)
+        try directory.syncFileSystem()
         guard linux_rename_new(directory.number, Scratch.live, place.folder.number, place.name) == 0 else {
             throw errno == EEXIST
                 ? Failure(
@@ -104,7 +100,7 @@ public struct Scratch: ~Copyable {
                     hint: "somebody made it meanwhile; choose a new name")
                 : Failure.system("cannot name", at: path)
         }
-        try sync(place.folder)
+        try place.folder.syncFileSystem()
     }
 
     /// Deletes one of the snapshots in it, with all that lies in that; nothing where there is none.
@@ -167,11 +163,5 @@ extension Scratch {
             return nil
         }
         return String(decoding: text.prefix(count), as: UTF8.self)
-    }
-
-    private func sync(_ directory: borrowing Descriptor) throws {
-        guard linux_syncfs(directory.number) == 0 else {
-            throw Failure.system("cannot bring to stable storage", at: directory.name)
-        }
     }
 }

@@ -376,7 +376,7 @@ extension Slots {
             let table = try? Descriptor(opening: "/proc/swaps", O_RDONLY).readAll(limit: 1 << 20)
         else { return nil }
         for line in table.split(separator: UInt8(ascii: "\n")).dropFirst() {
-            let path = unescaped(line.prefix { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") })
+            let path = octalsUnescaped(line.prefix { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") })
             var status = stat()
             if lstat(path.map { CChar(bitPattern: $0) } + [0], &status) == 0, status.st_dev == device,
                 status.st_mode & S_IFMT == S_IFREG
@@ -385,21 +385,6 @@ extension Slots {
             }
         }
         return nil
-    }
-
-    /// A name as proc(5) has it in its tables: what is special as a backslash and three octal digits.
-    private func unescaped(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
-        var (name, rest) = ([UInt8](), bytes)
-        while let byte = rest.popFirst() {
-            let digits = String(decoding: rest.prefix(3), as: UTF8.self)
-            if byte == UInt8(ascii: "\\"), digits.utf8.count == 3, let value = UInt8(digits, radix: 8) {
-                name.append(value)
-                rest = rest.dropFirst(3)
-            } else {
-                name.append(byte)
-            }
-        }
-        return name
     }
 
     private func delete(_ slot: Slot, in directory: borrowing Descriptor) throws {

@@ -14,28 +14,6 @@ func allowManyDescriptors() {
     }
 }
 
-/// Calls with the names in a folder but `.` and `..`, in the folder's own order.
-///
-/// - Parameter failure: what is thrown where that cannot be; `errno` says why.
-func eachName(
-    in folder: Int32, or failure: (String) -> Failure, _ body: (UnsafePointer<CChar>) throws -> Void
-) throws {
-    // A descriptor of its own: its position moves.
-    let number = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard number >= 0, let stream = fdopendir(number) else { throw failure("cannot open") }
-    defer { closedir(stream) }
-    while true {
-        errno = 0
-        guard let entry = readdir(stream) else {
-            guard errno == 0 else { throw failure("cannot list") }
-            return
-        }
-        let offset = MemoryLayout<dirent>.offset(of: \dirent.d_name) ?? 0
-        let name = UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: CChar.self)
-        if strcmp(name, ".") != 0, strcmp(name, "..") != 0 { try body(name) }
-    }
-}
-
 extension Subvolume {
     /// The longest path that `btrfs send` carries (the kernel's PATH_MAX, its zero byte counted).
     public static let longestPath = Int(PATH_MAX) - 1

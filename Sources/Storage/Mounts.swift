@@ -34,20 +34,8 @@ struct Mount: Equatable {
         isReadOnly = [fields[5], fields[dash + 3]].contains { $0.split(separator: ",").contains("ro") }
     }
 
-    /// A space, a tab, a newline and a backslash stand there as a backslash and three octal digits.
     private static func unescape(_ field: Substring) -> String {
-        var bytes: [UInt8] = []
-        var rest = Array(field.utf8)[...]
-        while let byte = rest.popFirst() {
-            let octal = String(decoding: rest.prefix(3), as: UTF8.self)
-            if byte == UInt8(ascii: "\\"), octal.utf8.count == 3, let value = UInt8(octal, radix: 8) {
-                bytes.append(value)
-                rest = rest.dropFirst(3)
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
+        String(decoding: octalsUnescaped(field.utf8), as: UTF8.self)
     }
 }
 

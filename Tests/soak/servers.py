@@ -115,13 +115,7 @@ class Server(Single):
             world.server.wait()
             world.serve()
 
-        thread = threading.Thread(target=again)
-        thread.start()
-        try:
-            result = world.finish(process, stage.argv, stage.stdin)
-        finally:
-            thread.join()
-        return self.judged(stage, result)
+        return self.finished(stage, process, again)
 
     def stopped(self, rng, stage):
         world = self.world
@@ -135,10 +129,14 @@ class Server(Single):
             time.sleep(length)
             world.server.send_signal(signal.SIGCONT)
 
-        thread = threading.Thread(target=stop)
+        return self.finished(stage, process, stop)
+
+    def finished(self, stage, process, meanwhile):
+        """How the stage ended, with that done to the server meanwhile."""
+        thread = threading.Thread(target=meanwhile)
         thread.start()
         try:
-            result = world.finish(process, stage.argv, stage.stdin)
+            result = self.world.finish(process, stage.argv, stage.stdin)
         finally:
             thread.join()
         return self.judged(stage, result)

@@ -56,7 +56,6 @@ status() {
     expect_past "the newest backup" "$META_DATE"
     [[ -z $limit ]] || ((age <= limit)) ||
         eye "the newest backup is $(span "$age") old, and may be $(span "$limit")" "see why escapepod backup does not run, or fails"
-    local shown
     if [[ -n $json ]]; then
         shown=$(show_json)
         emit "$shown"
