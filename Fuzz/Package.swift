@@ -38,6 +38,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CBlkid", pkgConfig: "blkid", providers: [.apt(["libblkid-dev"])]),
+        .systemLibrary(
+            name: "CBtrfsUtil", pkgConfig: "libbtrfsutil", providers: [.apt(["libbtrfsutil-dev"])]),
         .systemLibrary(name: "CFuzzer"),
 
         library("Plumbing", ["CLinux"]),
@@ -48,6 +50,8 @@ let package = Package(
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
         library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid", "CCurl"]),
+        library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
+        library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
         library(
             "DuneSea",
             [
@@ -66,7 +70,7 @@ let package = Package(
             without: ["Server.swift"]),
 
         library("Fuzzing", ["CFuzzer", "Plumbing"]),
-        fuzzer("fuzz", ["CLinux", "JSON", "SendStream", "Sealing", "Catalog", "Storage"]),
+        fuzzer("fuzz", ["CLinux", "JSON", "SendStream", "Sealing", "Catalog", "Storage", "Receiving"]),
         fuzzer(
             "fuzz-server",
             [

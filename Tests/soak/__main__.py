@@ -103,6 +103,10 @@ def spent():
 
 def main():
     said = arguments()
+    # In the background of a script, or behind nohup, these are ignored, and whatever is started here would inherit that.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     if said.job is not None:
         return job(said)
     if os.geteuid() != 0:

@@ -10,7 +10,7 @@ FAULTS = [*ERRORS, "KILL"]
 # Calls of which the kernel gives no such errors, and glibc or the language ends a process that gets them: death alone.
 DEATH_ALONE = re.compile(
     r"futex|rt_sig|sig|exit|set_|rseq|arch_prctl|madvise|munmap|mprotect|mremap|sched_|clock_|restart_|getpid|gettid|prlimit|"
-    r"get.?[ug]id|execve|vfork|kill|tgkill|umask|prctl|wait|brk")
+    r"get.?[ug]id|execve|vfork|kill|tgkill|umask|prctl|wait|brk|lseek")
 # Memory that is refused: nothing can be promised but that what is stored stays right, since Swift itself ends there.
 MEMORY = {"mmap"}
 READ, POLL = ("63", ["73"]) if os.uname().machine == "aarch64" else ("0", ["7", "271"])

@@ -13,6 +13,7 @@ enum Main {
             "mountinfo": mountinfo,
             "parts": parts,
             "passphrase": passphrase,
+            "receiver": receiver,
             "records": records,
             "sealed-bytes": sealedBytes,
             "sealed-stream": sealedStream,

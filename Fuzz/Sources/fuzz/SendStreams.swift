@@ -23,23 +23,27 @@ private func walked(_ feed: ((UnsafeRawBufferPointer) throws -> Void) throws -> 
 }
 
 private func withRightChecksums(_ bytes: [UInt8]) -> [UInt8] {
-    var bytes = bytes
-    var start = 17
+    var (right, start) = (Array(bytes.prefix(17)), 17)
     while start + 10 <= bytes.count {
         let length = (0..<4).reduce(0) { $0 | Int(bytes[start + $1]) << (8 * $1) }
         let end = start + 10 + length
         guard end <= bytes.count else { break }
-        bytes.replaceSubrange(start + 6..<start + 10, with: [0, 0, 0, 0])
-        // CRC-32C, bit by bit.
-        let crc = bytes[start..<end].reduce(UInt32(0)) { crc, byte in
-            (0..<8).reduce(crc ^ UInt32(byte)) { sum, _ in
-                sum & 1 == 1 ? sum >> 1 ^ 0x82f6_3b78 : sum >> 1
-            }
-        }
-        for index in 0..<4 {
-            bytes[start + 6 + index] = UInt8(truncatingIfNeeded: crc >> (8 * UInt32(index)))
-        }
+        right += withRightChecksum(Array(bytes[start..<end]))
         start = end
     }
-    return bytes
+    return right + bytes.dropFirst(right.count)
+}
+
+/// One command, header and payload.
+func withRightChecksum(_ command: [UInt8]) -> [UInt8] {
+    var command = command
+    command.replaceSubrange(6..<10, with: [0, 0, 0, 0])
+    // CRC-32C, bit by bit.
+    let crc = command.reduce(UInt32(0)) { crc, byte in
+        (0..<8).reduce(crc ^ UInt32(byte)) { sum, _ in
+            sum & 1 == 1 ? sum >> 1 ^ 0x82f6_3b78 : sum >> 1
+        }
+    }
+    for index in 0..<4 { command[6 + index] = UInt8(truncatingIfNeeded: crc >> (8 * UInt32(index))) }
+    return command
 }
