@@ -72,10 +72,10 @@ def draw(rng, found):
     return call, number, fault
 
 
-def words(call, number, fault):
+def words(call, number, fault, log="/dev/null"):
     """The options of strace."""
     what = "signal=KILL" if fault == "KILL" else f"error={fault}"
-    return ["-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}"]
+    return ["-f", "-qq", "-o", log, "-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}"]
 
 
 def attach(pid, options, env):
@@ -88,7 +88,7 @@ def attach(pid, options, env):
         try:
             if all(traced(pid, thread) for thread in os.listdir(f"/proc/{pid}/task")):
                 return tracer
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return tracer
         time.sleep(0.001)
     raise RuntimeError("strace does not attach")
