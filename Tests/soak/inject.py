@@ -95,8 +95,10 @@ def attach(pid, options, env):
 
 
 def traced(pid, thread):
+    """Whether it is, or was until it ended."""
     with open(f"/proc/{pid}/task/{thread}/status") as file:
-        return "TracerPid:\t0\n" not in file.read()
+        status = file.read()
+    return "TracerPid:\t0\n" not in status or "State:\tZ" in status
 
 
 def waits(pid, timeout=10):
