@@ -14,9 +14,8 @@ UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 SWIFT := swift
 TOOLS := ep-snap ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
-# The Swift libraries that the tools load; a machine without Swift gets copies.
-RUNTIME := swiftCore swift_Concurrency swift_StringProcessing swift_RegexParser swift_Builtin_float swiftGlibc \
-	swiftSynchronization FoundationEssentials dispatch BlocksRuntime
+# What `make install` puts in place, and `make install-dunesea`.
+BUILT := .build/release
 DUNESEA := dunesea/.build/release/dunesea
 # Its pages go where it goes.
 PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
@@ -26,7 +25,7 @@ NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
-	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace time xxd zbar-tools
+	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace systemd time xxd zbar-tools
 NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
@@ -41,7 +40,7 @@ FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources
 	needs-test needs-bench needs-soak
 
 build: needs-build
-	$(SWIFT) build -c release
+	$(SWIFT) build -c release --explicit-target-dependency-import-check error
 
 demo: build needs-demo $(filter dunesea,$(STORE))
 	PATH="$(CURDIR)/.build/release:$(CURDIR)/dunesea/.build/release:$(CURDIR)/bin:$$PATH" STORE=$(STORE) Tests/demo
@@ -53,9 +52,8 @@ test: needs-test
 dunesea: needs-build
 	$(SWIFT) build --package-path dunesea -c release --product dunesea
 
-check: needs-test
+check: build needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
-	$(SWIFT) build --explicit-target-dependency-import-check error
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
 	pyflakes3 $(PYTHON)
@@ -77,7 +75,7 @@ format:
 	$(SWIFT) format --in-place --recursive $(FORMATTED)
 
 install: build needs-install
-	$(call put,$(TOOLS:%=.build/release/%),$(RUNTIME),$(PAGES))
+	$(call put,$(TOOLS:%="$(BUILT)"/%),$(PAGES))
 	install -m 0755 bin/escapepod "$(BIN)"
 	install -m 0644 lib/escapepod/*.bash "$(LIB)"
 	install -d "$(SHARE)"
@@ -89,20 +87,26 @@ install: build needs-install
 	done
 
 install-dunesea: dunesea needs-install
-	$(call put,$(DUNESEA),$(RUNTIME) swiftDispatch,man/dunesea-protocol.7 man/dunesea.8)
+	$(call put,"$(DUNESEA)",man/dunesea-protocol.7 man/dunesea.8)
 	install -d "$(UNITS)"
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' contrib/dunesea.service >"$(UNITS)/dunesea.service"
 
-# $(call put,BINARIES,LIBRARIES,PAGES)
+# $(call put,BINARIES,PAGES): a machine without Swift gets copies of the Swift libraries that they load, and those of each other.
 define put
 	install -d "$(BIN)" "$(LIB)"
+	from=$$($(SWIFT) -print-target-info | sed -n 's/.*"runtimeResourcePath" *: *"\(.*\)".*/\1/p')/linux; \
+	libraries() { \
+		for needed in $$(patchelf --print-needed "$$1"); do \
+			[ -e "$$from/$$needed" ] && [ ! -e "$(LIB)/$$needed" ] || continue; \
+			install -s -m 0644 "$$from/$$needed" "$(LIB)" && libraries "$$from/$$needed" || exit; \
+		done; \
+	}; \
 	for binary in $(1); do \
 		install -s -m 0755 "$$binary" "$(BIN)" && \
-		patchelf --set-rpath '$$ORIGIN/../lib/escapepod' "$(BIN)/$${binary##*/}" || exit; \
+		patchelf --set-rpath '$$ORIGIN/../lib/escapepod' "$(BIN)/$${binary##*/}" && \
+		libraries "$$binary" || exit; \
 	done
-	from=$$($(SWIFT) -print-target-info | sed -n 's/.*"runtimeResourcePath" *: *"\(.*\)".*/\1/p'); \
-	for library in $(2); do install -s -m 0644 "$$from/linux/lib$$library.so" "$(LIB)" || exit; done
-	for page in $(3); do install -D -m 0644 -t "$(MAN)/man$${page##*.}" "$$page" || exit; done
+	for page in $(2); do install -D -m 0644 -t "$(MAN)/man$${page##*.}" "$$page" || exit; done
 endef
 
 clean:

@@ -122,8 +122,8 @@ again() { touch -h -r "fs/original/$1" "back/copy/$1"; }
     differs "big: has 1 names, not 2" "folder/big: has 1 names, not 2" \
         "big: is no longer one file with its other names"
     copy && ln -f back/copy/big back/copy/empty
-    timeout 60 ep-snap compare fs/original back/copy >is || :
-    grep -qx 'empty: has 3 names, not 1' is
+    run -65 --separate-stderr timeout 60 ep-snap compare fs/original back/copy
+    grep -qx 'empty: has 3 names, not 1' <<<"$output"
     copy && rm back/copy/fifo && mkdir back/copy/fifo
     differs "fifo: is a folder, not a named pipe"
     copy && rm back/copy/device && mknod back/copy/device c 1 5 && again device

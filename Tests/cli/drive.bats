@@ -7,6 +7,7 @@ load storage
 
 setup() {
     needs_root
+    drives_alone
     cd "$BATS_TEST_TMPDIR" || exit
     # No other drive of this machine has this label.
     label=ep$BATS_TEST_NUMBER-$RANDOM
@@ -27,14 +28,9 @@ make_drive() {
     device=$(losetup -f --show "$1.img")
 }
 
-# Nobody has the drive mounted or open: not here, not in another namespace, not as a file system in user space.
-is_free() {
-    perl -MFcntl -e 'sysopen(D, $ARGV[0], O_RDWR | O_EXCL) or exit 1' "$device"
-}
-
 released() {
     for _ in {1..100}; do
-        if is_free; then return 0; fi
+        if is_free "$device"; then return 0; fi
         sleep 0.1
     done
     grep -l " $device " /proc/[0-9]*/mountinfo
@@ -257,14 +253,15 @@ round() {
     for type in ext4 exfat; do
         make_drive $type $type
         store_half
-        if grep -l " $device " /proc/[0-9]*/mountinfo; then false; fi
-        if is_free; then false; fi
+        # With -q a match counts, even if a process has gone meanwhile.
+        run ! grep -qs " $device " /proc/[0-9]*/mountinfo
+        run ! is_free "$device"
         [ "$(stat -c %a /run/escapepod/drive)" = 700 ]
         tail -c 20000000 half >&5
         exec 5>&-
         wait "$pid"
         grep -q "$(sha256 half)" half.receipt
-        is_free
+        is_free "$device"
         losetup -d "$device"
         rm feed
     done

@@ -161,10 +161,9 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     done
     kill_dunesea
     : >restarted
-    sleep 1
+    timeout 60 sh -c 'until grep -q "trying again" err; do sleep 0.05; done'
     start_dunesea --listen "${DUNESEA_URL#*//}"
     wait "$storing"
-    grep -q "trying again" err
     [[ $(jq -r .sha256 receipt) = $(sha256 blob) ]]
     fetches blob
 }

@@ -210,11 +210,9 @@ as_owner() {
     strace -qq -o trace -e "inject=ioctl:signal=STOP:when=$(($(grep -c ^ioctl trace) - 1))" \
         ep-snap discard "$volume" --store usb 3>&- &
     tracer=$!
-    for ((i = 0; i < 1000; i++)); do
-        tool=$(pgrep -x -P "$tracer" ep-snap || :)
-        [[ -z $tool || $(<"/proc/$tool/stat") != *") "[tT]" "* ]] || break
-        sleep 0.02
-    done
+    # Every call stops it for a moment, but only this signal is in the trace.
+    timeout 60 sh -c 'until grep -q "stopped by SIGSTOP" trace; do sleep 0.02; done'
+    tool=$(pgrep -x -P "$tracer" ep-snap)
     mv "$volume/.escapepod" "$volume/away"
     ln -s ../precious "$volume/.escapepod"
     kill -CONT "$tool"

@@ -76,13 +76,14 @@ goes_through() {
 }
 
 @test "from a drive found by its label, a volume comes back whole, and the drive is unmounted after each run" {
+    drives_alone
     # A label of this test's own, lest it write to a drive that somebody has plugged in.
     make_pod "label:ep-test-$BASHPID"
     truncate -s 64M drive.img
     mkfs.ext4 -q -L "${store#label:}" drive.img
     device=$(losetup -f --show drive.img)
     goes_through
-    run -1 grep -F "$device " /proc/self/mounts
+    is_free "$device"
     mkdir drive
     mount "$device" drive
     [[ $(ls drive/escapepod) = pod ]]

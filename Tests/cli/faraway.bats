@@ -66,7 +66,7 @@ setup() {
         sleep 0.02
     done
     kill_dunesea
-    sleep 0.5
+    timeout 60 sh -c 'until grep -q "trying again" err; do sleep 0.05; done'
     start_dunesea --tls --listen "${DUNESEA_URL#*//}"
     wait "$running"
     [[ $(newest) = "1 full" ]]

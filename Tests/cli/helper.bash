@@ -12,6 +12,14 @@ needs_root() {
     ((EUID == 0)) || skip "needs root"
 }
 
+# drives_alone: until this test ends, no other one attaches a drive or looks for one by its label. What is attached is the
+# whole machine's, and two suites run at a time.
+drives_alone() {
+    local lock
+    exec {lock}>/run/escapepod-tests.lock
+    flock -w 900 "$lock"
+}
+
 # refuses STATUS TEXT COMMAND…: ends in that status and says that text, shows no trace of a crash, and writes
 # nothing to standard output. Both outputs stay in the files out and err. COMMAND bounds its own time.
 refuses() {
@@ -30,6 +38,11 @@ flip() {
     ((at >= 0)) || at=$(($(stat -c %s "$1") + at))
     byte=$(od -An -tu1 -j "$at" -N 1 "$1")
     printf %b "\\x$(printf %x $((byte ^ 255)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
+# is_free DEVICE: nobody has it mounted or open: not here, not in another namespace, not as a file system in user space.
+is_free() {
+    perl -MFcntl -e 'sysopen(D, $ARGV[0], O_RDWR | O_EXCL) or exit 1' "$1"
 }
 
 # make_btrfs NAME SIZE: a new file system, mounted at $BATS_TEST_TMPDIR/NAME.
@@ -62,5 +75,10 @@ setup() {
 }
 
 teardown() {
+    cleanup
+}
+
+teardown_file() {
+    BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR
     cleanup
 }

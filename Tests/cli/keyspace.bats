@@ -36,6 +36,7 @@ begin() {
 
 # on_drive, on_server: the store is one of these.
 on_drive() {
+    drives_alone
     mkfs.ext4 -q -L escapepod "$(make_image drive 64M)"
     losetup -f drive.img
     store=label:escapepod
@@ -157,6 +158,7 @@ comes_back() {
     mkdir vol/store bound
     mount --bind vol/store bound
     btrfs -q subvolume create vol/apart
+    drives_alone
     # No other drive of this machine has this label.
     local url label=volume-$RANDOM
     btrfs -q filesystem label vol "$label"

@@ -5,21 +5,24 @@
 load helper
 load pod
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-    make_pod
+setup_file() { prepare two_domains; }
+two_domains() {
     three_backups
     make_btrfs other 256M
     echo other >other/note
     # Another domain under the same key: the seal alone does not tell them apart.
     escapepod backup ./pod.conf --volume other --domain other
+    cp -a store whole
+}
+
+setup() {
+    prepared
     pod=store/escapepod/pod other=store/escapepod/other
     entries=("$pod"/metadata/*)
     entries=("${entries[@]##*/}")
     blobs=("${entries[@]#*-}")
     foreign=("$other"/metadata/*)
     foreign=("${foreign[@]##*/}")
-    cp -a store whole
 }
 
 # The store as it was before somebody moved files.
@@ -37,7 +40,8 @@ refused() {
         run -65 --separate-stderr timeout 60 escapepod $command ./pod.conf
         [[ $output != *receiving* && $output != *done* && -n $stderr ]] || { echo "$output" "$stderr" && return 1; }
     done
-    [[ $(head_of_store) = "$before" && ! -e vol/back && ! -e $(slots)/current-state && -z $(ls -A tmp) ]]
+    [[ $(head_of_store) = "$before" && ! -e vol/back && ! -e $(slots)/current-state && -z $(ls -A tmp) ]] ||
+        { echo "$before, now $(head_of_store)" && ls -A vol "$(slots)" tmp && return 1; }
 }
 restore="restore --to vol/back"
 

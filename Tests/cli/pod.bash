@@ -1,5 +1,5 @@
 # A small system to back up, for the suites of the whole pipeline: a btrfs volume, a store, a key, a configuration.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2119,SC2120,SC2154
 
 # make_pod [URL]: the volume ./vol with a file of 3 MiB, the folder ./store, and ./pod.conf that puts them together.
 make_pod() {
@@ -17,6 +17,37 @@ make_pod() {
 
 configure() {
     printf '%s\n' domain=pod "volume=$volume" "store=$store" "key=$PWD/pod.key" >pod.conf
+}
+
+# prepare COMMAND…: for setup_file, once for all tests of a file: a pod, and what COMMAND makes of it.
+prepare() {
+    ((EUID == 0)) || return 0
+    BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/pod
+    mkdir "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || return
+    make_pod
+    "$@"
+    cleanup
+    cd / && mv "$BATS_TEST_TMPDIR" "$BATS_FILE_TMPDIR/prepared"
+}
+
+# prepared: for setup: a copy of that, with its images mounted, as the working folder. It lies where the pod was made, as the
+# names of its slots and its records come of the store's path.
+prepared() {
+    local image
+    needs_root
+    BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/pod
+    rm -rf --one-file-system "$BATS_TEST_TMPDIR"
+    cp -a --sparse=always --reflink=auto "$BATS_FILE_TMPDIR/prepared" "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || return
+    for image in *.img; do
+        # Before Linux 6.3 a file system that was mounted once is not forgotten, and none that is older is mounted in its place.
+        btrfstune -fm "$image"
+        mount -o loop "$image" "${image%.img}"
+    done
+    volume=$PWD/vol
+    store=file://$PWD/store
+    export TMPDIR=$PWD/tmp ESCAPEPOD_STATE=$PWD/state
 }
 
 # Three backups, of the notes "first", "second" and "third"; the big file is new in the second.

@@ -65,7 +65,6 @@ long_ago() {
 @test "an old backup, by option or configuration" {
     escapepod backup ./pod.conf
     keep_key
-    sleep 1
     run -0 status --max-age 26h
     stand_in date <<'END'
 [[ $* = +%s ]] || exec "$real" "$@"
@@ -200,6 +199,7 @@ END
 }
 
 @test "a drive that is not there: 69, and what is known without it" {
+    drives_alone
     store=label:ep-none-$BASHPID
     configure
     run -69 status

@@ -45,7 +45,11 @@ store_half() {
     pid=$!
     exec 5>feed
     head -c 20000000 half >&5
-    sleep 0.2
+    # It has read all of that.
+    until [[ $(awk '$1 == "rchar:" { print $2 }' "/proc/$pid/io") -ge 20000000 ]]; do
+        kill -0 "$pid" || return
+        sleep 0.02
+    done
 }
 
 # lacks PATTERN FILE: bash lets a plain `! grep` pass in the middle of a test.

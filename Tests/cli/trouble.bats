@@ -66,9 +66,9 @@ END
     : >file
     store=file://$PWD/file
     configure
-    run timeout 60 escapepod backup ./pod.conf
-    [[ $status -eq 65 || $status -eq 69 || $status -eq 74 ]]
+    run -69 timeout 60 escapepod backup ./pod.conf
     [[ $output = *"$PWD/file"* ]]
+    drives_alone
     store=label:no-such-drive
     configure
     run -69 timeout 60 escapepod backup ./pod.conf
@@ -79,8 +79,7 @@ END
     configure
     mount --bind store store
     mount -o remount,bind,ro store
-    run timeout 60 escapepod backup ./pod.conf
-    [[ $status -eq 77 ]]
+    run -77 timeout 60 escapepod backup ./pod.conf
     [[ $output = *"read-only file system: $PWD/store"*hint:* ]]
     [[ ! -e $(slots)/current-state && -z $(ls -A store) ]]
     mount -o remount,bind,rw store

@@ -7,13 +7,16 @@ load pod
 load dunesea
 
 # Two chains: generations 1 to 3, and 4 to 5.
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-    make_pod
+setup_file() { prepare two_chains; }
+two_chains() {
     three_backups
     btrfs -q subvolume delete "$(slots)"/*
     escapepod backup ./pod.conf
     escapepod backup ./pod.conf
+}
+
+setup() {
+    prepared
     documents=(none store/escapepod/pod/metadata/*)
     blobs=("${documents[@]##*-}")
     blobs=(none "${blobs[@]:1}")
@@ -21,14 +24,6 @@ setup() {
 }
 
 verify() { timeout 120 escapepod verify ./pod.conf "$@"; }
-
-# flip FILE OFFSET: that byte becomes another.
-flip() {
-    local byte
-    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
-    # shellcheck disable=SC2059
-    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
 
 # names LINE…: verify ends in 65, with these findings alone, and --json has as many.
 names() {

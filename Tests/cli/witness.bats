@@ -165,6 +165,7 @@ another_machine() {
 }
 
 @test "the same on a drive" {
+    drives_alone
     store=label:ep-test-$BASHPID
     configure
     truncate -s 64M drive.img
