@@ -39,8 +39,8 @@ genuine() {
     [[ ${lines[-1]} = "  done: 2 files, 3.1MiB, all as they were; it took "* ]]
     no_trace
     uuid=$(btrfs subvolume show "$(slots)/root" | awk '$1 == "UUID:" { print $2 }')
-    [[ $(receipt | jq -c '[.version, .domain, .store, .generation, .uuid, .result, .files, .bytes, .differences]') = \
-        "[1,\"pod\",\"$store\",1,\"$uuid\",\"proven\",2,$((3 * 1048576 + 6)),0]" ]]
+    wanted="[1,\"pod\",\"$store\",1,\"$uuid\",\"proven\",2,$((3 * 1048576 + 6)),0]"
+    [[ $(receipt | jq -c '[.version, .domain, .store, .generation, .uuid, .result, .files, .bytes, .differences]') = "$wanted" ]]
     [[ $(receipt | jq -r '.started + .finished') =~ ^20[0-9T:-]+Z20[0-9T:-]+Z$ ]]
     [[ $(receipt | jq '.seconds') =~ ^[0-9]+$ ]]
     genuine

@@ -28,14 +28,7 @@ make_drive() {
     device=$(losetup -f --show "$1.img")
 }
 
-released() {
-    for _ in {1..100}; do
-        if is_free "$device"; then return 0; fi
-        sleep 0.1
-    done
-    grep -l " $device " /proc/[0-9]*/mountinfo
-    return 1
-}
+released() { eventually is_free "$device"; }
 
 # A test that fails must not leave what it started; 3 is the descriptor that bats waits for.
 teardown() {
@@ -119,7 +112,8 @@ round() {
     first=$device
     make_drive two btrfs
     refuses 65 "more than one drive with this label" ep-fetch last "$store" --domain pod
-    grep -q "$first" err && grep -q "$device" err
+    grep -q "$first" err
+    grep -q "$device" err
     losetup -d "$first"
     refuses 10 "no backup of pod" ep-fetch last "$store" --domain pod
 }
@@ -227,7 +221,7 @@ round() {
         ep-fetch apart "file:$PWD/my-$type" --domain pod image
         umount image bound-$type
         # The image's device is let go of a moment later.
-        for _ in {1..50}; do umount my-$type 2>/dev/null && break || sleep 0.1; done
+        eventually umount my-$type
         losetup -d "$device"
     done
     refuses 69 "no drive with this label" ep-fetch apart "$store" --domain pod plain
@@ -360,7 +354,7 @@ round() {
     nbdfuse disk/nbd --command nbdkit -s --exit-with-parent --filter=error memory 300M \
         error=EIO error-rate=100% error-file="$PWD/gone" 3>&- &
     disk=$!
-    for _ in {1..100}; do [ -e disk/nbd ] && break || sleep 0.1; done
+    eventually test -e disk/nbd
     mkfs.ext4 -q -F -L "$label" disk/nbd
     device=$(losetup -f --show disk/nbd)
     sealed blob 500 >blob && store_blob blob

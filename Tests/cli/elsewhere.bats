@@ -155,13 +155,11 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     { head -c 25000000 blob && until [[ -e restarted ]]; do sleep 0.05; done && tail -c +25000001 blob; } |
         timeout 60 ep-store blob "${place[@]}" >receipt 2>err 3>&- &
     local storing=$!
-    for _ in {1..200}; do
-        (($(find "$DUNESEA_DIR" -type f -size +7M | wc -l) == 0)) || break
-        sleep 0.05
-    done
+    half_there() { [[ -n $(find "$DUNESEA_DIR" -type f -size +7M) ]]; }
+    eventually half_there
     kill_dunesea
     : >restarted
-    timeout 60 sh -c 'until grep -q "trying again" err; do sleep 0.05; done'
+    eventually grep -q "trying again" err
     start_dunesea --listen "${DUNESEA_URL#*//}"
     wait "$storing"
     [[ $(jq -r .sha256 receipt) = $(sha256 blob) ]]

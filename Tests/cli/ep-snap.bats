@@ -211,7 +211,7 @@ as_owner() {
         ep-snap discard "$volume" --store usb 3>&- &
     tracer=$!
     # Every call stops it for a moment, but only this signal is in the trace.
-    timeout 60 sh -c 'until grep -q "stopped by SIGSTOP" trace; do sleep 0.02; done'
+    eventually grep -q "stopped by SIGSTOP" trace
     tool=$(pgrep -x -P "$tracer" ep-snap)
     mv "$volume/.escapepod" "$volume/away"
     ln -s ../precious "$volume/.escapepod"

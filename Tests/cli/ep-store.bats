@@ -58,7 +58,7 @@ stored() { find store -type f ! -name .lock -printf '%f\n' | sort; }
     for option in -o +o; do
         status=0
         bash -c "set $option pipefail; (head -c 2000000 blob; kill -9 \$BASHPID) | ep-store blob '$store' --domain pod" >out 2>err || status=$?
-        [ "$status" -ne 0 ]
+        [ "$status" -eq 65 ]
         [ ! -s out ]
         [ -z "$(stored)" ]
     done
@@ -351,7 +351,7 @@ hold() {
     local file
     for file; do
         setpriv --reuid 1234 --regid 1234 --clear-groups flock -x "$file" -c 'echo held; exec sleep 60' >"$BATS_TEST_TMPDIR/held" 3>&- &
-        until [ -s "$BATS_TEST_TMPDIR/held" ]; do kill -0 $! || return 1; sleep 0.02; done
+        eventually test -s "$BATS_TEST_TMPDIR/held"
         : >"$BATS_TEST_TMPDIR/held"
     done
 }
@@ -383,7 +383,7 @@ hold() {
     # Held up under the lock, at the sync of the blob's name.
     timeout 20 strace -f -o trace -e inject=fsync:delay_enter=3000000:when=2 ep-store metadata "$store" --domain pod \
         --blob "$(sha256 one)" --follows none <meta 3>&- &
-    until [ -s store/escapepod/pod/.lock ]; do kill -0 $! || return 1; sleep 0.02; done
+    eventually test -s store/escapepod/pod/.lock
     refuses 75 "has the lock, for longer than 1 s: $PWD/store/escapepod/pod/.lock" timeout 20 ep-store metadata "$store" --domain pod \
         --blob "$(sha256 two)" --follows none --patience 1 <meta
     grep -qE "process [0-9]+, .*ep-store metadata $store --domain pod" err

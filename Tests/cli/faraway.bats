@@ -14,6 +14,9 @@ setup() {
     printf '%s\n' token_file="$PWD/token" ca="$DUNESEA_CA" patience=10 >>pod.conf
 }
 
+# half_there: whether the server has a part of the blob of 60 MB.
+half_there() { [[ -n $(find "$DUNESEA_DIR" -type f -size +4M) ]]; }
+
 @test "a volume is backed up to a server, lost, and restored; the next backup is incremental" {
     three_backups
     [[ $(newest) = "3 incremental" ]]
@@ -60,13 +63,10 @@ setup() {
 @test "the server is killed while a backup runs, and started again: the backup goes on" {
     head -c 60M /dev/urandom >vol/big
     timeout 120 escapepod backup ./pod.conf >said 2>err 3>&- &
-    local running=$! _
-    for _ in {1..400}; do
-        (($(find "$DUNESEA_DIR" -type f -size +4M | wc -l) == 0)) || break
-        sleep 0.02
-    done
+    local running=$!
+    eventually half_there
     kill_dunesea
-    timeout 60 sh -c 'until grep -q "trying again" err; do sleep 0.05; done'
+    eventually grep -q "trying again" err
     start_dunesea --tls --listen "${DUNESEA_URL#*//}"
     wait "$running"
     [[ $(newest) = "1 full" ]]
@@ -78,11 +78,8 @@ setup() {
     escapepod backup ./pod.conf
     head -c 60M /dev/urandom >vol/big
     escapepod backup ./pod.conf >said 2>err 3>&- &
-    local running=$! _
-    for _ in {1..400}; do
-        (($(find "$DUNESEA_DIR" -type f -size +4M | wc -l) == 0)) || break
-        sleep 0.02
-    done
+    local running=$!
+    eventually half_there
     kill -9 "$running"
     wait "$running" || :
     # Its stages hold the lock until they have noticed.

@@ -32,6 +32,17 @@ refuses() {
     ! grep -iE 'fatal|backtrace|stack' err
 }
 
+# eventually COMMAND…: waits until it succeeds, for a minute at most.
+eventually() {
+    local _
+    for _ in {1..1200}; do
+        ! "$@" || return 0
+        sleep 0.05
+    done
+    echo "not within a minute: $*"
+    return 1
+}
+
 # flip FILE OFFSET: turns the bits of that byte over; an offset below zero counts from the end.
 flip() {
     local at=$2 byte

@@ -46,7 +46,7 @@ on_server() {
     dunesea_token pod --append --read >token
     "$EP_REPO/Tests/cli/proxy" "${DUNESEA_URL##*:}" "record:$PWD/uploaded" >port 3>&- < <(exec tail -f /dev/null --pid=$$ 3>&-) &
     helpers+=("$!")
-    until [[ -s port ]]; do sleep 0.05; done
+    eventually test -s port
     store=dunesea+http://127.0.0.1:$(head -n 1 port)
     DUNESEA_TOKEN=$(<token)
     export DUNESEA_TOKEN

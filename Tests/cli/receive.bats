@@ -208,8 +208,8 @@ half_received() {
     pid=$!
     exec 7>feed
     head -c $(($(stat -c %s one) / 2)) one >&7
-    local tries=0
-    until [[ -e back/ours/one/big && $(stat -c %s back/ours/one/big) -gt 1000000 ]]; do ((tries++ < 300)) && sleep 0.02; done
+    growing() { [[ -e back/ours/one/big && $(stat -c %s back/ours/one/big) -gt 1000000 ]]; }
+    eventually growing
 }
 
 @test "ended in the middle: a signal leaves nothing, kill -9 what the next one deletes" {
@@ -286,7 +286,8 @@ half_received() {
     refuses 65 "of another subvolume: $two, called two" into x --received "$one" <two
     refuses 65 'is an incremental one' into x --received "$two" <two
     refuses 74 'cannot open' into x --received "$two" --parent none <two
-    ours one && ours three
+    ours one
+    ours three
     refuses 65 'is a full one' into x --received "$one" --parent three <one
     refuses 65 "builds upon another subvolume: $one" into x --received "$two" --parent three <two
     btrfs -q subvolume snapshot back/ours/one back/ours/changed

@@ -6,7 +6,10 @@ load helper
 load pod
 
 setup_file() { prepare lost_after_three_backups; }
-lost_after_three_backups() { three_backups && new_machine; }
+lost_after_three_backups() {
+    three_backups
+    new_machine
+}
 
 setup() {
     prepared
@@ -220,7 +223,7 @@ exec "$real" "$@"
 END
     timeout 60 escapepod restore ./pod.conf --to new/pod &
     first=$!
-    for ((i = 0; i < 300; i++)); do [[ ! -e waits ]] || break; sleep 0.1; done
+    eventually test -e waits
     run -75 timeout 60 escapepod restore ./pod.conf --to new/second
     [[ $output = *"another run is at work"*hint:* ]]
     touch go

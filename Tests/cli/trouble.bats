@@ -123,7 +123,7 @@ exec "$real" "$@"
 END
     timeout 60 escapepod backup ./pod.conf >first.out 2>&1 &
     first=$!
-    for ((i = 0; i < 300; i++)); do [[ ! -e waits ]] || break; sleep 0.1; done
+    eventually test -e waits
     before=$(btrfs subvolume list -u vol)
     run -75 timeout 60 escapepod backup ./pod.conf
     [[ $output =~ "another run is at work: $volume: process "[0-9]+", escapepod backup".*hint: ]]
@@ -244,7 +244,8 @@ END
 @test "nobody else can hold a lock of ours: not by the volume, and not where the locks lie" {
     chmod 755 . vol
     setpriv --reuid=65534 --clear-groups flock vol sleep 60 3>&- &
-    until ! flock -n vol true; do sleep 0.05; done
+    locked() { ! flock -n vol true; }
+    eventually locked
     run -0 timeout 60 escapepod backup ./pod.conf
     # A folder that others can write to is none for locks.
     refuses 77 "others can change this folder, or look into it: /run/escapepod" unshare --mount bash -c '

@@ -143,7 +143,7 @@ another_machine() {
         # The store has generations 2 to 5 of theirs; those that ours is ahead of are taken away.
         becomes all
         entries=(store/escapepod/pod/metadata/*)
-        rm "${entries[@]:ahead + 2}"
+        rm "${entries[@]:ahead+2}"
         run -3 --separate-stderr timeout 60 escapepod backup ./pod.conf --dry-run
         [[ $stderr = *"fork: the store's newest backup is generation $((ahead + 2)) of "* ]]
     done
