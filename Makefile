@@ -25,11 +25,13 @@ NEEDED_TO_RUN := btrfs-progs util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
-	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck strace systemd time xxd zbar-tools
+	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck shfmt strace systemd time xxd \
+	zbar-tools
 NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
-SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) Tests/run Tests/demo Tests/bench Fuzz/run $(wildcard Tests/cli/*.bash)
+SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) $(addprefix Tests/,run needs demo bench) .ci/run Fuzz/run \
+	$(wildcard Tests/cli/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
 PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)
@@ -56,6 +58,7 @@ check: build needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
 	shellcheck $(SCRIPTS) $(SUITES)
+	shfmt -d $(SCRIPTS) $(SUITES)
 	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]
 
