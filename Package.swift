@@ -88,5 +88,6 @@ let package = Package(
         tests("JSON"),
         tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
         tests("Storage", ["Envelope", "OpenSSL"]),
+        tests("Snapshots", ["JSON"]),
     ]
 )
