@@ -30,8 +30,8 @@ NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatpr
 NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
-SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) $(addprefix Tests/,run needs demo bench) .ci/run Fuzz/run \
-	$(wildcard Tests/cli/*.bash)
+SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) $(addprefix Tests/,run needs demo bench/run) .ci/run Fuzz/run \
+	$(wildcard Tests/cli/*.bash Tests/bench/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
 PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)
@@ -63,7 +63,7 @@ check: build needs-test
 	mandoc -T lint -W warning man/*.[1578]
 
 bench: build dunesea needs-bench
-	EP_BIN="$(CURDIR)/.build/release" Tests/bench
+	EP_BIN="$(CURDIR)/.build/release" Tests/bench/run
 
 # Faults, for so many seconds; the same SEED draws the same ones.
 soak: build dunesea needs-soak

@@ -174,20 +174,27 @@ load curl
     # Each of the four steps in one curl, as a thousand processes would take longer than the server.
     for _ in {1..1000}; do echo "url = $store/uploads"; done >config
     curl -fsS -X POST -H @auth -K config >ids
-    previous=none
-    rm -f patches puts metas addresses
-    while read -r id; do
-        { head -c 120 blob && printf '%08d' "${#previous}" && head -c 92 /dev/urandom && tail -c 16 blob; } >"blobs/$id"
-        sha=$(sha256 "blobs/$id")
-        printf 'next\nfail\nsilent\nshow-error\nheader = @auth\nheader = "Upload-Offset: 0"\nrequest = PATCH\nupload-file = blobs/%s\nurl = %s\n' \
-            "$id" "$store/uploads/$id" >>patches
-        printf 'url = "%s"\n' "$store/blobs/$sha?upload=$id&length=236" >>puts
-        printf 'next\nfail\nsilent\nshow-error\nheader = @auth\nupload-file = document\nurl = "%s"\n' \
-            "$store/metadata/$sha?follows=$previous" >>metas
-        echo "$sha" >>addresses
-        previous=$sha
-    done <ids
-    sed -i 1d patches metas
+    # What curl is to do: all parts of the blobs, all blobs, all documents.
+    python3 - "$store" <<'END'
+import hashlib, os, sys
+store, blob, follows = sys.argv[1], open("blob", "rb").read(), "none"
+quiet = "next\nfail\nsilent\nshow-error\nheader = @auth\n"
+patches, puts, metas, addresses = [], [], [], []
+for name in open("ids").read().split():
+    data = blob[:120] + os.urandom(100) + blob[-16:]
+    open("blobs/" + name, "wb").write(data)
+    sha = hashlib.sha256(data).hexdigest()
+    patches.append(f'header = "Upload-Offset: 0"\nrequest = PATCH\nupload-file = blobs/{name}\nurl = {store}/uploads/{name}\n')
+    puts.append(f'url = "{store}/blobs/{sha}?upload={name}&length=236"\n')
+    metas.append(f'upload-file = document\nurl = "{store}/metadata/{sha}?follows={follows}"\n')
+    addresses.append(sha + "\n")
+    follows = sha
+open("patches", "w").write((quiet + quiet.join(patches)).removeprefix("next\n"))
+open("puts", "w").write("".join(puts))
+open("metas", "w").write((quiet + quiet.join(metas)).removeprefix("next\n"))
+open("addresses", "w").write("".join(addresses))
+END
+    previous=$(tail -n 1 addresses)
     timeout 120 curl -K patches
     timeout 120 curl -fsS -X PUT -H @auth -K puts
     timeout 120 curl -K metas
