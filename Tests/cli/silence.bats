@@ -84,6 +84,9 @@ END
 @test "without /proc the tools have their arguments, and a run does not take another's folder for a stale one" {
     make_pod
     escapepod backup ./pod.conf
+    mkdir "tmp/escapepod.$$.abcdefgh"
+    run -0 unshare --mount bash -c 'mount -t tmpfs none /proc && escapepod sheet ./pod.conf'
+    rmdir "tmp/escapepod.$$.abcdefgh"
     sealed blob 3000 >blob
     sealed metadata 400 >meta
     follows=$(ep-fetch list "$store" --domain pod)
@@ -94,9 +97,6 @@ END
         ep-fetch last "$1" --domain pod >back' - "$store" "$(sha256 blob)" "$follows"
     cmp meta back
     [[ $(jq -r '[.blob, .follows, .size] | @sh' record) = "'$(sha256 blob)' '$follows' 400" ]]
-    mkdir "tmp/escapepod.$$.abcdefgh"
-    unshare --mount bash -c 'mount -t tmpfs none /proc && escapepod sheet ./pod.conf' || :
-    rmdir "tmp/escapepod.$$.abcdefgh"
 }
 
 @test "a tool without arguments or subcommand: 64, and nothing on standard output" {
