@@ -41,8 +41,6 @@ make_streams() {
     btrfs -q send -f incremental -p fs/one fs/two
 }
 
-uuid() { btrfs subvolume show "$1" | awk '$1 == "UUID:" { print $2 }'; }
-
 # The offset of every command of a btrfs stream.
 boundaries() {
     local at=17 end length

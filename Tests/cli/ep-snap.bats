@@ -14,7 +14,6 @@ make_volume() {
     echo first >"$volume/file"
 }
 
-uuid() { btrfs subvolume show "$1" | awk '$1 == "UUID:" { print $2 }'; }
 received() { btrfs subvolume show "$1" | awk '$1 == "Received" { print $3 }'; }
 
 # The taken slots with their UUIDs, on one line.

@@ -65,6 +65,9 @@ make_btrfs() {
     mount -o loop "$at.img" "$at"
 }
 
+# uuid SUBVOLUME
+uuid() { btrfs subvolume show "$1" | awk '$1 == "UUID:" { print $2 }'; }
+
 # Ends what the test still has in the background, and unmounts and detaches everything that lies under $BATS_TEST_TMPDIR,
 # the newest first.
 cleanup() {

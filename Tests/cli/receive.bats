@@ -15,8 +15,6 @@ setup() {
     btrfs -q subvolume create fs/volume
 }
 
-uuid() { btrfs subvolume show "$1" | awk '$1 == "UUID:" { print $2 }'; }
-
 # take NAME [PARENT [OPTION…]]: a snapshot ./fs/NAME of the volume, and its stream in ./NAME.
 take() {
     btrfs -q subvolume snapshot -r fs/volume "fs/$1" >/dev/null
