@@ -31,7 +31,13 @@ let package = Package(
     name: "escapepod",
     products: [
         "ep-snap", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store", "ep-fetch",
-    ].map { .executable(name: $0, targets: [$0]) },
+    ].map { .executable(name: $0, targets: [$0]) }
+        // What the server, a package of its own in dunesea/, shares with the tools.
+        + [
+            "CLinux", "Plumbing", "JSON", "OpenSSL", "Envelope", "StoreFormat", "DurableFiles",
+            "DuneSeaProtocol",
+            "Tool",
+        ].map { .library(name: $0, targets: [$0]) },
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
     ],
@@ -56,7 +62,15 @@ let package = Package(
         library("SendStream", ["Plumbing", "JSON", "CChecksum"]),
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
-        library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid", "CCurl"]),
+        library("StoreFormat", ["Plumbing", "JSON", "Envelope"]),
+        library("DurableFiles", ["Plumbing", "CLinux"]),
+        library("DuneSeaProtocol", ["Plumbing", "JSON", "StoreFormat"]),
+        library(
+            "Storage",
+            [
+                "Plumbing", "JSON", "OpenSSL", "Envelope", "StoreFormat", "DurableFiles", "DuneSeaProtocol",
+                "CLinux", "CBlkid", "CCurl",
+            ]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
         library(
@@ -68,7 +82,7 @@ let package = Package(
         library(
             "StoreArguments",
             [
-                "Plumbing", "Storage", "Tool",
+                "Plumbing", "Storage", "StoreFormat", "Tool",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -78,8 +92,8 @@ let package = Package(
         tool("ep-key", ["Sealing"]),
         tool("ep-meta", ["Catalog", "JSON"]),
         tool("ep-plan", ["Catalog", "JSON"]),
-        tool("ep-store", ["StoreArguments", "Storage", "Envelope", "JSON"]),
-        tool("ep-fetch", ["StoreArguments", "Storage", "JSON"]),
+        tool("ep-store", ["StoreArguments", "Storage", "StoreFormat", "Envelope", "JSON"]),
+        tool("ep-fetch", ["StoreArguments", "Storage", "StoreFormat", "JSON"]),
 
         tests("Sealing", ["Envelope", "OpenSSL"]),
         tests("Plumbing"),
@@ -87,7 +101,7 @@ let package = Package(
         tests("Receiving", ["SendStream"]),
         tests("JSON"),
         tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
-        tests("Storage", ["Envelope", "OpenSSL"]),
+        tests("Storage", ["Envelope", "OpenSSL", "StoreFormat", "DurableFiles", "DuneSeaProtocol"]),
         tests("Snapshots", ["JSON"]),
     ]
 )

@@ -22,7 +22,7 @@ func fuzzer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
         swiftSettings: strict, linkerSettings: [.unsafeFlags(sanitizers + ["-use-ld=lld"])])
 }
 
-// A package of its own: every room is built with the sanitizers in it. The rooms are symbolic links, as in ../dunesea.
+// A package of its own: every room is built with the sanitizers in it, and only there, so the rooms are symbolic links.
 let package = Package(
     name: "fuzz",
     dependencies: [
@@ -49,13 +49,23 @@ let package = Package(
         library("SendStream", ["Plumbing", "JSON", "CChecksum"]),
         library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
-        library("Storage", ["Plumbing", "JSON", "OpenSSL", "Envelope", "CLinux", "CBlkid", "CCurl"]),
+        library("StoreFormat", ["Plumbing", "JSON", "Envelope"]),
+        library("DurableFiles", ["Plumbing", "CLinux"]),
+        library("DuneSeaProtocol", ["Plumbing", "JSON", "StoreFormat"]),
+        library(
+            "Storage",
+            [
+                "Plumbing", "JSON", "OpenSSL", "Envelope", "StoreFormat", "DurableFiles", "DuneSeaProtocol",
+                "CLinux",
+                "CBlkid", "CCurl",
+            ]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
         library(
             "DuneSea",
             [
-                "CLinux", "Plumbing", "OpenSSL", "Envelope",
+                "CLinux", "Plumbing", "JSON", "OpenSSL", "Envelope", "StoreFormat", "DurableFiles",
+                "DuneSeaProtocol",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -70,11 +80,17 @@ let package = Package(
             without: ["Server.swift"]),
 
         library("Fuzzing", ["CFuzzer", "Plumbing"]),
-        fuzzer("fuzz", ["CLinux", "JSON", "SendStream", "Sealing", "Catalog", "Storage", "Receiving"]),
+        fuzzer(
+            "fuzz",
+            [
+                "CLinux", "JSON", "SendStream", "Sealing", "Catalog", "StoreFormat", "DurableFiles",
+                "Storage",
+                "Receiving",
+            ]),
         fuzzer(
             "fuzz-server",
             [
-                "DuneSea",
+                "DuneSea", "StoreFormat", "DurableFiles",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),

@@ -8,12 +8,15 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-// A package of its own, so that the tools build without SwiftNIO. The rooms that it shares with them are symbolic links
-// into ../Sources: a dependency on ".." would take the name of whatever folder the clone lies in.
+// A room of the tools' package, which has the name of whatever folder the clone lies in: any but dunesea, which is this one's.
+func shared(_ name: String) -> Target.Dependency { .product(name: name, package: "escapepod") }
+
+// A package of its own, so that the tools build without SwiftNIO.
 let package = Package(
     name: "dunesea",
     products: [.executable(name: "dunesea", targets: ["dunesea"])],
     dependencies: [
+        .package(name: "escapepod", path: ".."),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
@@ -24,23 +27,11 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
-        .systemLibrary(name: "CLinux"),
-        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .target(name: "CArguments"),
-        .target(name: "Plumbing", dependencies: ["CLinux"], swiftSettings: strict),
-        .target(name: "OpenSSL", dependencies: ["Plumbing", "COpenSSL"], swiftSettings: strict),
-        .target(name: "Envelope", dependencies: ["Plumbing"], swiftSettings: strict),
-        .target(
-            name: "Tool",
-            dependencies: [
-                "Plumbing", "Envelope", "CArguments", "CLinux",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ],
-            swiftSettings: strict),
         .target(
             name: "DuneSea",
             dependencies: [
-                "CLinux", "Plumbing", "OpenSSL", "Envelope",
+                shared("CLinux"), shared("Plumbing"), shared("JSON"), shared("OpenSSL"), shared("Envelope"),
+                shared("StoreFormat"), shared("DurableFiles"), shared("DuneSeaProtocol"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),
@@ -59,14 +50,15 @@ let package = Package(
         .executableTarget(
             name: "dunesea",
             dependencies: [
-                "DuneSea", "Plumbing", "Tool",
+                "DuneSea", shared("Plumbing"), shared("StoreFormat"), shared("Tool"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
         .testTarget(
             name: "DuneSeaTests",
             dependencies: [
-                "DuneSea", "OpenSSL", "Envelope", "Plumbing",
+                "DuneSea", shared("OpenSSL"), shared("Envelope"), shared("Plumbing"), shared("StoreFormat"),
+                shared("DurableFiles"), shared("DuneSeaProtocol"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

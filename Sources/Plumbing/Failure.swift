@@ -29,12 +29,19 @@ public struct Failure: Error, Equatable {
     /// A path, a URL, an offset; nil where there is no place to name.
     public let place: String?
     public let hint: String?
+    /// Of the system call that failed; nil where none did.
+    public let code: Int32?
 
     public init(_ status: ExitStatus, _ what: String, at place: String? = nil, hint: String? = nil) {
+        self.init(status, what, at: place, hint: hint, code: nil)
+    }
+
+    private init(_ status: ExitStatus, _ what: String, at place: String?, hint: String?, code: Int32?) {
         self.status = status
         self.what = what
         self.place = place
         self.hint = hint
+        self.code = code
     }
 
     /// The failure of a system call: `errno` decides the status (permission 77, everything else 74) and ends the clause.
@@ -51,7 +58,8 @@ public struct Failure: Error, Equatable {
             case EACCES, EPERM, EROFS: .denied
             default: .io
             }
-        return Failure(status, "\(what): \(reason(code))", at: place, hint: hint ?? advice(code))
+        return Failure(
+            status, "\(what): \(reason(code))", at: place, hint: hint ?? advice(code), code: code)
     }
 
     private static func reason(_ code: Int32) -> String {

@@ -210,18 +210,23 @@ extension Descriptor {
     /// none either, we look first, and only a lock keeps others from that name meanwhile.
     ///
     /// - Throws: `Failure.system`, with EEXIST where the name is taken.
-    public func rename(_ old: String, toNew new: String) throws {
-        func failure(_ code: Int32) -> Failure { .system("cannot name", at: path(of: new), errno: code) }
-        if linux_rename_new(number, old, number, new) == 0 { return }
+    public func rename(_ old: String, toNew new: String) throws { try rename(old, into: self, asNew: new) }
+
+    /// The same, into another folder of the same file system.
+    public func rename(_ old: String, into other: borrowing Descriptor, asNew new: String) throws {
+        let target = other.number
+        let place = other.path(of: new)
+        func failure(_ code: Int32) -> Failure { .system("cannot name", at: place, errno: code) }
+        if linux_rename_new(number, old, target, new) == 0 { return }
         guard [EINVAL, ENOSYS, ENOTSUP].contains(errno) else { throw failure(errno) }
-        if linkat(number, old, number, new, 0) == 0 {
+        if linkat(number, old, target, new, 0) == 0 {
             unlinkat(number, old, 0)
             return
         }
         guard errno != EEXIST else { throw failure(EEXIST) }
         var status = stat()
-        guard fstatat(number, new, &status, AT_SYMLINK_NOFOLLOW) != 0 else { throw failure(EEXIST) }
-        guard errno == ENOENT, renameat(number, old, number, new) == 0 else { throw failure(errno) }
+        guard fstatat(target, new, &status, AT_SYMLINK_NOFOLLOW) != 0 else { throw failure(EEXIST) }
+        guard errno == ENOENT, renameat(number, old, target, new) == 0 else { throw failure(errno) }
     }
 }
 

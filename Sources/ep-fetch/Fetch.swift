@@ -3,6 +3,7 @@ import JSON
 import Plumbing
 import Storage
 import StoreArguments
+import StoreFormat
 import Tool
 
 @main

@@ -5,6 +5,7 @@ import JSON
 import Plumbing
 import Storage
 import StoreArguments
+import StoreFormat
 import Tool
 
 @main
@@ -50,7 +51,7 @@ struct Metadata: ParsableCommand {
         let (blob, head) = (try Address(blob), follows == "none" ? nil : try Address(follows))
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
-        let metadata = try input.readAll(limit: Envelope.maximumSealedDocumentLength)
+        let metadata = try input.readAll(limit: StoreLimits.document)
         try place.open(for: .writing, by: "ep-store") {
             try $0.storeMetadata(metadata, of: $1, for: blob, following: head, from: input.name)
         }
@@ -78,11 +79,11 @@ struct Key: ParsableCommand {
     func run() throws {
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
-        let key = try input.readAll(limit: 4096)
+        let key = try input.readAll(limit: StoreLimits.key)
         let files = try with.map { path in
             (
                 name: path.split(separator: "/").last.map(String.init) ?? path,
-                bytes: try Descriptor.file(at: path).readAll(limit: 1 << 20)
+                bytes: try Descriptor.file(at: path).readAll(limit: StoreLimits.file)
             )
         }
         try place.open(for: .writing, by: "ep-store") {
@@ -99,10 +100,9 @@ struct Name: ParsableCommand {
         abstract: "Print a name for a folder that is this store's alone.",
         discussion: "It asks nobody: the URL alone decides, and spellings of one URL have one name.")
 
-    @Argument(help: "The store: file:/path, label:NAME or dunesea+https://HOST:PORT.")
-    var url: String
+    @OptionGroup var store: StoreArgument
 
     func run() throws {
-        try Descriptor.standardOutput.write(Array("\(StoreURL(url).folderName)\n".utf8))
+        try Descriptor.standardOutput.write(Array("\(store.parsed().folderName)\n".utf8))
     }
 }

@@ -2,23 +2,28 @@ import Envelope
 import Glibc
 import OpenSSL
 import Plumbing
+import StoreFormat
 import Testing
 
 @testable import Storage
 
 /// A driver that the conformance suite runs on: a name, and a way to a new empty store.
-struct Driver: Sendable, CustomTestStringConvertible {
+struct Subject: Sendable, CustomTestStringConvertible {
     let testDescription: String
     /// Runs the body on an empty store, which goes away afterwards.
     let withEmptyStore: @Sendable (_ body: (any Store) throws -> Void) throws -> Void
 
     /// Every driver there is. A new one is added here, and nothing below changes.
     static let all = [
-        Driver(testDescription: "directory") { body in
+        Subject(testDescription: "directory") { body in
             let scratch = try Scratch()
-            try withStore(at: .directory(path: scratch.path), for: .writing, body)
+            try withStore(at: StoreURL("file:\(scratch.path)"), for: .writing, body)
         },
-        Driver(testDescription: "dunesea") { body in
+        Subject(testDescription: "toy") { body in
+            let name = UInt64.random(in: .min ... .max)
+            try withStore(at: StoreURL("toy:\(name)", among: Drivers([ToyDriver.self])), for: .writing, body)
+        },
+        Subject(testDescription: "dunesea") { body in
             try body(
                 PerDomain(on: DuneSeaServer(), domains: [Domain("pod.example.org"), Domain("other")]))
         },
@@ -26,7 +31,7 @@ struct Driver: Sendable, CustomTestStringConvertible {
 }
 
 /// What the driver contract promises, seen through the protocol alone.
-@Suite(.timeLimit(.minutes(2))) struct Conformance {
+@Suite(.timeLimit(.minutes(5))) struct Conformance {
     let pod: Domain
     let other: Domain
 
@@ -44,8 +49,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         return Backup(blob: blob, metadata: metadata)
     }
 
-    @Test(arguments: Driver.all)
-    func anEmptyStoreHasNothing(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func anEmptyStoreHasNothing(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let blob = try address([])
             #expect(status { _ = try store.lastMetadata(of: pod) } == .notFound)
@@ -56,8 +61,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func blobsOfEveryLengthComeBack(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func blobsOfEveryLengthComeBack(_ driver: Subject) throws {
         let window = Ring.bufferLength
         try driver.withEmptyStore { store in
             for length in [
@@ -79,8 +84,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func theSameBlobTwiceIsASuccess(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func theSameBlobTwiceIsASuccess(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let bytes = sealed(.blob, length: 100_000)
             let first = try store.storeBlob(of: pod, from: stream(bytes))
@@ -89,8 +94,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func aCutBlobIsRefusedAndNothingStays(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func aCutBlobIsRefusedAndNothingStays(_ driver: Subject) throws {
         let window = Ring.bufferLength
         let whole = sealed(.blob, length: 3 * window + 500)
         try driver.withEmptyStore { store in
@@ -108,8 +113,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func whatIsNoSealedBlobIsRefused(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func whatIsNoSealedBlobIsRefused(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let good = sealed(.blob, length: 1000)
             let inputs = [
@@ -125,8 +130,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func metadataIsAHistory(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func metadataIsAHistory(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let first = try back(up: store, following: nil)
             #expect(try store.lastMetadata(of: pod) == first)
@@ -141,8 +146,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func onlyTheHeadIsFollowed(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func onlyTheHeadIsFollowed(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let first = try back(up: store, following: nil)
             let second = try back(up: store, following: first.blob)
@@ -153,8 +158,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func aLostAnswerMayBeAskedForAgain(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func aLostAnswerMayBeAskedForAgain(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let first = try back(up: store, following: nil)
             func again(_ backup: Backup, _ metadata: [UInt8], following head: Address?) -> Plumbing.ExitStatus
@@ -174,8 +179,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func metadataNeedsItsBlob(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func metadataNeedsItsBlob(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             func storing(_ metadata: [UInt8], for blob: Address) -> Plumbing.ExitStatus {
                 status {
@@ -193,8 +198,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func domainsKnowNothingOfOneAnother(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func domainsKnowNothingOfOneAnother(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let backup = try back(up: store, following: nil)
             #expect(status { _ = try store.lastMetadata(of: other) } == .notFound)
@@ -202,8 +207,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func ofManyRacersForTheHeadOneWins(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func ofManyRacersForTheHeadOneWins(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             nonisolated(unsafe) let store = store
             let blobs = try (0..<6).map { _ in
@@ -230,8 +235,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func theNewestKeyComesBack(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func theNewestKeyComesBack(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             #expect(status { _ = try store.sealedKey(of: pod) } == .notFound)
             let keys = [sealed(.key, length: 184), sealed(.key, length: 184)]
@@ -247,8 +252,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func aBlobThatIsNotTheExpectedOneKeepsItsTail(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func aBlobThatIsNotTheExpectedOneKeepsItsTail(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             for length in [500, 3 * Ring.bufferLength + 5] {
                 let bytes = sealed(.blob, length: length)
@@ -267,8 +272,8 @@ struct Driver: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: Driver.all)
-    func aReaderThatGoesAwayIsAnIOError(_ driver: Driver) throws {
+    @Test(arguments: Subject.all)
+    func aReaderThatGoesAwayIsAnIOError(_ driver: Subject) throws {
         try driver.withEmptyStore { store in
             let blob = try store.storeBlob(of: pod, from: stream(sealed(.blob, length: 9 << 20))).sha256
             var ends: [Int32] = [-1, -1]

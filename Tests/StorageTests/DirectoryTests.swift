@@ -1,13 +1,15 @@
+import DurableFiles
 import Envelope
 import Glibc
 import OpenSSL
 import Plumbing
+import StoreFormat
 import Testing
 
 @testable import Storage
 
 /// What is the directory driver's own: its layout, foreign files, parts, what a crash may leave.
-@Suite(.timeLimit(.minutes(2))) struct Directories {
+@Suite(.timeLimit(.minutes(5))) struct Directories {
     private let scratch: Scratch
     private let store: DirectoryStore
     private let pod: Domain
@@ -17,12 +19,12 @@ import Testing
     init() throws {
         scratch = try Scratch()
         store = DirectoryStore(
-            root: try Directory(root: scratch.path), called: .directory(path: scratch.path))
+            root: try Folder.store(at: scratch.path), called: "file:\(scratch.path)")
         pod = try Domain("pod")
     }
 
     private func names(_ directory: String) throws -> [String] {
-        try Directory(root: "\(scratch.path)/\(directory)").names().sorted()
+        try Folder.store(at: "\(scratch.path)/\(directory)").names().sorted()
     }
 
     private func put(_ bytes: [UInt8]) throws -> Address {
@@ -205,7 +207,7 @@ import Testing
 
     @Test func aDirectoryThatGoesOnAndOnIsNoStores() throws {
         for name in ["a", "b", "c"] { try scratch.write([1], to: name) }
-        let directory = try Directory(root: scratch.path)
+        let directory = try Folder.store(at: scratch.path)
         #expect(try directory.names(atMost: 3).count == 3)
         #expect(status { _ = try directory.names(atMost: 2) } == .badData)
     }
@@ -214,7 +216,7 @@ import Testing
         let endless = Endless()
         #expect(try endless.walk(pod, atMost: endless.count) == endless.list(of: pod))
         #expect(status { _ = try endless.walk(pod, atMost: endless.count - 1) } == .badData)
-        #expect(History.longest == 1_000_000)
+        #expect(StoreLimits.history == 1_000_000)
     }
 
     @Test func aBadInputMakesNothing() throws {
@@ -251,13 +253,13 @@ private struct Endless: Store {
         return Backup(blob: try Address((number + 1).padded(to: 64, radix: 16)), metadata: [])
     }
 
-    func take(_ blob: Intake, of domain: Domain) throws { throw none }
-    func take(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+    func put(_ blob: Intake, of domain: Domain) throws { throw none }
+    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
         throw none
     }
     func last(of domain: Domain) throws -> Backup { throw none }
-    func take(key: [UInt8], of domain: Domain) throws { throw none }
+    func put(key: [UInt8], of domain: Domain) throws { throw none }
     func key(of domain: Domain) throws -> StoredKey { throw none }
-    func give(_ blob: Address, of domain: Domain, to outlet: Outlet) throws { throw none }
+    func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws { throw none }
     private var none: Failure { Failure(.notFound, "nothing here") }
 }

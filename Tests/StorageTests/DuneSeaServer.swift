@@ -1,5 +1,6 @@
 import Glibc
 import Plumbing
+import StoreFormat
 
 @testable import Storage
 
@@ -44,17 +45,17 @@ final class DuneSeaServer {
     }
 
     /// Who may read and append in the domain.
-    func remote(for domain: Domain) throws -> Remote {
+    func settings(for domain: Domain) throws -> Settings {
         var adding = try Child([
             program, "token", "add", domain.description, "--read", "--append", "--dir", scratch.path,
         ])
         let token = try adding.output.readAll(limit: 4096)
         guard try adding.wait().isSuccess else { throw Failure(.bug, "no token", at: program) }
         try scratch.write(token, to: "token-\(domain)")
-        var remote = Remote()
-        remote.tokenFile = "\(scratch.path)/token-\(domain)"
-        remote.patience = 10
-        return remote
+        var settings = Settings()
+        settings.options["token-file"] = "\(scratch.path)/token-\(domain)"
+        settings.patience = 10
+        return settings
     }
 }
 
@@ -71,8 +72,7 @@ struct PerDomain: Store {
         self.server = server
         stores = Stores()
         for domain in domains {
-            let remote = try server.remote(for: domain)
-            try withStore(at: server.url, for: .writing, as: remote) {
+            try withStore(at: server.url, for: .writing, told: server.settings(for: domain)) {
                 stores.open[domain] = $0 as? DuneSeaStore
             }
         }
@@ -83,13 +83,13 @@ struct PerDomain: Store {
         return store
     }
 
-    func take(_ blob: Intake, of domain: Domain) throws { try store(of: domain).take(blob, of: domain) }
+    func put(_ blob: Intake, of domain: Domain) throws { try store(of: domain).put(blob, of: domain) }
 
-    func take(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
-        try store(of: domain).take(metadata: metadata, of: domain, for: blob, following: head)
+    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+        try store(of: domain).put(metadata: metadata, of: domain, for: blob, following: head)
     }
 
-    func take(key: [UInt8], of domain: Domain) throws { try store(of: domain).take(key: key, of: domain) }
+    func put(key: [UInt8], of domain: Domain) throws { try store(of: domain).put(key: key, of: domain) }
 
     func last(of domain: Domain) throws -> Backup { try store(of: domain).last(of: domain) }
 
@@ -99,7 +99,7 @@ struct PerDomain: Store {
 
     func key(of domain: Domain) throws -> StoredKey { try store(of: domain).key(of: domain) }
 
-    func give(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {
-        try store(of: domain).give(blob, of: domain, to: outlet)
+    func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {
+        try store(of: domain).get(blob, of: domain, to: outlet)
     }
 }

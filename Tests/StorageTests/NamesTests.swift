@@ -1,5 +1,6 @@
 import Glibc
 import Plumbing
+import StoreFormat
 import Testing
 
 @testable import Storage
@@ -27,20 +28,31 @@ import Testing
     }
 
     @Test(arguments: [
-        ("file:/srv/backup", StoreURL.directory(path: "/srv/backup")),
-        ("file:///srv/b", .directory(path: "/srv/b")),
-        ("file:/a b/50%/:x", .directory(path: "/a b/50%/:x")), ("file:/", .directory(path: "/")),
-        ("file:////srv//b", .directory(path: "//srv//b")),
-        ("label:escapepod", .drive(label: "escapepod")), ("label:MY DRIVE", .drive(label: "MY DRIVE")),
-        ("dunesea+https://a-b.example.org", .dunesea(authority: "a-b.example.org", isEncrypted: true)),
-        ("dunesea+http://127.0.0.1:8443", .dunesea(authority: "127.0.0.1:8443", isEncrypted: false)),
-        (
-            "dunesea+https://[2001:db8::1]:65535",
-            .dunesea(authority: "[2001:db8::1]:65535", isEncrypted: true)
-        ),
+        ("file:/srv/backup", "/srv/backup"), ("file:///srv/b", "/srv/b"), ("file:/a b/50%/:x", "/a b/50%/:x"),
+        ("file:/", "/"), ("file:////srv//b", "//srv//b"),
     ])
-    func url(_ text: String, _ url: StoreURL) throws {
-        #expect(try StoreURL(text) == url)
+    func file(_ text: String, _ path: String) throws {
+        let url = try StoreURL(text)
+        #expect((url.driver as? DirectoryDriver)?.path == path)
+        #expect(try StoreURL(url.description) == url)
+    }
+
+    @Test(arguments: [("label:escapepod", "escapepod"), ("label:MY DRIVE", "MY DRIVE")])
+    func label(_ text: String, _ label: String) throws {
+        let url = try StoreURL(text)
+        #expect((url.driver as? DriveDriver)?.label == label)
+        #expect(try StoreURL(url.description) == url)
+    }
+
+    @Test(arguments: [
+        ("dunesea+https://a-b.example.org", "a-b.example.org", true),
+        ("dunesea+http://127.0.0.1:8443", "127.0.0.1:8443", false),
+        ("dunesea+https://[2001:db8::1]:65535", "[2001:db8::1]:65535", true),
+    ])
+    func dunesea(_ text: String, _ authority: String, _ isEncrypted: Bool) throws {
+        let url = try StoreURL(text)
+        let driver = try #require(url.driver as? DuneSeaDriver)
+        #expect(driver.authority.description == authority && driver.isEncrypted == isEncrypted)
         #expect(try StoreURL(url.description) == url)
     }
 
@@ -52,7 +64,7 @@ import Testing
         ("0.0.0.0", false), ("0127.0.0.1", false), ("0x7f.0.0.1", false), ("127.0.0.01", false),
     ])
     func loopback(_ authority: String, _ isLoopback: Bool) throws {
-        #expect(try StoreURL("dunesea+http://\(authority)").isLoopback == isLoopback)
+        #expect(try Authority(authority[...]).isLoopback == isLoopback)
     }
 
     @Test(arguments: [

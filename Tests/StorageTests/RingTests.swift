@@ -4,7 +4,7 @@ import Testing
 
 @testable import Storage
 
-@Suite(.timeLimit(.minutes(1))) struct Rings {
+@Suite(.timeLimit(.minutes(5))) struct Rings {
     private final class Log: @unchecked Sendable {
         private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
         private var seen: [UInt8] = []

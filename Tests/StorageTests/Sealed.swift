@@ -2,6 +2,7 @@ import Envelope
 import Glibc
 import OpenSSL
 import Plumbing
+import StoreFormat
 
 @testable import Storage
 
@@ -15,6 +16,8 @@ func sealed(_ kind: Envelope.Kind, length: Int) -> [UInt8] {
     return header.bytes + noise.prefix(length - Envelope.headerLength - Envelope.trailerLength)
         + Envelope.trailer(length: UInt64(length))
 }
+
+func domain(_ name: String) throws -> Domain { try Domain(name) }
 
 func address(_ bytes: [UInt8]) throws -> Address {
     try Address(Digest.hex(.sha256, of: bytes))

@@ -157,7 +157,7 @@ load curl
     refuses 64 "no HOST:PORT" timeout 10 dunesea serve --dir store --listen 8443
     refuses 64 "go together" timeout 10 dunesea serve --dir store --tls-cert x
     refuses 64 "say --append, --read, or both" timeout 10 dunesea token add pod --dir store
-    refuses 64 "no domain" timeout 10 dunesea token add ../pod --read --dir store
+    refuses 64 "not a domain" timeout 10 dunesea token add ../pod --read --dir store
     refuses 74 "no such file or directory: nowhere" timeout 10 dunesea serve --dir nowhere --listen 127.0.0.1:0
     echo garbage >bad.pem
     refuses 65 "cannot read this as PEM: bad.pem" timeout 10 dunesea serve --dir store --tls-cert bad.pem --tls-key bad.pem

@@ -103,7 +103,9 @@ load curl
     sealed blob 3000136 >blob
     begin
     append 507 0 blob
-    grep -q "the store's disk is full" body
+    grep -qi '^content-type: application/problem+json' headers
+    jq -e '.detail == "the store\u0027s disk is full: cannot write: no space left on device" and .exit == 74' body
+    [[ $(jq -r .place body) == "dunesea/uploads/pod.example.org/$id" ]]
     [[ -z $(ls store/dunesea/uploads/pod.example.org) ]]
     sealed blob 1000136 >blob
     put blob
@@ -167,7 +169,7 @@ load curl
             esac
             case $step in
             file) inject fsync "$old" signal=KILL ;;
-            rename) inject rename,renameat2 "$old" signal=KILL ;;
+            rename) inject renameat,renameat2 "${old%/*}" signal=KILL ;;
             directory) inject fsync "$new" signal=KILL ;;
             esac
             case $what in
@@ -233,7 +235,7 @@ load curl
     begin
     append 507 0 blob2
     grep -q "quota of 1048576 bytes is used up: 500136 are taken" body
-    grep -q '^hint: ' body
+    jq -e '.status == 507 and .hint != null and .exit == null' body
     sealed blob 500137 >blob3
     put blob3
 }

@@ -468,6 +468,8 @@ requests() { grep -c "^$1" said || :; }
     answers "HTTP/1.1 403 No\nDuneSea: 1\nContent-Length: 9\n\n\033[31mred"
     refuses 69 "given up" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 403 No\nDuneSea: 1\nContent-Length: 8\n\n\033[31mred"
+    refuses 77 "status 403" timeout 20 ep-fetch last "${place[@]}"
+    answers "HTTP/1.1 403 No\nDuneSea: 1\nContent-Length: 26\n\n{\"detail\":\"\\\\u001b[31mred\"}"
     refuses 77 "\\x1b[31mred" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 200 OK\nDuneSea: 1\nContent-Length: 3000\n\nX" \
         "HTTP/1.1 200 OK\nDuneSea: 1\nContent-Length: 2999\nContent-Range: bytes 1-2999/3000\n\nX"

@@ -181,7 +181,7 @@ teardown() {
     for name in folder link; do refuses 65 "not a file" ep-fetch file "$store" --domain pod $name; done
     refuses 65 "larger than" ep-fetch file "$store" --domain pod large
     for name in "" . .. .hidden ../x a/b; do refuses 64 "top folder" ep-fetch file "$store" --domain pod "$name"; done
-    DUNESEA_TOKEN=token refuses 64 "a server has no folder" ep-fetch file dunesea+http://127.0.0.1:1 --domain pod x
+    DUNESEA_TOKEN=token refuses 64 "has no folder" ep-fetch file dunesea+http://127.0.0.1:1 --domain pod x
 }
 
 @test "a copy of a store by the page's own lines is one" {

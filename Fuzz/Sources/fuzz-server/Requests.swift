@@ -9,6 +9,7 @@ import NIOEmbedded
 import NIOPosix
 import OpenSSL
 import Plumbing
+import StoreFormat
 
 @testable import DuneSea
 
@@ -52,7 +53,7 @@ private func ask(
 ) throws -> Address? {
     let api = API(
         store: try Store(directory: directory, limits: limits, threads: threads),
-        doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(),
+        tokenCache: try TokenCache(directory: directory), metrics: Metrics(),
         strangers: Strangers(most: 8), plain: false, log: log)
     let done = DispatchSemaphore(value: 0)
     Task {
@@ -61,7 +62,7 @@ private func ask(
         done.signal()
     }
     done.wait()
-    return Domain("pod").flatMap { api.store.shelf($0).last }
+    return try api.store.shelf(Domain("pod")).last
 }
 
 private func answer(_ text: [UInt8], of api: API, _ upload: inout String) async {

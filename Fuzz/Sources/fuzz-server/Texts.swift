@@ -1,6 +1,8 @@
+import DurableFiles
 import Fuzzing
 import Glibc
 import Plumbing
+import StoreFormat
 
 @testable import DuneSea
 
@@ -13,8 +15,8 @@ func texts(_ input: [UInt8]) throws {
         guard case .part(let range) = ByteRange.parse(text, size: size) else { continue }
         hold(!range.isEmpty && range.upperBound <= size && range.count > 0, "\(range) of \(size)")
     }
-    if let entry = Shelf.Entry(fileName: text) { hold(entry.fileName == text, "another name") }
-    _ = (Domain(text), Address(text), Upload.isID(text))
+    if let entry = History.Entry(name: text) { hold(entry.name == text, "another name") }
+    _ = (try? Domain(text), try? Address(text), Upload.isID(text))
 }
 
 /// The file of tokens.
@@ -25,7 +27,7 @@ func tokens(_ input: [UInt8]) throws {
     try directory.write(Array(tokens.entries.map(\.line).joined().utf8), to: "dunesea/tokens")
     let again = try Tokens(in: directory.path)
     hold(again.entries.map(\.line) == tokens.entries.map(\.line), "other tokens")
-    hold(Domain("pod").flatMap { tokens.rights(of: "", in: $0) } == nil, "open without a token")
+    hold(tokens.rights(of: "", in: try Domain("pod")) == nil, "open without a token")
 }
 
 /// A directory in memory as a server has it, gone with the value.
@@ -46,7 +48,7 @@ final class Scratch: Sendable {
     }
 
     private static func remove(_ path: String) {
-        for name in (try? Directory.names(path)) ?? [] {
+        for name in (try? Folder(.folder(at: path)).names()) ?? [] {
             let entry = "\(path)/\(name)"
             if unlink(entry) != 0 { remove(entry) }
         }

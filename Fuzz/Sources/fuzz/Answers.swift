@@ -3,6 +3,7 @@ import Fuzzing
 import Glibc
 import OpenSSL
 import Plumbing
+import StoreFormat
 
 @testable import Storage
 
@@ -26,12 +27,12 @@ func answers(_ input: [UInt8]) throws {
         return answer
     }
     server.answers = said
-    var remote = Remote()
+    var settings = Settings()
     // Too short to try anything again.
-    remote.patience = 0.15
-    let http = try HTTP("http://127.0.0.1:\(server.port)", isLocal: true, token: "token", as: remote)
-    let store = DuneSeaStore(
-        http, called: .dunesea(authority: "127.0.0.1", isEncrypted: false), as: remote)
+    settings.patience = 0.15
+    let http = try HTTP(
+        "http://127.0.0.1:\(server.port)", isLocal: true, token: "token", stall: settings.stall)
+    let store = DuneSeaStore(http, called: "dunesea+http://127.0.0.1", told: settings)
     do {
         switch input.first {
         case UInt8(ascii: "l"): hold(try store.lastMetadata(of: pod).metadata.count <= 1 << 21, "too long")

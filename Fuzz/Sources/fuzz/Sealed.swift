@@ -2,6 +2,7 @@ import Envelope
 import Fuzzing
 import OpenSSL
 import Plumbing
+import StoreFormat
 
 @testable import Sealing
 @testable import Storage

@@ -1,8 +1,10 @@
+import DurableFiles
 import Envelope
 import Fuzzing
 import Glibc
 import OpenSSL
 import Plumbing
+import StoreFormat
 
 @testable import Storage
 
@@ -24,7 +26,7 @@ func history(_ input: [UInt8]) throws {
     // The walk ends, whatever the names are.
     var walked: [History.Entry]? = []
     while let list = walked {
-        guard let next = try accepted({ try history.next(after: list.last?.blob) }) else {
+        guard let next = try accepted({ try history.next(after: list.last?.address) }) else {
             walked = nil
             break
         }
@@ -41,7 +43,7 @@ func history(_ input: [UInt8]) throws {
 func parts(_ input: [UInt8]) throws {
     var program = Program(input)
     let blob = try Address(String(repeating: "a", count: 64))
-    let folder = try Directory(root: folder)
+    let folder = try Folder.store(at: folder)
     try StoredBlob.removeParts(of: blob, in: folder)
     folder.remove(blob.hex)
     let count = program.number(below: 6)
@@ -84,7 +86,7 @@ private let folder: String = {
     leftover = strdup(path)
     atexit {
         guard let leftover else { return }
-        for entry in (try? Directory(root: String(cString: leftover)).names()) ?? [] {
+        for entry in (try? Folder.store(at: String(cString: leftover)).names()) ?? [] {
             unlink(String(cString: leftover) + "/" + entry)
         }
         rmdir(leftover)
@@ -117,7 +119,8 @@ func url(_ input: [UInt8]) throws {
     do {
         let url = try StoreURL(text)
         hold(try StoreURL(url.description) == url, "another store: \(url)")
-        _ = url.isLoopback
+        _ = (url.driver as? DuneSeaDriver)?.authority.isLoopback
+        _ = try url.folderName
     } catch let failure as Failure where failure.status == .usage {
     }
     _ = try? Domain(text)
@@ -135,7 +138,7 @@ func transfer(_ input: [UInt8]) throws {
         receive: input.first == UInt8(ascii: "=") ? { received += $1.count } : nil)
     for line in input.parts(at: "\n") {
         if line.first == UInt8(ascii: "=") {
-            let taken = line.withUnsafeBytes { transfer.take($0) }
+            let taken = line.withUnsafeBytes { transfer.put($0) }
             hold(taken == line.count || taken == 0, "took \(taken)")
         } else {
             _ = (line + [0x0d, 0x0a]).withUnsafeBytes { transfer.header($0) }
@@ -147,7 +150,7 @@ func transfer(_ input: [UInt8]) throws {
 
 private final class Offsets: Body {
     var length: Int? { nil }
-    func give(_ buffer: UnsafeMutableRawBufferPointer) -> Int? { 0 }
+    func read(into buffer: UnsafeMutableRawBufferPointer) -> Int? { 0 }
     func rewind() -> Bool { true }
     func acknowledge(_ offset: UInt64) throws -> Bool { offset & 1 == 1 }
 }

@@ -1,7 +1,9 @@
+import DurableFiles
 import Envelope
 import Glibc
 import OpenSSL
 import Plumbing
+import StoreFormat
 
 /// Verifies what a directory holds, beside a running server or without one: every blob and key against its address, every
 /// document, and that each backup has its blob.
@@ -23,19 +25,19 @@ public final class Check {
 
     /// Blocks for as long as it takes to read everything.
     public func run() throws {
-        do {
-            for name in try Directory.names("\(directory)/escapepod").sorted() {
-                let path = "\(directory)/escapepod/\(name)"
-                guard Domain(name) != nil else {
-                    fault("no domain's name", path)
-                    continue
-                }
-                try blobs(in: "\(path)/blobs")
-                try backups(in: "\(path)/metadata", blobs: "\(path)/blobs")
-                try keys(in: "\(path)/keys")
+        guard let stored = try Folder(.folder(at: directory)).folder(Layout.root) else {
+            throw Failure(.notFound, "no store", at: directory)
+        }
+        for name in try stored.visibleNames().sorted() {
+            guard (try? Domain(name)) != nil, let domain = try stored.folder(name) else {
+                fault("no domain's name", stored.path(of: name))
+                continue
             }
-        } catch let error as DiskError {
-            throw error.failure
+            // A store that no server has opened yet may lack a folder.
+            let blobs = try domain.folder(Layout.blobs)
+            if let blobs { try verifyBlobs(in: blobs) }
+            if let metadata = try domain.folder(Layout.metadata) { try backups(in: metadata, blobs: blobs) }
+            if let keys = try domain.folder(Layout.keys) { try verifyKeys(in: keys) }
         }
     }
 
@@ -44,85 +46,67 @@ public final class Check {
         report("\(what): \(place)")
     }
 
-    private func blobs(in folder: String) throws {
-        for name in try names(in: folder) {
-            let path = "\(folder)/\(name)"
-            guard Address(name) != nil else {
-                fault("no blob's name", path)
+    private func verifyBlobs(in folder: Folder) throws {
+        for name in try folder.visibleNames().sorted() {
+            guard (try? Address(name)) != nil else {
+                fault("no blob's name", folder.path(of: name))
                 continue
             }
-            try verify(path) { file, size in
-                try Check.envelope(of: file, size, .blob)
+            verify(name, in: folder, .blob) { file, length in
                 try self.digest(of: file, is: name)
                 self.blobs += 1
-                self.bytes = self.bytes.addingClamped(size)
+                self.bytes = self.bytes.addingClamped(length)
             }
         }
     }
 
-    private func backups(in folder: String, blobs: String) throws {
-        try entries(in: folder, called: "metadata document") { entry, path in
-            if try Directory.size("\(blobs)/\(entry.address)") == nil { fault("its blob is missing", path) }
-            try verify(path) { file, size in
-                try Check.envelope(of: file, size, .metadata)
-                self.backups += 1
+    private func backups(in folder: Folder, blobs: Folder?) throws {
+        try entries(in: folder, called: "metadata document") { entry in
+            if try blobs?.length(ofFile: entry.address.hex) == nil {
+                fault("its blob is missing", folder.path(of: entry.name))
             }
+            verify(entry.name, in: folder, .metadata) { _, _ in self.backups += 1 }
         }
     }
 
-    private func keys(in folder: String) throws {
-        try entries(in: folder, called: "key") { entry, path in
-            try verify(path) { file, size in
-                try Check.envelope(of: file, size, .key)
-                try self.digest(of: file, is: entry.address.description)
+    private func verifyKeys(in folder: Folder) throws {
+        try entries(in: folder, called: "key") { entry in
+            verify(entry.name, in: folder, .key) { file, _ in
+                try self.digest(of: file, is: entry.address.hex)
                 self.keys += 1
             }
         }
     }
 
-    /// A store that no server has opened yet may lack a folder.
-    private func names(in folder: String) throws -> [String] {
-        do {
-            return try Directory.names(folder).sorted()
-        } catch let error as DiskError where error.code == ENOENT {
-            return []
-        }
-    }
-
     private func entries(
-        in folder: String, called what: String, _ visit: (Shelf.Entry, _ path: String) throws -> Void
+        in folder: Folder, called what: String, _ visit: (History.Entry) throws -> Void
     ) throws {
         var before: UInt64?
-        for name in try names(in: folder) {
-            let path = "\(folder)/\(name)"
-            guard let entry = Shelf.Entry(fileName: name) else {
-                fault("no \(what)'s name", path)
+        for name in try folder.visibleNames().sorted() {
+            guard let entry = History.Entry(name: name) else {
+                fault("no \(what)'s name", folder.path(of: name))
                 continue
             }
-            if entry.number == before { fault("another \(what) has this number too", path) }
+            if entry.number == before { fault("another \(what) has this number too", folder.path(of: name)) }
             before = entry.number
-            try visit(entry, path)
+            try visit(entry)
         }
     }
 
-    private func verify(_ path: String, _ body: (File, _ size: UInt64) throws -> Void) throws {
+    /// Whatever is wrong with the one file, the others are looked at too.
+    private func verify(
+        _ name: String, in folder: Folder, _ kind: Envelope.Kind,
+        _ body: (File, _ length: UInt64) throws -> Void
+    ) {
+        let path = folder.path(of: name)
         do {
-            let file = try File(path, O_RDONLY)
-            try body(file, file.size())
-        } catch let failure as Failure {
-            fault(failure.what, path)
-        } catch let error as DiskError {
-            fault(error.failure.what, path)
+            let file = try folder.file(name, O_RDONLY)
+            let length = try file.length()
+            try Framing.check(length, kind, at: path) { try file.read(at: $0, count: $1) }
+            try body(file, length)
+        } catch {
+            fault((error as? Failure)?.what ?? "\(error)", path)
         }
-    }
-
-    private static func envelope(of file: File, _ size: UInt64, _ kind: Envelope.Kind) throws {
-        try Envelope.Header(parsing: file.read(at: 0, count: Envelope.headerLength), at: file.path)
-            .require(kind, at: file.path)
-        let trailer = UInt64(Envelope.trailerLength)
-        try Envelope.check(
-            tail: file.read(at: size - min(size, trailer), count: Envelope.trailerLength), length: size,
-            at: file.path)
     }
 
     private func digest(of file: File, is address: String) throws {
@@ -137,6 +121,6 @@ public final class Check {
             offset += UInt64(count)
         }
         let found = digest.finish()
-        if found != address { fault("damaged, its bytes have the SHA-256 \(found)", file.path) }
+        if found != address { fault("damaged, its bytes have the SHA-256 \(found)", file.name) }
     }
 }

@@ -1,3 +1,4 @@
+import StoreFormat
 import Synchronization
 
 /// What the metrics listener shows, in Prometheus's text format.

@@ -1,7 +1,9 @@
+import DurableFiles
 import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOHTTPTypesHTTP1
+import Plumbing
 
 /// A blob on its way out: from the disk in pieces, one of which is made ready while the one before goes to the client.
 ///
@@ -21,7 +23,7 @@ struct Outflow {
     /// Sends that part of the file; returns when the socket has taken the last of it.
     ///
     /// - Parameter sent: hears how much each piece was.
-    /// - Throws: `DiskError`, also where the file is shorter: then the client sees the body end early.
+    /// - Throws: `Failure`, also where the file is shorter: then the client sees the body end early.
     func send(_ sent: (Int) -> Void) async throws {
         // Closed when no write is under way any more.
         let handle = try plain ? NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: file.duplicate()) : nil
@@ -79,5 +81,29 @@ final class BodyPieces: ChannelOutboundHandler, RemovableChannelHandler {
         } catch {
             promise?.fail(error)
         }
+    }
+}
+
+extension File {
+    /// Brings a part of the file into the kernel's cache of it.
+    fileprivate func load(_ range: Range<UInt64>) throws {
+        // As much as the kernel reads ahead at once. It is asked for all of it first, then waited for.
+        let step: UInt64 = 128 << 10
+        let starts = stride(from: range.lowerBound, to: range.upperBound, by: Int(step))
+        for start in starts {
+            posix_fadvise(number, off_t(clamping: start), off_t(clamping: step), POSIX_FADV_WILLNEED)
+        }
+        for start in starts {
+            guard try read(at: min(start + step, range.upperBound) - 1, count: 1).count == 1 else {
+                throw isShorter
+            }
+        }
+    }
+
+    /// A descriptor of its own for the same file, which the caller closes.
+    fileprivate func duplicate() throws -> Int32 {
+        let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw Failure.system("cannot open", at: name) }
+        return copy
     }
 }

@@ -1,40 +1,55 @@
+import DuneSeaProtocol
+import Glibc
 public import HTTPTypes
 import Plumbing
 
-/// What the server answers instead: a status, a line for people, and where there is something to do, a hint.
+/// What the server answers instead: the problem that it has with a request, and fields that go with it.
 public struct Refusal: Error {
-    public let status: HTTPResponse.Status
-    public let what: String
-    public let hint: String?
-    public let headers: HTTPFields
+    let problem: Problem
+    let headers: HTTPFields
 
-    init(_ status: HTTPResponse.Status, _ what: String, hint: String? = nil, headers: HTTPFields = [:]) {
-        self.status = status
-        self.what = what
-        self.hint = hint
+    init(_ problem: Problem, headers: HTTPFields = [:]) {
+        self.problem = problem
         self.headers = headers
     }
 
-    /// Bytes that are not what they have to be.
-    init(_ failure: Failure) {
-        self.init(.unprocessableContent, failure.what, hint: failure.hint)
+    init(_ status: Status, _ what: String, hint: String? = nil, headers: HTTPFields = [:]) {
+        self.init(Problem(status, what, hint: hint), headers: headers)
     }
 
-    /// The body of the answer.
-    public var text: String { hint.map { "\(what)\nhint: \($0)\n" } ?? "\(what)\n" }
+    public var status: HTTPResponse.Status { .init(code: problem.status, reasonPhrase: problem.title) }
+
+    /// Has what a check says of a client's bytes be a refusal; what the disk says stays the disk's.
+    static func unlessWhole(_ check: () throws -> Void) throws {
+        do { try check() } catch let failure as Failure where failure.status == .badData {
+            throw Refusal(.unprocessableContent, failure.what, hint: failure.hint)
+        }
+    }
+
+    /// What a client hears of a failure of the server's own. Of one that is no disk's only the log says more.
+    init(_ failure: Failure, on ground: Ground) {
+        guard let code = failure.code else {
+            self.init(.internalServerError, "the server is at fault", hint: "its log says more")
+            return
+        }
+        let isFull = code == ENOSPC || code == EDQUOT
+        self.init(
+            Problem(
+                isFull ? .insufficientStorage : .internalServerError,
+                "the store's disk \(isFull ? "is full" : "failed"): \(failure.what)",
+                at: failure.place.map(ground.relative),
+                hint: isFull ? "its operator can make room" : "the server's log says more", exit: .io))
+    }
 }
 
 extension HTTPResponse.Status {
-    static let failedDependency = Self(code: 424, reasonPhrase: "Failed Dependency")
-    static let insufficientStorage = Self(code: 507, reasonPhrase: "Insufficient Storage")
+    init(_ status: Status) { self.init(code: status.rawValue, reasonPhrase: status.reason) }
 }
 
 extension HTTPField.Name {
-    /// How many bytes of an upload the server has.
-    static let uploadOffset = Self("Upload-Offset")!
-    /// Whether an upload is acknowledged in the middle of a request too.
-    static let uploadProgress = Self("Upload-Progress")!
-    static let duneSea = Self("DuneSea")!
-    /// The address of the blob that a metadata document belongs to, since the document is sealed.
-    static let backupBlob = Self("Backup-Blob")!
+    // Each is a token, RFC 9110, 5.1.
+    static let uploadOffset = Self(Field.uploadOffset.rawValue)!
+    static let uploadProgress = Self(Field.uploadProgress.rawValue)!
+    static let duneSea = Self(Field.duneSea.rawValue)!
+    static let backupBlob = Self(Field.backupBlob.rawValue)!
 }

@@ -40,7 +40,7 @@ public struct Endpoint: Sendable, CustomStringConvertible {
     }
 }
 
-/// The server as a whole: two listeners and the broom.
+/// The server as a whole: two listeners and the expiry of uploads.
 public struct Server: Sendable {
     public struct TLS: Sendable {
         let certificate: String
@@ -69,7 +69,7 @@ public struct Server: Sendable {
         threads.start()
         api = API(
             store: try Store(directory: directory, limits: limits, threads: threads),
-            doorkeeper: try Doorkeeper(directory: directory), metrics: Metrics(),
+            tokenCache: try TokenCache(directory: directory), metrics: Metrics(),
             strangers: Strangers(most: limits.strangers), plain: tls == nil, log: log)
         self.listen = listen
         self.metricsListen = metrics
@@ -115,7 +115,7 @@ public struct Server: Sendable {
                     availableConnectionsDelegate: MaximumAvailableConnections(limits.connections)),
                 onServerRunning: { log("listening on \(listen.host) port \($0.localAddress?.port ?? 0)") },
                 logger: logger),
-            Broom(store: api.store, log: api.log),
+            UploadExpiry(store: api.store, log: api.log),
         ]
         if let metricsListen {
             let store = api.store
@@ -151,14 +151,14 @@ public struct Server: Sendable {
 }
 
 /// Removes unfinished uploads for their age.
-private struct Broom: Service {
+private struct UploadExpiry: Service {
     let store: Store
     let log: @Sendable (String) -> Void
 
     func run() async throws {
         try? await cancelWhenGracefulShutdown {
             while true {
-                try await store.removeStale { log("error: \($0.failure.what): \($0.path)") }
+                try await store.removeStale { log("error: \($0.what): \($0.place ?? "")") }
                 try await Task.sleep(for: .seconds(min(60, max(1, store.ground.limits.uploadAge / 4))))
             }
         }

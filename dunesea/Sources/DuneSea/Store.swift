@@ -1,7 +1,8 @@
-import Envelope
+import DurableFiles
 import Glibc
 public import NIOPosix
 import Plumbing
+import StoreFormat
 import Synchronization
 
 /// The directory with everything that is kept, and in memory what an answer needs to be quick.
@@ -25,35 +26,22 @@ public final class Store: Sendable {
     ///
     /// - Throws: `busy` where another server has it.
     public init(directory: String, limits: Limits, threads: NIOThreadPool) throws {
-        ground = Ground(directory: directory, limits: limits, threads: threads)
-        do {
-            let own = try Store.prepare(directory)
-            lock = try Lock("lock", in: own, within: 0, hint: "another dunesea serves this directory")
-            try load()
-        } catch let error as DiskError {
-            throw error.failure
+        ground = try Ground(directory: directory, limits: limits, threads: threads)
+        lock = try ground.own.withDescriptor {
+            try Lock("lock", in: $0, within: 0, hint: "another dunesea serves this directory")
         }
-    }
-
-    /// Makes DIR's own folders durable; returns the one where the locks are.
-    static func prepare(_ directory: String) throws -> Descriptor {
-        for folder in ["escapepod", "dunesea"] { try Directory.make("\(directory)/\(folder)") }
-        try Directory.make("\(directory)/dunesea/uploads")
-        try Directory.sync("\(directory)/dunesea")
-        try Directory.sync(directory)
-        return try Descriptor(opening: "\(directory)/dunesea", O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+        try load()
     }
 
     /// Every domain's names are synced here, since a server that was killed may have named a file and not yet said so.
     private func load() throws {
-        let directory = ground.directory
         var found: [Domain: Shelf] = [:]
-        for place in ["escapepod", "dunesea/uploads"] {
-            for domain in try Directory.names("\(directory)/\(place)").compactMap(Domain.init) {
-                if found[domain] == nil { found[domain] = try Shelf(loading: domain, on: ground) }
+        for folder in [ground.stored, ground.uploads] {
+            for domain in try folder.visibleNames().compactMap({ try? Domain($0) }) where found[domain] == nil
+            {
+                found[domain] = try Shelf(loading: domain, on: ground)
             }
         }
-        try Directory.sync("\(directory)/escapepod")
         shelves.withLock { $0 = found }
     }
 
@@ -71,35 +59,25 @@ public final class Store: Sendable {
 
     /// Whether the directory still answers.
     func isThere() async -> Bool {
-        let path = "\(ground.directory)/dunesea/uploads"
-        return (try? await ground.onDisk { access(path, R_OK | W_OK | X_OK) == 0 }) ?? false
+        let own = ground.own
+        return
+            (try? await ground.onDisk {
+                faccessat(own.number, Ground.uploadsName, R_OK | W_OK | X_OK, 0) == 0
+            }) ?? false
     }
 
     /// Removes the unfinished uploads that nobody has touched for `limits.uploadAge`.
     ///
     /// - Parameter failed: hears of each that cannot be removed.
-    func removeStale(_ failed: (DiskError) -> Void) async throws {
+    func removeStale(_ failed: (Failure) -> Void) async throws {
         for shelf in allShelves {
             for upload in shelf.uploads where upload.idle >= ground.limits.uploadAge {
                 do {
                     try await upload.abandon()
-                } catch let error as DiskError {
-                    failed(error)
+                } catch let failure as Failure {
+                    failed(failure)
                 }
             }
         }
-    }
-}
-
-/// What every part of a store stands on.
-struct Ground: Sendable {
-    let directory: String
-    let limits: Limits
-    /// The only threads that touch the disk.
-    let threads: NIOThreadPool
-
-    /// Runs what blocks on a disk thread.
-    func onDisk<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
-        try await threads.runIfActive(work)
     }
 }

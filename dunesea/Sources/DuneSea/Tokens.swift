@@ -1,6 +1,8 @@
+import DurableFiles
 import Glibc
 import OpenSSL
 import Plumbing
+public import StoreFormat
 import Synchronization
 
 /// Who may do what: one line a token in `DIR/dunesea/tokens`, which holds the SHA-256 of each and never the token.
@@ -54,7 +56,7 @@ public struct Tokens: Sendable {
 
         init?(line: Substring) {
             let words = line.split(separator: " ")
-            guard words.count == 4, let digest = Address(words[0]), let domain = Domain(words[1]),
+            guard words.count == 4, let digest = try? Address(words[0]), let domain = try? Domain(words[1]),
                 let rights = Rights(words[2])
             else { return nil }
             self.init(
@@ -65,27 +67,30 @@ public struct Tokens: Sendable {
     public private(set) var entries: [Entry] = []
     private static let longest = 16 << 20
 
-    static func path(in directory: String) -> String { "\(directory)/dunesea/tokens" }
+    static let file = "tokens"
 
     init() {}
 
     /// Blocks. No file means no tokens.
     public init(in directory: String) throws {
-        let path = Tokens.path(in: directory)
-        do {
-            guard let size = try Directory.size(path) else { return }
-            let file = try File(path, O_RDONLY)
-            let bytes = try file.read(at: 0, count: Int(clamping: min(size, UInt64(Tokens.longest))))
-            for (index, line) in String(decoding: bytes, as: UTF8.self).split(separator: "\n").enumerated() {
-                guard let entry = Entry(line: line) else {
-                    throw Failure(
-                        .badData, "no token entry", at: "\(path), line \(index + 1)",
-                        hint: "remove that line, then make the token anew")
-                }
-                entries.append(entry)
+        guard let own = try Folder(.folder(at: directory)).folder(Ground.ownName) else {
+            self.init()
+            return
+        }
+        try self.init(in: own)
+    }
+
+    /// - Parameter own: the folder that is the server's own.
+    init(in own: Folder) throws {
+        guard try own.length(ofFile: Tokens.file) != nil else { return }
+        let bytes = try own.read(Tokens.file, limit: Tokens.longest)
+        for (index, line) in String(decoding: bytes, as: UTF8.self).split(separator: "\n").enumerated() {
+            guard let entry = Entry(line: line) else {
+                throw Failure(
+                    .badData, "no token entry", at: "\(own.path(of: Tokens.file)), line \(index + 1)",
+                    hint: "remove that line, then make the token anew")
             }
-        } catch let error as DiskError {
-            throw error.failure
+            entries.append(entry)
         }
     }
 
@@ -131,23 +136,16 @@ extension Tokens {
     }
 
     private static func change(in directory: String, _ change: (inout [Entry]) throws -> Void) throws {
-        do {
-            let home = "\(directory)/dunesea"
-            try becomeOwner(of: home, orOf: directory)
-            let lock = try Lock("tokens.lock", in: Store.prepare(directory), within: 30)
-            defer { withExtendedLifetime(lock) {} }
-            var tokens = try Tokens(in: directory)
-            try change(&tokens.entries)
-            let temporary = "\(home)/tokens.new"
-            try Directory.remove(temporary)
-            let file = try File(temporary, O_WRONLY | O_CREAT | O_EXCL)
-            try Array(tokens.entries.map(\.line).joined().utf8).withUnsafeBytes { try file.write($0, at: 0) }
-            try file.sync()
-            try Directory.rename(temporary, path(in: directory))
-            try Directory.sync(home)
-        } catch let error as DiskError {
-            throw error.failure
-        }
+        try becomeOwner(of: "\(directory)/\(Ground.ownName)", orOf: directory)
+        let own = try Ground.own(in: Folder(.folder(at: directory)))
+        let lock = try own.withDescriptor { try Lock("tokens.lock", in: $0, within: 30) }
+        defer { withExtendedLifetime(lock) {} }
+        var tokens = try Tokens(in: own)
+        try change(&tokens.entries)
+        try own.put(
+            Array(tokens.entries.map(\.line).joined().utf8), as: Tokens.file, stagedAs: "tokens.new",
+            mode: 0o600,
+            taken: .replaced)
     }
 
     /// Root does in a directory of the server's user what that user could do, and no more, whatever is put in its way there;
@@ -157,7 +155,7 @@ extension Tokens {
         guard geteuid() == 0, lstat(home, &status) == 0 || stat(directory, &status) == 0, status.st_uid != 0
         else { return }
         guard setgroups(0, nil) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
-            throw DiskError("cannot become the owner", directory)
+            throw Failure.system("cannot become the owner", at: directory)
         }
     }
 
@@ -172,7 +170,7 @@ extension Tokens {
 }
 
 /// The tokens as the server sees them: read again when the file is another.
-final class Doorkeeper: Sendable {
+final class TokenCache: Sendable {
     private struct Seen {
         var tokens = Tokens()
         var file: [Int] = []
@@ -191,7 +189,7 @@ final class Doorkeeper: Sendable {
     /// Blocks. A file that cannot be read or understood is an error for everybody, never an open door.
     func current() throws -> Tokens {
         var status = stat()
-        let there = stat(Tokens.path(in: directory), &status) == 0
+        let there = stat("\(directory)/\(Ground.ownName)/\(Tokens.file)", &status) == 0
         let file =
             there
             ? [

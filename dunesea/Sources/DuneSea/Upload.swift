@@ -1,9 +1,12 @@
+import DuneSeaProtocol
+import DurableFiles
 import Envelope
 import Glibc
 import HTTPTypes
 import NIOCore
 import OpenSSL
 import Plumbing
+import StoreFormat
 import Synchronization
 
 /// A blob on its way: bytes in order, each piece written before it is acknowledged.
@@ -12,10 +15,10 @@ import Synchronization
 /// that had it gets a refusal: a client that lost its connection does not have to wait until the server notices.
 final class Upload: Sendable {
     let id: String
-    private let path: String
+    private let folder: Folder
     private unowned let shelf: Shelf
     private let ground: Ground
-    private let turn = Turnstile()
+    private let turn = AsyncMutex()
     private let state: Mutex<State>
 
     private struct State {
@@ -38,18 +41,19 @@ final class Upload: Sendable {
 
     static func isID(_ name: String) -> Bool { name.isHex(bytes: 16) }
 
-    init(_ id: String, at path: String, on shelf: Shelf, _ ground: Ground) {
+    /// - Parameter folder: where its file is, by its identifier.
+    init(_ id: String, in folder: Folder, on shelf: Shelf, _ ground: Ground) {
         self.id = id
-        self.path = path
+        self.folder = folder
         self.shelf = shelf
         self.ground = ground
         state = Mutex(State(touched: Upload.now))
     }
 
     /// One that an earlier server left. Blocks.
-    convenience init(resuming id: String, at path: String, on shelf: Shelf, _ ground: Ground) throws {
-        self.init(id, at: path, on: shelf, ground)
-        let status = try File(path, O_RDONLY).status()
+    convenience init(resuming id: String, in folder: Folder, on shelf: Shelf, _ ground: Ground) throws {
+        self.init(id, in: folder, on: shelf, ground)
+        let status = try folder.open(id, O_RDONLY).status()
         state.withLock {
             $0.offset = UInt64(clamping: status.st_size)
             // The file's own clock: a restart must not make it young again.
@@ -70,7 +74,7 @@ final class Upload: Sendable {
     var idle: Int64 { state.withLock { Upload.now - $0.touched } }
 
     func create() async throws {
-        try await turn.pass { _ = try await opened(O_CREAT | O_EXCL) }
+        try await turn.withLock { _ = try await opened(O_CREAT | O_EXCL) }
     }
 }
 
@@ -79,7 +83,7 @@ final class Upload: Sendable {
 extension Upload {
     /// Takes it over, to learn the offset.
     func acknowledged() async throws -> UInt64 {
-        try await turn.pass {
+        try await turn.withLock {
             _ = try hold()
             return offset
         }
@@ -89,7 +93,7 @@ extension Upload {
     ///
     /// - Parameter announced: how many bytes, if the client says so.
     func take(at start: UInt64, announced: UInt64?) async throws -> Hold {
-        let (held, refusal): (Hold, Refusal?) = try await turn.pass {
+        let (held, refusal): (Hold, Refusal?) = try await turn.withLock {
             let held = try hold()
             guard start == offset else { throw wrongOffset("the upload is at byte \(offset), not \(start)") }
             do {
@@ -133,7 +137,7 @@ extension Upload {
 
     /// Appends. A fault of the disk, of the room or of the bytes ends the upload.
     func append(_ bytes: ByteBuffer, holding held: Hold) async throws {
-        try await turn.pass {
+        try await turn.withLock {
             guard state.withLock({ $0.holder == held.number && !$0.gone }) else {
                 throw wrongOffset("another request has taken the upload over")
             }
@@ -165,8 +169,8 @@ extension Upload {
 
     private func opened(_ flags: Int32 = 0) async throws -> File {
         if let file = state.withLock({ $0.file }) { return file }
-        let path = path
-        let file = try await ground.onDisk { try File(path, O_RDWR | flags) }
+        let (folder, id) = (folder, id)
+        let file = try await ground.onDisk { try folder.file(id, O_RDWR | flags, mode: 0o600) }
         state.withLock { $0.file = file }
         return file
     }
@@ -189,19 +193,12 @@ extension Upload {
         if start < UInt64(Envelope.headerLength), end >= UInt64(Envelope.headerLength) {
             try checkHeader(of: file)
         }
-        let windows = (start / Upload.window)..<(end / Upload.window)
-        for window in windows {
-            try file.writeBack(from: window * Upload.window, to: (window + 1) * Upload.window)
-        }
+        try file.paceWriteBack(from: start, to: end, window: Upload.window)
     }
 
     private func checkHeader(of file: File) throws {
-        do {
-            let header = try file.read(at: 0, count: Envelope.headerLength)
-            try Envelope.Header(parsing: header, at: "upload").require(.blob, at: "upload")
-        } catch let failure as Failure {
-            throw Refusal(failure)
-        }
+        let head = try file.read(at: 0, count: Envelope.headerLength)
+        try Refusal.unlessWhole { try Framing.check(head: head, .blob, at: "upload") }
     }
 }
 
@@ -213,40 +210,32 @@ extension Upload {
     ///
     /// - Returns: false where the blob was there already.
     func finish(length: UInt64, address: Address) async throws -> Bool {
-        try await turn.pass {
+        try await turn.withLock {
             _ = try hold()
             guard offset == length else {
                 throw wrongOffset("the upload has \(offset) bytes, not \(length)")
             }
             do {
                 let file = try await opened()
-                try await ground.onDisk { try self.checkEnvelope(of: file) }
+                let length = offset
+                try await ground.onDisk {
+                    try Refusal.unlessWhole {
+                        try Framing.check(length, .blob, at: "upload") { try file.read(at: $0, count: $1) }
+                    }
+                }
                 while try await ground.onDisk({ try self.hashMore(of: file) }) {}
                 let digest = state.withLock { $0.digest?.finish() }
                 guard digest == address.description else {
                     throw Shelf.otherDigest(digest ?? "of nothing", than: address)
                 }
                 try await ground.onDisk { try file.sync() }
-                let before = try await shelf.keep(path, as: address)
+                let before = try await shelf.keep(upload: id, as: address)
                 end(bytes: before ?? 0)
                 return before == nil
             } catch {
                 try? await remove()
                 throw error
             }
-        }
-    }
-
-    private func checkEnvelope(of file: File) throws {
-        try checkHeader(of: file)
-        let trailer = UInt64(Envelope.trailerLength)
-        do {
-            try Envelope.check(
-                tail: file.read(at: offset - min(offset, trailer), count: Envelope.trailerLength),
-                length: offset,
-                at: "upload")
-        } catch let failure as Failure {
-            throw Refusal(failure)
         }
     }
 
@@ -274,14 +263,14 @@ extension Upload {
 
     /// Removes it with its bytes.
     func abandon() async throws {
-        try await turn.pass { try await remove() }
+        try await turn.withLock { try await remove() }
     }
 
     private func remove() async throws {
         guard !state.withLock({ $0.gone }) else { return }
         end(bytes: offset)
-        let path = path
-        try await ground.onDisk { try Directory.remove(path) }
+        let (folder, id) = (folder, id)
+        try await ground.onDisk { try folder.delete(id) }
     }
 
     private func end(bytes: UInt64) {

@@ -3,6 +3,7 @@ import Dispatch
 import DuneSea
 import Glibc
 import Plumbing
+import StoreFormat
 import Tool
 
 @main
@@ -148,11 +149,7 @@ struct Token: Tool {
         var domain: String
 
         func run() throws {
-            guard let domain = Domain(domain) else {
-                throw Failure(
-                    .usage, "no domain", at: domain,
-                    hint: "it has 1 to 253 of a-z 0-9 . _ -, and does not start with a dot")
-            }
+            let domain = try Domain(domain)
             guard append || read else { throw Failure(.usage, "say --append, --read, or both") }
             var rights: Tokens.Rights = []
             if append { rights.insert(.append) }

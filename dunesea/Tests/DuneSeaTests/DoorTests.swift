@@ -1,26 +1,13 @@
+import DuneSeaProtocol
+import DurableFiles
+import Glibc
 import Plumbing
+import StoreFormat
 import Testing
 
 @testable import DuneSea
 
 @Suite struct NameTests {
-    @Test(arguments: ["a", "pod.example.org", "a_b-c.9", String(repeating: "x", count: 253)])
-    func aDomain(_ text: String) { #expect(Domain(text)?.description == text) }
-
-    @Test(arguments: [
-        "", ".", "..", ".x", "../x", "a/b", "A", "a b", "a%2e", "a\0", "ä",
-        String(repeating: "x", count: 254),
-    ])
-    func noDomain(_ text: String) { #expect(Domain(text) == nil) }
-
-    @Test func addresses() {
-        let good = String(repeating: "0f", count: 32)
-        #expect(Address(good) != nil)
-        for bad in ["", "..", good + "0", String(good.dropLast()), good.uppercased(), good.dropLast() + "/"] {
-            #expect(Address(bad) == nil)
-        }
-    }
-
     @Test func endpoints() {
         for text in ["127.0.0.1:1", "127.9.9.9:1", "localhost:1", "[::1]:1"] {
             #expect(Endpoint(text)?.isLoopback == true)
@@ -51,11 +38,37 @@ import Testing
     }
 }
 
+@Suite struct RefusalTests {
+    /// What the disk says reaches the client as it is, but for this machine's paths.
+    @Test func aFailureOfTheDiskIsSaid() throws {
+        let place = try Place()
+        let ground = try place.open().ground
+        for (code, status, detail, hint) in [
+            (
+                ENOSPC, Status.insufficientStorage,
+                "the store's disk is full: cannot write: no space left on device",
+                "its operator can make room"
+            ),
+            (
+                EIO, .internalServerError, "the store's disk failed: cannot write: input/output error",
+                "the server's log says more"
+            ),
+        ] {
+            let failure = Failure.system("cannot write", at: "\(place.directory)/dunesea/x", errno: code)
+            #expect(
+                Refusal(failure, on: ground).problem
+                    == Problem(status, detail, at: "dunesea/x", hint: hint, exit: .io))
+        }
+        let other = Refusal(Failure(.badData, "secret", at: place.directory), on: ground).problem
+        #expect(other == Problem(.internalServerError, "the server is at fault", hint: "its log says more"))
+    }
+}
+
 @Suite struct TokenTests {
     @Test func opensItsDomainOnly() throws {
         let place = try Place()
         let both = try Tokens.add(pod, [.append, .read], in: place.directory)
-        let other = Domain("other")!
+        let other = try Domain("other")
         let reader = try Tokens.add(other, .read, in: place.directory)
         let tokens = try Tokens(in: place.directory)
         #expect(tokens.rights(of: both, in: pod) == [.append, .read])
@@ -63,7 +76,7 @@ import Testing
         #expect(tokens.rights(of: reader, in: other) == .read)
         #expect(tokens.rights(of: "", in: pod) == nil)
         #expect(tokens.rights(of: both + " ", in: pod) == nil)
-        let file = try File(Tokens.path(in: place.directory), 0)
+        let file = try opened("\(place.directory)/dunesea/tokens", O_RDONLY)
         let text = String(decoding: try file.read(at: 0, count: 4096), as: UTF8.self)
         #expect(!text.contains(both.dropFirst("dunesea-".count)))
 
@@ -74,7 +87,7 @@ import Testing
 
     @Test func aRunningServerSeesChanges() throws {
         let place = try Place()
-        let door = try Doorkeeper(directory: place.directory)
+        let door = try TokenCache(directory: place.directory)
         #expect(try door.current().entries.isEmpty)
         let token = try Tokens.add(pod, .read, in: place.directory)
         #expect(try door.current().rights(of: token, in: pod) == .read)

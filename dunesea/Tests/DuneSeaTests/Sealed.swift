@@ -1,9 +1,12 @@
+import DurableFiles
 import Envelope
 import Glibc
 import HTTPTypes
 import NIOCore
 import NIOPosix
 import OpenSSL
+import Plumbing
+import StoreFormat
 import Testing
 
 @testable import DuneSea
@@ -17,10 +20,10 @@ func sealed(_ kind: Envelope.Kind, _ plain: Int, filler: UInt8 = 7) -> [UInt8] {
 }
 
 func address(of bytes: [UInt8]) throws -> Address {
-    try #require(Address(Digest.hex(.sha256, of: bytes)))
+    try Address(Digest.hex(.sha256, of: bytes))
 }
 
-let pod = Domain("pod.example.org")!
+let pod = try! Domain("pod.example.org")
 
 /// A store in a directory of its own, which goes with it; `reopened` is what a killed server's successor sees.
 final class Place: Sendable {
@@ -75,4 +78,12 @@ func refusal(_ body: () async throws -> Void) async -> Int? {
     } catch {
         return -1
     }
+}
+
+/// The names in the folder at `path`, in order, without those that start with a dot.
+func names(_ path: String) throws -> [String] { try Folder(.folder(at: path)).visibleNames().sorted() }
+
+/// The file at `path`.
+func opened(_ path: String, _ flags: Int32) throws -> File {
+    File(try Descriptor(opening: path, flags, mode: 0o600))
 }

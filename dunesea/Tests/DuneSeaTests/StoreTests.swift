@@ -1,6 +1,8 @@
+import DurableFiles
 import Envelope
 import Glibc
 import Plumbing
+import StoreFormat
 import Testing
 
 @testable import DuneSea
@@ -13,7 +15,7 @@ import Testing
     @Test func askingMakesNothing() async throws {
         let store = try place.open()
         #expect(store.shelf(pod).last == nil)
-        #expect(try Directory.names("\(place.directory)/escapepod").isEmpty)
+        #expect(try names("\(place.directory)/escapepod").isEmpty)
     }
 
     @Test func oneServerADirectory() throws {
@@ -59,7 +61,7 @@ import Testing
         #expect(shelf.next(after: third) == nil)
         #expect(shelf.next(after: missing) == nil)
         #expect(
-            try Directory.names(place.metadata).sorted() == [
+            try names(place.metadata) == [
                 "0000000001-\(first)", "0000000002-\(second)", "0000000003-\(third)",
             ])
     }
@@ -101,7 +103,7 @@ import Testing
         #expect(try await shelf.keep(key: keys[0], of: addresses[0]))
         #expect(try await shelf.lastKey()?.address == addresses[0])
         #expect(
-            try Directory.names("\(place.directory)/escapepod/\(pod)/keys").sorted() == [
+            try names("\(place.directory)/escapepod/\(pod)/keys") == [
                 "0000000001-\(addresses[0])", "0000000002-\(addresses[1])", "0000000003-\(addresses[0])",
             ])
     }
@@ -110,19 +112,19 @@ import Testing
         let shelf = try place.open().shelf(pod)
         let blob = try await shelf.store(sealed(.blob, 10))
         let path = "\(place.metadata)/0000000001-\(blob)"
-        let foreign = try File(path, O_RDWR | O_CREAT)
+        let foreign = try opened(path, O_RDWR | O_CREAT)
         try [7, 7].withUnsafeBytes { try foreign.write(.init(rebasing: $0.prefix(1)), at: 0) }
-        await #expect(throws: DiskError.self) {
+        await #expect(throws: Failure.self) {
             try await shelf.advance(to: blob, following: nil, document: sealed(.metadata, 10))
         }
-        #expect(try File(path, O_RDONLY).read(at: 0, count: 10) == [7])
+        #expect(try opened(path, O_RDONLY).read(at: 0, count: 10) == [7])
         #expect(shelf.backups == 0)
     }
 
     @Test func numbersEnd() async throws {
         let last = "9999999999-\(try address(of: [1]))"
         do { _ = try await place.open().shelf(pod).open() }
-        _ = try File("\(place.metadata)/\(last)", O_CREAT)
+        _ = try opened("\(place.metadata)/\(last)", O_CREAT)
         let shelf = try place.open().shelf(pod)
         let blob = try await shelf.store(sealed(.blob, 10))
         #expect(
@@ -130,7 +132,7 @@ import Testing
                 _ = try await shelf.advance(
                     to: blob, following: address(of: [1]), document: sealed(.metadata, 10))
             } == 507)
-        #expect(try Directory.names(place.metadata) == [last])
+        #expect(try names(place.metadata) == [last])
     }
 
     @Test func asItWasAfterARestart() async throws {
@@ -147,14 +149,14 @@ import Testing
             try await upload.append(blob[..<70_000])
             id = upload.id
         }
-        let half = try File("\(place.unfinished)/document", O_WRONLY | O_CREAT)
+        let half = try opened("\(place.unfinished)/document", O_WRONLY | O_CREAT)
         try document.dropLast(9).withUnsafeBytes { try half.write($0, at: 0) }
 
         let shelf = try place.open().shelf(pod)
         #expect(shelf.last == first)
         #expect(try await shelf.document(of: first) == document)
         #expect(shelf.used == UInt64(kept.count + document.count + 70_000))
-        #expect(try Directory.names(place.unfinished) == [id])
+        #expect(try names(place.unfinished) == [id])
         let upload = try shelf.upload(id)
         #expect(try await upload.acknowledged() == 70_000)
         try await upload.append(blob[70_000...])
@@ -168,10 +170,10 @@ import Testing
         _ = try await place.open().shelf(pod).open()
         for digit in ["a", "b", "c"] {
             let path = "\(place.blobs)/\(String(repeating: digit, count: 64))"
-            _ = try File(path, O_WRONLY | O_CREAT)
+            _ = try opened(path, O_WRONLY | O_CREAT)
             #expect(truncate(path, .max) == 0)
         }
-        let upload = try #require(try Directory.names(place.unfinished).first)
+        let upload = try #require(try names(place.unfinished).first)
         let times = [timespec(tv_sec: .min, tv_nsec: 0), timespec(tv_sec: .min, tv_nsec: 0)]
         #expect(utimensat(AT_FDCWD, "\(place.unfinished)/\(upload)", times, 0) == 0)
 
@@ -198,11 +200,11 @@ import Testing
         _ = try await shelf.advance(to: first, following: nil, document: sealed(.metadata, 300))
         #expect(try faults() == [])
 
-        let file = try File(shelf.path(ofBlob: second), O_RDWR)
+        let file = try opened("\(place.blobs)/\(second)", O_RDWR)
         try [9].withUnsafeBytes { try file.write(.init(rebasing: $0.prefix(1)), at: 30_000) }
         #expect(try faults().count == 1)
         #expect(try faults().first?.contains(second.description) == true)
-        try Directory.remove(shelf.path(ofBlob: first))
+        #expect(unlink("\(place.blobs)/\(first)") == 0)
         #expect(try faults().contains { $0.hasPrefix("its blob is missing") })
     }
 }

@@ -1,7 +1,9 @@
+import DurableFiles
 import Envelope
 import Glibc
 import HTTPTypes
 import NIOCore
+import StoreFormat
 import Testing
 
 @testable import DuneSea
@@ -28,7 +30,7 @@ import Testing
         #expect(try await shelf.size(ofBlob: address) == nil)
         #expect(try await upload.finish(length: UInt64(blob.count), address: address))
         #expect(try await shelf.size(ofBlob: address) == UInt64(blob.count))
-        #expect(try Directory.names(place.unfinished).isEmpty)
+        #expect(try names(place.unfinished).isEmpty)
         #expect(shelf.used == UInt64(blob.count))
         #expect(shelf.uploads.isEmpty)
     }
@@ -39,18 +41,18 @@ import Testing
         try await upload.append(blob)
         #expect(try await upload.finish(length: UInt64(blob.count), address: address) == false)
         #expect(shelf.used == UInt64(blob.count))
-        #expect(try Directory.names(place.blobs) == [address.description])
-        #expect(try Directory.names(place.unfinished).isEmpty)
+        #expect(try names(place.blobs) == [address.description])
+        #expect(try names(place.unfinished).isEmpty)
     }
 
     @Test(arguments: [true, false])
     func aRottenBlobIsHealed(cut: Bool) async throws {
         let address = try await shelf.store(blob)
-        let path = shelf.path(ofBlob: address)
-        let file = try File(path, cut ? O_RDWR | O_TRUNC : O_RDWR)
+        let path = "\(place.blobs)/\(address)"
+        let file = try opened(path, cut ? O_RDWR | O_TRUNC : O_RDWR)
         try blob[..<20_000].withUnsafeBytes { try file.write($0, at: cut ? 0 : 1) }
         do { _ = try await shelf.store(blob) }
-        #expect(try File(path, O_RDONLY).read(at: 0, count: 100_000) == blob)
+        #expect(try opened(path, O_RDONLY).read(at: 0, count: 100_000) == blob)
         if !cut { #expect(shelf.used == UInt64(blob.count)) }
     }
 
@@ -100,8 +102,8 @@ import Testing
         #expect(
             await refusal { _ = try await upload.finish(length: UInt64(bytes.count), address: other) } == 422)
         #expect(shelf.used == 0)
-        #expect(try Directory.names(place.unfinished).isEmpty)
-        #expect(try Directory.names(place.blobs).isEmpty)
+        #expect(try names(place.unfinished).isEmpty)
+        #expect(try names(place.blobs).isEmpty)
     }
 
     @Test func onlySealedBlobsGetIn() async throws {
@@ -125,7 +127,7 @@ import Testing
         let address = try address(of: [])
         #expect(await refusal { _ = try await empty.finish(length: 0, address: address) } == 422)
         #expect(shelf.used == 0)
-        #expect(try Directory.names(place.blobs).isEmpty)
+        #expect(try names(place.blobs).isEmpty)
     }
 
     @Test func whatIsTooMuchEndsIt() async throws {
@@ -162,7 +164,7 @@ import Testing
         #expect(await refusal { _ = try await shelf.open() } == 429)
         try await store.removeStale { Issue.record($0) }
         #expect(shelf.uploads.isEmpty && shelf.used == 0)
-        #expect(try Directory.names(place.unfinished).isEmpty)
+        #expect(try names(place.unfinished).isEmpty)
         _ = try await shelf.open()
     }
 }

@@ -1,0 +1,68 @@
+public import StoreFormat
+
+/// What a request is about, below `/v1/DOMAIN/`. Nothing in a path is percent-decoded, as no valid one needs it.
+///
+/// The names are as they came: whoever asks may do so before it is known whether they are addresses.
+public enum Resource: Equatable, Sendable {
+    /// Where an upload is opened.
+    case uploads
+    /// By its identifier, 32 digits of lower-case hexadecimal.
+    case upload(String)
+    /// By its address.
+    case blob(String)
+    /// By its blob's address, or `last` or `next`.
+    case metadata(String)
+    /// By its address, or `last`.
+    case key(String)
+
+    /// The name of the newest document, or key.
+    public static let last = "last"
+    /// The name of the document after another one, or of the first.
+    public static let next = "next"
+
+    private static let version = "v1"
+
+    /// The parts behind the domain's; nil where there is no such thing.
+    public init?(_ parts: some Sequence<Substring>) {
+        let parts = parts.map(String.init)
+        switch (parts.first, parts.count) {
+        case ("uploads", 1): self = .uploads
+        case ("uploads", 2): self = .upload(parts[1])
+        case ("blobs", 2): self = .blob(parts[1])
+        case ("metadata", 2): self = .metadata(parts[1])
+        case ("keys", 2): self = .key(parts[1])
+        default: return nil
+        }
+    }
+
+    private var parts: [String] {
+        switch self {
+        case .uploads: ["uploads"]
+        case .upload(let id): ["uploads", id]
+        case .blob(let name): ["blobs", name]
+        case .metadata(let name): ["metadata", name]
+        case .key(let name): ["keys", name]
+        }
+    }
+
+    /// The path from the root.
+    public func path(in domain: Domain) -> String {
+        (["", Resource.version, domain.description] + parts).joined(separator: "/")
+    }
+
+    /// The path from the root, with a query.
+    public func target(in domain: Domain, _ query: [(Query, String)]) -> String {
+        query.isEmpty
+            ? path(in: domain)
+            : path(in: domain) + "?" + query.map { "\($0.rawValue)=\($1)" }.joined(separator: "&")
+    }
+
+    /// Takes a path from the root apart; nil where it is not one of this version.
+    ///
+    /// - Returns: the domain's name, of which nobody knows yet whether it is one, and the parts behind it.
+    public static func split(_ path: String) -> (domain: Substring, rest: ArraySlice<Substring>)? {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count >= 4, parts[0].isEmpty, parts[1] == version[...] else { return nil }
+        return (parts[2], parts[3...])
+    }
+}

@@ -1,0 +1,90 @@
+import Plumbing
+public import StoreFormat
+
+/// A store's driver: the functions of the storage API, `escapepod-storage(7)`.
+///
+/// A driver carries sealed bytes and has no key. It need not check a stream: whoever calls it comes through the
+/// functions of `CheckedStore.swift`, which hold the checks that are the same for every store. Every function may
+/// throw `unavailable` where the store does not answer, `io` where it breaks, `denied` where it refuses.
+public protocol Store {
+    /// Takes in a sealed blob of unknown length: to its end, on stable storage, under its address.
+    ///
+    /// Nothing is seen under that address before all of it is durable. Where `blob.next` throws, or anything
+    /// else goes wrong, nothing stays. The same blob again is a success.
+    func put(_ blob: Intake, of domain: Domain) throws
+
+    /// Makes a blob's sealed metadata the domain's head, durably or not at all.
+    ///
+    /// - Parameter head: the blob of the head that it follows; nil where it is to be the first.
+    /// - Throws: `busy` where the head is another; `notFound` where the blob is not there; `badData` where it is
+    ///   not whole, or is in the history already. The very same metadata as the head's is a success: the answer was lost.
+    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws
+
+    /// - Throws: `notFound` where the domain has no backup; the hint says which domains have.
+    func last(of domain: Domain) throws -> Backup
+
+    /// The backup that came after another one, or the first.
+    ///
+    /// - Throws: `notFound` where there is no further one, or where `blob` is not in the history.
+    func next(of domain: Domain, after blob: Address?) throws -> Backup
+
+    /// Every backup's blob, oldest first. The default walks `next`; a driver may know a shorter way.
+    ///
+    /// What the history says is not looked into: the backups behind a damaged document are still there.
+    ///
+    /// - Throws: `notFound` where the domain has no backup; `badData` where it has more than `StoreLimits.history`.
+    func list(of domain: Domain) throws -> [Address]
+
+    /// Keeps a sealed key beside the backups, durably; those of before stay. The same as the newest again is a success.
+    func put(key: [UInt8], of domain: Domain) throws
+
+    /// The sealed key that was stored last.
+    ///
+    /// - Throws: `notFound` where there is none.
+    func key(of domain: Domain) throws -> StoredKey
+
+    /// Puts a file into the top folder of a store, for a person who finds it, in place of one of that name; a store that has
+    /// no such folder does nothing. The default does that.
+    func put(file: [UInt8], named name: String) throws
+
+    /// The file of that name in a store's top folder, 1 MiB at most.
+    ///
+    /// - Throws: `notFound` where there is none. The default says that the store has no such folder, `usage`.
+    func get(fileNamed name: String) throws -> [UInt8]
+
+    /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
+    ///
+    /// - Throws: `notFound` where there is no such blob.
+    func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws
+}
+
+// MARK: - What a driver need not have
+
+extension Store {
+    public func put(file: [UInt8], named name: String) throws {}
+
+    public func get(fileNamed name: String) throws -> [UInt8] {
+        throw Failure(
+            .usage, "this store has no folder with files for whoever finds it",
+            hint: "\(Drivers.standard.formsWithFiles) has one")
+    }
+
+    public func list(of domain: Domain) throws -> [Address] { try walk(domain, atMost: StoreLimits.history) }
+
+    func walk(_ domain: Domain, atMost most: Int) throws -> [Address] {
+        var blobs = [try next(of: domain, after: nil).blob]
+        var seen = Set(blobs)
+        while true {
+            do {
+                let blob = try next(of: domain, after: blobs.last).blob
+                guard seen.insert(blob).inserted else {
+                    throw Failure(.badData, "the history goes round in a circle", at: "blob \(blob)")
+                }
+                guard blobs.count < most else { throw History.tooLong(most, at: "blob \(blob)") }
+                blobs.append(blob)
+            } catch let failure as Failure where failure.status == .notFound {
+                return blobs
+            }
+        }
+    }
+}

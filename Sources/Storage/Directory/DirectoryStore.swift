@@ -1,0 +1,199 @@
+import DurableFiles
+import Glibc
+import OpenSSL
+import Plumbing
+import StoreFormat
+
+/// A store in a directory or on a drive: `escapepod/<domain>/blobs/<address>` and
+/// `escapepod/<domain>/metadata/<10-digit number>-<address>`; `escapepod-storage(7)` has the layout and its rules.
+struct DirectoryStore: Store {
+    private let root: Folder
+    private let url: String
+
+    /// - Parameter url: what messages call the store.
+    init(root: Folder, called url: String) {
+        self.root = root
+        self.url = url
+    }
+
+    // MARK: Blobs
+
+    func put(_ blob: Intake, of domain: Domain) throws {
+        let home = try root.making(Layout.root).making(domain.description)
+        let staged = try StagedBlob(in: try home.making(Layout.blobs), of: home)
+        defer { staged.discard() }
+        try pulledOutIsIO {
+            while let bytes = try blob.next() {
+                try staged.write(bytes)
+                blob.release()
+            }
+            try staged.commit(as: try blob.receipt().sha256)
+        }
+    }
+
+    func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {
+        guard let blobs = try home(of: domain)?.folder(Layout.blobs),
+            let stored = try StoredBlob(blob, in: blobs)
+        else { throw missing(blob, of: domain) }
+        try stored.checkWhole()
+        var offset: UInt64 = 0
+        while true {
+            let count = try outlet.add { try stored.read(into: $0, at: offset) }
+            if count == 0 { return }
+            offset += UInt64(count)
+        }
+    }
+
+    // MARK: Metadata
+
+    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+        guard let home = try home(of: domain), let blobs = try home.folder(Layout.blobs) else {
+            throw missing(blob, of: domain)
+        }
+        let directory = try home.making(Layout.metadata)
+        try home.locked {
+            let history = try self.history(in: directory)
+            let newest = try history.last()
+            if let newest, newest.address == blob,
+                try read(newest, in: directory) == metadata
+            {
+                // The same as before: the answer was lost, perhaps with the sync in front of it.
+                return try directory.sync()
+            }
+            guard newest?.address == head else {
+                throw Failure(
+                    .busy, "the last backup is another by now: \(newest?.address.hex ?? "none")",
+                    at: "\(url), \(domain)", hint: "run the backup again: it plans on the new one")
+            }
+            guard !history.entries.contains(where: { $0.address == blob }) else {
+                throw Failure(
+                    .badData, "this blob is in the history already: \(blob)", at: "\(url), \(domain)")
+            }
+            guard let stored = try StoredBlob(blob, in: blobs) else { throw missing(blob, of: domain) }
+            try stored.checkWhole()
+            try blobs.sync()
+            guard history.entries.count < StoreLimits.history else {
+                throw Failure(.badData, "the history is full", at: "\(url), \(domain)")
+            }
+            try commit(
+                metadata, as: History.Entry(blob, after: newest, at: "\(url), \(domain)"), in: directory)
+        }
+    }
+
+    /// The caller holds the domain's lock, so every staged file here is a dead writer's.
+    private func commit(_ bytes: [UInt8], as entry: History.Entry, in directory: Folder) throws {
+        try StagedBlob.sweep(directory)
+        try pulledOutIsIO {
+            try directory.put(
+                bytes, as: entry.name, stagedAs: StagedBlob.name(), mode: StagedBlob.mode, taken: .refused)
+        }
+    }
+
+    func last(of domain: Domain) throws -> Backup {
+        guard let directory = try home(of: domain)?.folder(Layout.metadata),
+            let newest = try history(in: directory).last()
+        else { throw none(of: domain) }
+        return try backup(newest, in: directory)
+    }
+
+    func next(of domain: Domain, after blob: Address?) throws -> Backup {
+        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
+        let history = try self.history(in: directory)
+        guard !history.entries.isEmpty else { throw none(of: domain) }
+        guard let entry = try history.next(after: blob) else {
+            throw Failure(.notFound, "no backup follows", at: "\(url), \(domain)")
+        }
+        return try backup(entry, in: directory)
+    }
+
+    func list(of domain: Domain) throws -> [Address] {
+        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
+        let entries = try history(in: directory).all()
+        guard !entries.isEmpty else { throw none(of: domain) }
+        return entries.map(\.address)
+    }
+
+    private func backup(_ entry: History.Entry, in directory: Folder) throws -> Backup {
+        Backup(blob: entry.address, metadata: try read(entry, in: directory))
+    }
+
+    private func read(_ entry: History.Entry, in directory: Folder) throws -> [UInt8] {
+        try directory.read(entry.name, limit: StoreLimits.document)
+    }
+
+    // MARK: Keys
+
+    func put(key: [UInt8], of domain: Domain) throws {
+        let home = try root.making(Layout.root).making(domain.description)
+        let directory = try home.making(Layout.keys)
+        let address = try Address(Digest.hex(.sha256, of: key))
+        try home.locked {
+            let newest = try history(in: directory).last()
+            if let newest, newest.address == address, try read(newest, in: directory) == key {
+                return try directory.sync()
+            }
+            try commit(key, as: History.Entry(address, after: newest, at: "\(url), \(domain)"), in: directory)
+        }
+    }
+
+    func key(of domain: Domain) throws -> StoredKey {
+        guard let directory = try home(of: domain)?.folder(Layout.keys),
+            let newest = try history(in: directory).last()
+        else { throw Failure(.notFound, "no key of \(domain)", at: "\(url)") }
+        return StoredKey(bytes: try read(newest, in: directory), address: newest.address)
+    }
+
+    func put(file: [UInt8], named name: String) throws {
+        // The top folder is a person's too: the lock lies in ours, there is no sweep, and the name tells what it is of.
+        try root.making(Layout.root).locked {
+            guard (try? self.get(fileNamed: name)) != file else { return }
+            try pulledOutIsIO {
+                try root.put(
+                    file, as: name, stagedAs: ".escapepod-\(name)", mode: StagedBlob.mode, taken: .replaced)
+            }
+        }
+    }
+
+    func get(fileNamed name: String) throws -> [UInt8] {
+        guard try root.length(of: name) != nil else {
+            throw Failure(.notFound, "no file \(name)", at: "\(url)")
+        }
+        return try root.read(name, limit: StoreLimits.file)
+    }
+
+    // MARK: Places and failures
+
+    private func history(in directory: Folder) throws -> History {
+        try History(of: directory.names(), at: directory.path(of: ""))
+    }
+
+    /// The domain's directory, where it has one.
+    private func home(of domain: Domain) throws -> Folder? {
+        try root.folder(Layout.root)?.folder(domain.description)
+    }
+
+    private func none(of domain: Domain) -> Failure {
+        let names = (try? root.folder(Layout.root)?.names()) ?? []
+        let domains = names.compactMap { try? Domain($0).description }.filter { $0 != domain.description }
+        return Failure(
+            .notFound, "no backup of \(domain)", at: "\(url)",
+            hint: domains.isEmpty
+                ? "the store has no other domain either"
+                : "the store has \(domains.sorted().prefix(20).joined(separator: ", "))"
+                    + (domains.count > 20 ? " and \(domains.count - 20) more" : ""))
+    }
+
+    private func missing(_ blob: Address, of domain: Domain) -> Failure {
+        Failure(
+            .notFound, "no blob \(blob)", at: "\(url), \(domain)", hint: "ep-fetch list shows what there is")
+    }
+
+    /// A file system that lost its drive turns read-only; by then that is no longer a matter of permission.
+    private func pulledOutIsIO(_ body: () throws -> Void) throws {
+        do { try body() } catch let failure as Failure where failure.status == .denied {
+            throw Failure(
+                .io, failure.what, at: failure.place,
+                hint: "the drive may have failed or been pulled out; nothing was committed")
+        }
+    }
+}

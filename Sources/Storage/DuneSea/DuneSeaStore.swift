@@ -1,0 +1,302 @@
+import DuneSeaProtocol
+import OpenSSL
+import Plumbing
+import StoreFormat
+
+/// A store on a DuneSea server: `dunesea-protocol(7)`.
+///
+/// Whatever fails for a reason that may pass is tried again; every request may be made twice.
+final class DuneSeaStore: Store {
+    private let http: HTTP
+    private let url: String
+    private let settings: Settings
+
+    /// - Parameter url: what messages call the store.
+    init(_ http: HTTP, called url: String, told settings: Settings) {
+        self.http = http
+        self.url = url
+        self.settings = settings
+    }
+
+    // MARK: Blobs
+
+    func put(_ blob: Intake, of domain: Domain) throws {
+        let policy = policy(for: domain)
+        let (upload, isReported) = try policy.run { try open(for: domain) }
+        do {
+            let window = Window(of: blob, policy, at: place(domain), isReported: isReported)
+            while try window.fill() { try send(window, to: upload, of: domain, policy) }
+            let receipt = try blob.receipt()
+            policy.progressed()
+            try policy.run { try finish(upload, as: receipt, of: domain) }
+        } catch {
+            // A server out of reach removes it for its age.
+            _ = try? http.send(
+                .init(method: "DELETE", path: Resource.upload(upload).path(in: domain), stall: 5))
+            throw error
+        }
+    }
+
+    /// - Returns: the upload's identifier, and whether the server acknowledges bytes in the middle of a request.
+    private func open(for domain: Domain) throws -> (upload: String, isReported: Bool) {
+        let answer = try request(
+            "POST", .uploads, of: domain, fields: [(.uploadProgress, DuneSeaProtocol.yes)])
+        guard answer.means == .created else { throw refusal(answer, of: domain) }
+        let id = String(decoding: answer.body, as: UTF8.self).filter { !$0.isWhitespace }
+        guard id.isHex(bytes: 16) else { throw foreign("it named no upload", of: domain) }
+        return (id, answer[.uploadProgress] == DuneSeaProtocol.yes)
+    }
+
+    /// Sends until the server has acknowledged all that has come.
+    private func send(_ window: Window, to upload: String, of domain: Domain, _ policy: RetryPolicy) throws {
+        var isKnown = true
+        func acknowledged(_ answer: HTTP.Answer) throws {
+            guard let offset = answer[.uploadOffset].flatMap({ UInt64($0) }) else {
+                throw foreign("it gave no offset", of: domain)
+            }
+            try window.acknowledge(offset)
+            isKnown = true
+        }
+        try policy.run {
+            while !isKnown || window.acknowledged < window.end {
+                guard isKnown else {
+                    let answer = try request("HEAD", .upload(upload), of: domain)
+                    guard answer.means == .noContent else { throw lost(answer, of: domain) }
+                    try acknowledged(answer)
+                    continue
+                }
+                isKnown = false
+                window.begin()
+                let answer = try request(
+                    "PATCH", .upload(upload), of: domain,
+                    fields: [(.uploadOffset, "\(window.acknowledged)")]
+                        + (window.isReported ? [(.uploadProgress, DuneSeaProtocol.yes)] : []), body: window)
+                switch answer.means {
+                case .noContent:
+                    try acknowledged(answer)
+                    guard window.acknowledged == window.end else {
+                        throw Interruption(
+                            failure: Failure(.unavailable, "the server took less than it was sent"))
+                    }
+                case .conflict:
+                    throw Interruption(
+                        failure: Failure(.unavailable, "the server has the upload at another byte"))
+                default: throw lost(answer, of: domain)
+                }
+            }
+        }
+    }
+
+    /// The server may have to read all of it again from its disk first.
+    private func finish(_ upload: String, as receipt: Receipt, of domain: Domain) throws {
+        let answer = try request(
+            "PUT", .blob(receipt.sha256.hex), [(.upload, upload), (.length, "\(receipt.size)")], of: domain,
+            stall: max(settings.stall, 30) + Double(receipt.size) / 20e6)
+        guard answer.isStored else { throw lost(answer, of: domain) }
+    }
+
+    /// The refusal of something that needs an upload.
+    private func lost(_ answer: HTTP.Answer, of domain: Domain) -> any Error {
+        guard answer.means == .notFound || answer.means == .conflict else {
+            return refusal(answer, of: domain)
+        }
+        return Failure(
+            .io, "the server has lost the upload", at: place(domain), hint: "run it again, from the start")
+    }
+
+    func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {
+        var offset: UInt64 = 0
+        let policy = policy(for: domain)
+        try policy.run {
+            let start = offset
+            let answer = try request(
+                "GET", .blob(blob.hex), of: domain, fields: start > 0 ? [(.range, "bytes=\(start)-")] : []
+            ) { answer, bytes in
+                if offset == start { try self.check(answer, isFrom: start, of: domain) }
+                var rest = bytes
+                while !rest.isEmpty {
+                    let count = try outlet.add {
+                        let count = min($0.count, rest.count)
+                        $0.copyMemory(from: .init(rebasing: rest[..<count]))
+                        return count
+                    }
+                    rest = .init(rebasing: rest[count...])
+                }
+                offset += UInt64(bytes.count)
+                policy.progressed()
+            }
+            if answer.means == .notFound {
+                throw Failure(
+                    .notFound, "no blob \(blob)", at: place(domain), hint: "ep-fetch list shows what there is"
+                )
+            }
+            guard answer.means == .ok || answer.means == .partialContent else {
+                throw refusal(answer, of: domain)
+            }
+        }
+    }
+
+    /// Checks that the bytes that come are those that were asked for, and that a cut would be noticed.
+    private func check(_ answer: HTTP.Answer, isFrom start: UInt64, of domain: Domain) throws {
+        guard answer[.contentLength] != nil else { throw foreign("it gave no length", of: domain) }
+        guard start > 0 else { return }
+        guard answer.means == .partialContent, answer[.contentRange]?.hasPrefix("bytes \(start)-") == true
+        else {
+            throw foreign("it does not go on at byte \(start)", of: domain)
+        }
+    }
+
+    // MARK: Metadata
+
+    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+        let answer = try persist(
+            "PUT", .metadata(blob.hex), [(.follows, head?.hex ?? DuneSeaProtocol.none)], of: domain,
+            body: metadata)
+        switch answer.means {
+        case .ok, .created: return
+        case .conflict:
+            let newest = answer[.backupBlob].flatMap { try? Address($0) }
+            throw Failure(
+                .busy, "the last backup is another by now: \(newest?.hex ?? "none")", at: place(domain),
+                hint: "run the backup again: it plans on the new one")
+        case .failedDependency:
+            throw Failure(
+                .notFound, "no blob \(blob)", at: place(domain), hint: "ep-store blob stores it first")
+        default: throw refusal(answer, of: domain)
+        }
+    }
+
+    func last(of domain: Domain) throws -> Backup {
+        try document(Resource.last, [], of: domain, none: "no backup of \(domain)")
+    }
+
+    func next(of domain: Domain, after blob: Address?) throws -> Backup {
+        try document(
+            Resource.next, blob.map { [(.after, $0.hex)] } ?? [], of: domain,
+            none: blob == nil ? "no backup of \(domain)" : "no backup follows")
+    }
+
+    private func document(
+        _ name: String, _ query: [(Query, String)], of domain: Domain, none: String
+    ) throws -> Backup {
+        let answer = try persist("GET", .metadata(name), query, of: domain, limit: StoreLimits.document)
+        guard answer.means != .notFound else { throw Failure(.notFound, none, at: place(domain)) }
+        guard answer.means == .ok else { throw refusal(answer, of: domain) }
+        guard let blob = answer[.backupBlob].flatMap({ try? Address($0) }) else {
+            throw foreign("it did not say whose metadata it gave", of: domain)
+        }
+        return Backup(blob: blob, metadata: answer.body)
+    }
+
+    // MARK: Keys
+
+    func put(key: [UInt8], of domain: Domain) throws {
+        let answer = try persist("PUT", .key(Digest.hex(.sha256, of: key)), of: domain, body: key)
+        guard answer.isStored else { throw refusal(answer, of: domain) }
+    }
+
+    func key(of domain: Domain) throws -> StoredKey {
+        let answer = try persist("GET", .key(Resource.last), of: domain)
+        guard answer.means != .notFound else {
+            throw Failure(.notFound, "no key of \(domain)", at: place(domain))
+        }
+        guard answer.means == .ok else { throw refusal(answer, of: domain) }
+        let tag = answer[.eTag].map { $0.filter { $0 != "\"" } }
+        return StoredKey(bytes: answer.body, address: tag.flatMap { try? Address($0) })
+    }
+
+    // MARK: Requests
+
+    private func policy(for domain: Domain) -> RetryPolicy { RetryPolicy(settings, at: place(domain)) }
+
+    private func place(_ domain: Domain) -> String { "\(url), \(domain)" }
+
+    /// A short request, as often as it takes.
+    private func persist(
+        _ method: String, _ resource: Resource, _ query: [(Query, String)] = [], of domain: Domain,
+        body: [UInt8]? = nil, limit: Int = Problem.longest
+    ) throws -> HTTP.Answer {
+        try policy(for: domain).run {
+            try request(method, resource, query, of: domain, body: body.map(Bytes.init), limit: limit)
+        }
+    }
+
+    /// One request, whose answer is a DuneSea server's and asks for no patience.
+    private func request(
+        _ method: String, _ resource: Resource, _ query: [(Query, String)] = [], of domain: Domain,
+        fields: [(Field, String)] = [], body: (any Body)? = nil, stall: Double? = nil,
+        limit: Int = Problem.longest, receive: ((HTTP.Answer, UnsafeRawBufferPointer) throws -> Void)? = nil
+    ) throws -> HTTP.Answer {
+        let answer = try http.send(
+            .init(
+                method: method, path: resource.target(in: domain, query),
+                headers: fields.map { "\($0.rawValue): \($1)" }, body: body, stall: stall),
+            limit: limit,
+            receive: receive.map { receive in
+                {
+                    try self.checkOrigin($0, of: domain)
+                    try receive($0, $1)
+                }
+            })
+        switch answer.status {
+        case 429, 500..<507, 508...599:
+            throw Interruption(
+                failure: failure(.unavailable, answer, of: domain),
+                pause: answer[.retryAfter].flatMap { UInt32($0) }.map(Double.init) ?? 0)
+        default:
+            try checkOrigin(answer, of: domain)
+            return answer
+        }
+    }
+
+    /// What is no DuneSea server must not pass for an empty one: any server answers 404 to what it does not know.
+    private func checkOrigin(_ answer: HTTP.Answer, of domain: Domain) throws {
+        guard answer[.duneSea] == DuneSeaProtocol.version else {
+            throw foreign("it answered with status \(answer.status)", of: domain)
+        }
+    }
+
+    private func foreign(_ what: String, of domain: Domain) -> Failure {
+        Failure(
+            .unavailable, "this is no DuneSea server that we know: \(what)", at: place(domain),
+            hint: "is the URL right, and is a proxy in between?")
+    }
+
+    /// What a status means that no function has a better word for.
+    private func refusal(_ answer: HTTP.Answer, of domain: Domain) -> Failure {
+        switch answer.means {
+        case .unauthorized:
+            Failure(
+                .denied, "the token does not open this domain", at: place(domain),
+                hint: "dunesea token add, on the server, makes one; each is for one domain")
+        case .forbidden: failure(.denied, answer, of: domain)
+        case .notFound: failure(.notFound, answer, of: domain)
+        case .contentTooLarge, .rangeNotSatisfiable, .unprocessableContent:
+            failure(.badData, answer, of: domain)
+        case .insufficientStorage: failure(.io, answer, of: domain)
+        default: foreign("it answered with status \(answer.status)", of: domain)
+        }
+    }
+
+    /// The server's own failure, where it says one.
+    ///
+    /// - Parameter status: what the answer's status means, where the server does not know better.
+    private func failure(_ status: ExitStatus, _ answer: HTTP.Answer, of domain: Domain) -> Failure {
+        guard let problem = Problem(parsing: answer.body, status: answer.status) else {
+            return Failure(status, "the server answered with status \(answer.status)", at: place(domain))
+        }
+        return Failure(
+            problem.exit ?? status, problem.detail,
+            at: place(domain) + (problem.place.map { ", \($0) there" } ?? ""), hint: problem.hint)
+    }
+}
+
+extension HTTP.Answer {
+    /// Nil for a status that the protocol does not have.
+    fileprivate var means: Status? { Status(rawValue: status) }
+
+    /// It is stored, now or by the same request before.
+    fileprivate var isStored: Bool { means == .ok || means == .created }
+
+    fileprivate subscript(field: Field) -> String? { headers[field.rawValue.lowercased()] }
+}

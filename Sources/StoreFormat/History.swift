@@ -1,0 +1,72 @@
+public import Plumbing
+
+/// The documents or the keys of a domain, as the names in their folder tell them; foreign files are passed over.
+public struct History: Sendable {
+    /// Ordered by number.
+    public let entries: [Entry]
+    private let place: String
+
+    /// - Throws: `badData` where there are more than `StoreLimits.history`.
+    public init(of names: [String], at place: String) throws {
+        self.place = place
+        entries = names.compactMap(Entry.init(name:)).sorted { $0.number < $1.number }
+        guard entries.count <= StoreLimits.history else {
+            throw History.tooLong(StoreLimits.history, at: place)
+        }
+    }
+
+    /// The head, or nil in an empty history.
+    ///
+    /// - Throws: `badData` where two entries claim to be it.
+    public func last() throws -> Entry? {
+        try only(entries.last)
+    }
+
+    /// Every entry, ordered by number.
+    ///
+    /// - Throws: `badData` where a number or an address is there twice.
+    public func all() throws -> [Entry] {
+        for (one, other) in zip(entries, entries.dropFirst()) where one.number == other.number {
+            throw twice("number", other.number)
+        }
+        var blobs: Set<Address> = []
+        for entry in entries where !blobs.insert(entry.address).inserted {
+            throw twice("blob", entry.address)
+        }
+        return entries
+    }
+
+    /// The entry with the next higher number, whatever that is, or the first; nil behind the head.
+    ///
+    /// - Throws: `notFound` where the blob is not in the history; `badData` where it, or what follows, is there twice.
+    public func next(after blob: Address?) throws -> Entry? {
+        guard let blob else { return try only(entries.first) }
+        let found = entries.filter { $0.address == blob }
+        guard let entry = found.first else {
+            throw Failure(.notFound, "no backup with the blob \(blob)", at: place)
+        }
+        guard found.count == 1 else { throw twice("blob", blob) }
+        return try only(entries.first { $0.number > entry.number })
+    }
+
+    private func only(_ entry: Entry?) throws -> Entry? {
+        guard let entry else { return nil }
+        guard entries.filter({ $0.number == entry.number }).count == 1 else {
+            throw twice("number", entry.number)
+        }
+        return entry
+    }
+
+    /// What to say of a history that has more than `most` backups.
+    public static func tooLong(_ most: Int, at place: String) -> Failure {
+        Failure(
+            .badData, "the history does not end: it has more than \(most) backups", at: place,
+            hint: "no store has so many; the store is broken, or means harm")
+    }
+
+    private func twice(_ what: String, _ value: any CustomStringConvertible) -> Failure {
+        Failure(
+            .badData, "two backups have the \(what) \(value)", at: place,
+            hint: "were two stores copied into one? move the entry that does not belong away")
+    }
+}

@@ -1,0 +1,79 @@
+import DuneSeaProtocol
+import Envelope
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import OpenSSL
+import Plumbing
+import StoreFormat
+
+/// Metadata and keys.
+extension API {
+    func advance(_ request: Request, _ blob: Address, on shelf: Shelf, _ context: Connection)
+        async throws
+        -> Response
+    {
+        guard let follows = request.query(.follows) else {
+            throw Refusal(.badRequest, "?follows=SHA256 has to say which head this one follows, or none")
+        }
+        let head = follows == DuneSeaProtocol.none ? nil : try address(follows)
+        let document = try await sealed(
+            .metadata, request, atMost: StoreLimits.document, context)
+        let new = try await shelf.advance(to: blob, following: head, document: document)
+        return Response(status: new ? .created : .ok, headers: [.backupBlob: "\(blob)"])
+    }
+
+    func document(_ blob: Address?, of shelf: Shelf, for request: Request, none: String) async throws
+        -> Response
+    {
+        guard let blob, let document = try await shelf.document(of: blob) else {
+            throw Refusal(.notFound, none)
+        }
+        return newest(document, [.backupBlob: "\(blob)"], for: request)
+    }
+
+    func keep(_ request: Request, _ address: Address, on shelf: Shelf, _ context: Connection)
+        async throws -> Response
+    {
+        let key = try await sealed(.key, request, atMost: StoreLimits.key, context)
+        let digest = try Digest.hex(.sha256, of: key)
+        guard digest == address.description else { throw Shelf.otherDigest(digest, than: address) }
+        let new = try await shelf.keep(key: key, of: address)
+        return Response(status: new ? .created : .ok)
+    }
+
+    func lastKey(of shelf: Shelf, for request: Request) async throws -> Response {
+        guard let key = try await shelf.lastKey() else { throw Refusal(.notFound, "no key yet") }
+        return newest(key.bytes, [.eTag: "\"\(key.address)\""], for: request)
+    }
+
+    /// The body of a request, if it is a whole sealed stream of that kind.
+    private func sealed(
+        _ kind: Envelope.Kind, _ request: Request, atMost limit: Int, _ context: Connection
+    ) async throws -> [UInt8] {
+        let tooLong = Refusal(.contentTooLarge, "sealed \(kind) has \(limit) bytes at most")
+        if let announced = request.headers[.contentLength].flatMap(number), announced > limit {
+            throw tooLong
+        }
+        try await context.goOn(request)
+        var bytes: [UInt8] = []
+        for try await part in request.body {
+            guard bytes.count + part.readableBytes <= limit else { throw tooLong }
+            bytes.append(contentsOf: part.readableBytesView)
+        }
+        try Refusal.unlessWhole { try Framing.check(bytes, kind, at: "body") }
+        metrics.received(bytes.count)
+        return bytes
+    }
+
+    /// What may be another the next time.
+    private func newest(_ bytes: [UInt8], _ fields: HTTPFields, for request: Request) -> Response {
+        var headers = fields
+        headers[.contentType] = "application/octet-stream"
+        headers[.cacheControl] = "no-store"
+        headers[.contentLength] = "\(bytes.count)"
+        guard request.method == .get else { return Response(status: .ok, headers: headers) }
+        metrics.sent(bytes.count)
+        return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: bytes)))
+    }
+}

@@ -1,0 +1,99 @@
+import DuneSeaProtocol
+import DurableFiles
+import Glibc
+import HTTPTypes
+import Plumbing
+import StoreFormat
+import Synchronization
+
+/// The history of a domain.
+extension Shelf {
+    /// The head; nil before the first backup.
+    var last: Address? { state.withLock { $0.history.last?.address } }
+
+    /// The backup after that of `address`, or the first for nil; nil where there is none.
+    func next(after address: Address?) -> Address? {
+        state.withLock { state in
+            guard let address else { return state.history.first?.address }
+            guard let position = state.position[address], position + 1 < state.history.count else {
+                return nil
+            }
+            return state.history[position + 1].address
+        }
+    }
+
+    /// The sealed document of a backup.
+    func document(of address: Address) async throws -> [UInt8]? {
+        let found = state.withLock { state in
+            state.position[address].map { (state.history[$0], state.folders?.metadata) }
+        }
+        guard case (let entry, let folder?)? = found else { return nil }
+        return try await read(entry, in: folder, atMost: StoreLimits.document)
+    }
+
+    /// Makes the backup of `blob` the head, if the head is still that of `follows`.
+    ///
+    /// - Returns: false where it is the head already, with the same document.
+    /// - Throws: `Refusal` 409 where the head moved, 424 where the blob is not there.
+    func advance(to blob: Address, following follows: Address?, document: [UInt8]) async throws -> Bool {
+        let metadata = try await ready().metadata
+        return try await naming.withLock {
+            let head = state.withLock { $0.history.last }
+            if head?.address == blob, try await self.document(of: blob) == document { return false }
+            guard head?.address == follows else {
+                throw Refusal(
+                    .conflict,
+                    "the head is \(head.map { "\($0.address)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")",
+                    hint: "get the last metadata and plan again",
+                    headers: head.map { [.backupBlob: "\($0.address)"] } ?? [:])
+            }
+            guard state.withLock({ $0.position[blob] == nil }) else {
+                throw Refusal(.unprocessableContent, "this blob's backup is in the history already")
+            }
+            guard try await size(ofBlob: blob) != nil else {
+                throw Refusal(.failedDependency, "the blob is not in the store", hint: "store the blob first")
+            }
+            let backup = try entry(blob, after: head)
+            try await keep(document, as: backup, in: metadata)
+            state.withLock { state in
+                state.position[blob] = state.history.count
+                state.history.append(backup)
+            }
+            return true
+        }
+    }
+}
+
+// MARK: - Small files
+
+extension Shelf {
+    /// A small file of the domain's, or as much of it as there may be.
+    func read(_ entry: History.Entry, in folder: Folder, atMost limit: Int) async throws -> [UInt8] {
+        try await ground.onDisk {
+            let file = try folder.file(entry.name, O_RDONLY)
+            return try file.read(at: 0, count: min(Int(clamping: file.length()), limit))
+        }
+    }
+
+    /// Brings a whole file to stable storage, then its name. The caller holds `naming`.
+    func keep(_ bytes: [UInt8], as entry: History.Entry, in folder: Folder) async throws {
+        let staging = try await ready().unfinished
+        try reserve(UInt64(bytes.count))
+        do {
+            try await ground.onDisk {
+                try folder.put(
+                    bytes, as: entry.name, stagedAs: "document", in: staging, mode: 0o600, taken: .refused)
+            }
+        } catch {
+            release(UInt64(bytes.count))
+            throw error
+        }
+    }
+
+    /// The entry behind the last.
+    func entry(_ address: Address, after last: History.Entry?) throws -> History.Entry {
+        do { return try History.Entry(address, after: last, at: "\(domain)") } catch let failure as Failure {
+            throw Refusal(.insufficientStorage, failure.what, hint: failure.hint)
+        }
+    }
+}
