@@ -107,6 +107,10 @@ load curl
     jq -e '.detail == "the store\u0027s disk is full: cannot write: no space left on device" and .exit == 74' body
     [[ $(jq -r .place body) == "dunesea/uploads/pod.example.org/$id" ]]
     [[ -z $(ls store/dunesea/uploads/pod.example.org) ]]
+    # A client ends in the disk's own words.
+    DUNESEA_TOKEN=$(sed 's/.* //' auth) refuses 74 "the store's disk is full: cannot write: no space left on device: \
+dunesea+$DUNESEA_URL, pod.example.org, dunesea/uploads/pod.example.org/" \
+        timeout 60 ep-store blob "dunesea+$DUNESEA_URL" --domain pod.example.org <blob
     sealed blob 1000136 >blob
     put blob
     kill_dunesea
