@@ -57,7 +57,7 @@ public struct Tokens: Sendable {
         init?(line: Substring) {
             let words = line.split(separator: " ")
             guard words.count == 4, let digest = try? Address(words[0]), let domain = try? Domain(words[1]),
-                let rights = Rights(words[2])
+                let rights = Rights(words[2]), words[3].utf8.allSatisfy({ (0x21...0x7e).contains($0) })
             else { return nil }
             self.init(
                 digest: digest.description, domain: domain, rights: rights, created: String(words[3]))
@@ -84,8 +84,9 @@ public struct Tokens: Sendable {
     init(in own: Folder) throws {
         guard try own.length(ofFile: Tokens.file) != nil else { return }
         let bytes = try own.read(Tokens.file, limit: Tokens.longest)
-        for (index, line) in String(decoding: bytes, as: UTF8.self).split(separator: "\n").enumerated() {
-            guard let entry = Entry(line: line) else {
+        // By bytes: to Swift, a carriage return and a line feed are one character.
+        for (index, line) in bytes.split(separator: UInt8(ascii: "\n")).enumerated() {
+            guard let entry = Entry(line: String(decoding: line, as: UTF8.self)[...]) else {
                 throw Failure(
                     .badData, "no token entry", at: "\(own.path(of: Tokens.file)), line \(index + 1)",
                     hint: "remove that line, then make the token anew")
