@@ -88,9 +88,9 @@ let package = Package(
 
         tool("ep-snap", ["Snapshots", "Receiving", "SendStream", "JSON"]),
         tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
-        tool("ep-unseal", ["Sealing"]),
+        tool("ep-unseal", ["Sealing", "Envelope"]),
         tool("ep-key", ["Sealing"]),
-        tool("ep-meta", ["Catalog", "JSON"]),
+        tool("ep-meta", ["Catalog", "JSON", "Sealing"]),
         tool("ep-plan", ["Catalog", "JSON"]),
         tool("ep-store", ["StoreArguments", "Storage", "StoreFormat", "Envelope", "JSON"]),
         tool("ep-fetch", ["StoreArguments", "Storage", "StoreFormat", "JSON"]),

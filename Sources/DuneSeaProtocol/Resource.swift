@@ -10,7 +10,7 @@ public enum Resource: Equatable, Sendable {
     case upload(String)
     /// By its address.
     case blob(String)
-    /// By its blob's address, or `last` or `next`.
+    /// By its blob's address, or `last`, `next` or `history`.
     case metadata(String)
     /// By its address, or `last`.
     case key(String)
@@ -19,6 +19,8 @@ public enum Resource: Equatable, Sendable {
     public static let last = "last"
     /// The name of the document after another one, or of the first.
     public static let next = "next"
+    /// The name of all documents, as a series.
+    public static let history = "history"
 
     private static let version = "v1"
 

@@ -4,6 +4,8 @@ public enum DuneSeaProtocol {
     public static let version = "1"
     /// In a query in place of an address: there is none.
     public static let none = "none"
+    /// The order of a series that starts with the newest backup.
+    public static let newestFirst = "newest"
     /// Of a boolean structured field, RFC 8941.
     public static let yes = "?1"
     /// Whether the server is well; it needs no token.
@@ -31,8 +33,10 @@ public enum Field: String, CaseIterable, Sendable {
 public enum Query: String, Sendable {
     /// The head's blob that a document follows, or `none`.
     case follows
-    /// The backup before the one that is asked for.
+    /// The backup before the one that is asked for, or before the first of a series.
     case after
+    /// In which order a series comes: `newest` first; oldest where it is left out.
+    case order
     /// Which upload is finished, and how many bytes it has.
     case upload
     case length

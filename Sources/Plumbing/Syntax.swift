@@ -13,6 +13,12 @@ extension String {
             && utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 
+    /// The bytes that this hexadecimal stands for; what is no digit counts as 0.
+    public var hexBytes: [UInt8] {
+        let digits = utf8.map { UInt8(Character(Unicode.Scalar($0)).hexDigitValue ?? 0) }
+        return stride(from: 0, to: digits.count - 1, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+    }
+
     /// Whether this may name a system that is backed up: 1 to 253 characters of `a-z 0-9 . _ -`, the first one no dot,
     /// and so safe as the name of a directory.
     public var isDomain: Bool {

@@ -7,16 +7,23 @@ public import Plumbing
 /// Only bytes whose tag is right are written, and the newest chunk that has any stays back until the whole stream has
 /// turned out whole, so that a reader never sees the end of a stream that is cut or tampered with.
 ///
-/// - Parameter progress: called with the count of sealed bytes that have come, now and then.
+/// - Parameters:
+///   - front: the first bytes, where they have been read already; at most a header.
+///   - progress: called with the count of sealed bytes that have come, now and then.
 /// - Throws: `badData`: no sealed stream, another kind or key, a wrong tag, cut, or with bytes behind the trailer.
 public func unseal(
-    _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor, to output: borrowing Descriptor,
-    progress: (UInt64) -> Void
+    _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor, behind front: [UInt8] = [],
+    to output: borrowing Descriptor, progress: (UInt64) -> Void
 ) throws {
     input.widenPipe()
     output.widenPipe()
     let place = input.name
-    var chunks = try open(kind, under: key, from: input)
+    var prefix = [UInt8](repeating: 0, count: Envelope.prefixLength)
+    prefix.replaceSubrange(..<front.count, with: front)
+    let count = try prefix.withUnsafeMutableBytes {
+        try input.readFully(into: .init(rebasing: $0[front.count...]))
+    }
+    var chunks = try open(kind, under: key, prefix: prefix.prefix(front.count + count), at: place)
 
     let chunk = Envelope.chunkLength
     let sealedChunk = chunk + Envelope.tagLength
@@ -68,28 +75,53 @@ public func unseal(
     try output.write(.init(rebasing: plain[..<(held + lastPlain)]))
 }
 
-/// Reads header, salt and commitment, and checks that kind and key are the right ones.
+/// Opens a whole sealed stream that is in memory.
+///
+/// - Throws: as the other one.
+func unseal(_ kind: Envelope.Kind, under key: Key, _ sealed: [UInt8], at place: String) throws -> [UInt8] {
+    var chunks = try open(kind, under: key, prefix: sealed.prefix(Envelope.prefixLength), at: place)
+    try Envelope.check(
+        tail: Array(sealed.suffix(Envelope.trailerLength)), length: UInt64(sealed.count), at: place)
+    var plain: [UInt8] = []
+    var rest = sealed.dropFirst(Envelope.prefixLength).dropLast(Envelope.trailerLength)
+    let step = Envelope.chunkLength + Envelope.tagLength
+    repeat {
+        let chunk = rest.prefix(step)
+        guard chunk.count >= Envelope.tagLength else { throw cut(at: UInt64(sealed.count), of: place) }
+        rest = rest.dropFirst(step)
+        let start = plain.count
+        plain += [UInt8](repeating: 0, count: chunk.count - Envelope.tagLength)
+        try plain.withUnsafeMutableBytes { plain in
+            try Array(chunk).withUnsafeBytes {
+                try chunks.open($0, into: .init(rebasing: plain[start...]), at: place)
+            }
+        }
+        // A full chunk is never the last.
+        if rest.isEmpty, chunk.count == step { throw cut(at: UInt64(sealed.count), of: place) }
+    } while !rest.isEmpty
+    return plain
+}
+
+/// Checks header, salt and commitment: whether kind and key are the right ones.
 private func open(
-    _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor
+    _ kind: Envelope.Kind, under key: Key, prefix: ArraySlice<UInt8>, at place: String
 ) throws -> Chunks {
-    var prefix = [UInt8](repeating: 0, count: Envelope.prefixLength)
-    let count = try prefix.withUnsafeMutableBytes { try input.readFully(into: $0) }
-    let header = try Envelope.Header(
-        parsing: Array(prefix.prefix(min(count, Envelope.headerLength))), at: input.name)
-    try header.require(kind, at: input.name)
-    guard count == Envelope.prefixLength else { throw cut(at: UInt64(count), of: input.name) }
+    let prefix = Array(prefix)
+    let header = try Envelope.Header(parsing: Array(prefix.prefix(Envelope.headerLength)), at: place)
+    try header.require(kind, at: place)
+    guard prefix.count == Envelope.prefixLength else { throw cut(at: UInt64(prefix.count), of: place) }
     let id = try key.id()
     guard header.keyID == id else {
         throw Failure(
             .badData, "sealed with another key: its id is \(header.keyID.hex), this key's is \(id.hex)",
-            at: input.name)
+            at: place)
     }
     let salt = Array(prefix[Envelope.headerLength..<(Envelope.headerLength + Envelope.saltLength)])
     let chunks = try Chunks(.open, inputKey: key.inputKey(of: kind), header: header, salt: salt)
     guard chunks.isCommitted(to: prefix[(Envelope.headerLength + Envelope.saltLength)...]) else {
         throw Failure(
             .badData, "the salt or the commitment is not what was sealed: damaged or tampered with",
-            at: input.name)
+            at: place)
     }
     return chunks
 }

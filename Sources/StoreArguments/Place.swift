@@ -7,7 +7,7 @@ import Tool
 /// The argument that says which store a tool speaks to.
 public struct StoreArgument: ParsableArguments {
     @Argument(help: "The store: \(Drivers.standard.forms).")
-    var url: String
+    public var url: String
 
     public init() {}
 

@@ -24,6 +24,9 @@ public struct Address: Hashable, Sendable, CustomStringConvertible {
 
     public var description: String { hex }
 
+    /// The digest itself, 32 bytes.
+    public var bytes: [UInt8] { hex.hexBytes }
+
     /// - Throws: `usage` for anything else.
     public init(_ hex: some StringProtocol) throws {
         let hex = String(hex)

@@ -12,7 +12,10 @@ struct Fetch: Tool {
         commandName: "ep-fetch",
         abstract: "Get a sealed backup out of a store.",
         version: version,
-        subcommands: [Last.self, Next.self, Blob.self, List.self, Key.self, File.self, Apart.self])
+        subcommands: [
+            Last.self, Next.self, Document.self, History.self, Blob.self, List.self, Key.self, File.self,
+            Differing.self, Apart.self,
+        ])
 }
 
 extension Place {
@@ -62,6 +65,45 @@ struct Next: ParsableCommand {
         let blob = try blob.map { try Address($0) }
         try Descriptor.standardOutput.write(
             place.read { try $0.nextMetadata(of: $1, after: blob) }.metadata)
+    }
+}
+
+struct Document: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write the sealed metadata of the backup with the given blob.")
+
+    @OptionGroup var place: Place
+
+    @Argument(help: "The blob: a SHA-256.")
+    var blob: String
+
+    func run() throws {
+        let blob = try Address(blob)
+        try Descriptor.standardOutput.write(
+            place.read { try $0.metadata(of: blob, in: $1) }.metadata)
+    }
+}
+
+struct History: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write the sealed metadata of every backup, oldest first; ep-unseal opens the series.")
+
+    @OptionGroup var place: Place
+
+    @OptionGroup var lenience: Lenience
+
+    @Flag(help: "The newest backup first.")
+    var newestFirst = false
+
+    func run() throws {
+        var isWhole = true
+        try lenience.read(place) { store, domain in
+            isWhole = try store.fetchHistory(
+                of: domain, newestFirst: newestFirst, to: .standardOutput,
+                complain: { say($0.message(from: "ep-fetch")) })
+            return []
+        }
+        guard isWhole else { throw ExitCode(ExitStatus.attention.rawValue) }
     }
 }
 
@@ -134,6 +176,31 @@ struct File: ParsableCommand {
 
     func run() throws {
         try Descriptor.standardOutput.write(place.read { store, _ in try store.file(named: name) })
+    }
+}
+
+struct Differing: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print which files in the store's top folder are not as the given ones of their names.",
+        discussion: "A store without such a folder, or without a file of that name, has none that differs.")
+
+    @OptionGroup var place: Place
+
+    @Argument(help: "Files as they should be.")
+    var files: [String]
+
+    func run() throws {
+        let differing = try place.read { store, _ in
+            try files.map { ($0, $0.split(separator: "/").last.map(String.init) ?? $0) }.filter {
+                path, name in
+                let there: [UInt8]
+                do { there = try store.file(named: name) } catch let failure as Failure
+                    where [.badData, .notFound].contains(failure.status)
+                { return failure.status == .badData }
+                return try Descriptor.file(at: path).readAll(limit: 1 << 20) != there
+            }
+        }
+        for (_, name) in differing { try put(printable(name)) }
     }
 }
 

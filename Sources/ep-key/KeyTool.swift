@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Plumbing
 import Sealing
 import Tool
@@ -31,11 +32,14 @@ struct KeyTool: Tool {
         static let configuration = CommandConfiguration(
             commandName: "id", abstract: "Print the id by which sealed streams name the key.")
 
-        @Argument(help: "The key file.")
+        @Argument(help: "The key file; or a key that is sealed under a passphrase, whose header has the id.")
         var file: String
 
         func run() throws {
-            try put(KeyTool.read(file).id().hex)
+            let bytes = try Descriptor(opening: file, O_RDONLY).readAll(limit: 64 << 10)
+            let isSealed = bytes.starts(with: Array("EPODSEAL".utf8))
+            let id = try isSealed ? WrappedKey(parsing: bytes, at: file).keyID : KeyTool.read(file).id()
+            try put(id.hex)
         }
     }
 

@@ -26,16 +26,11 @@ extension KeyTool {
             let input = Descriptor.standardInput
             let text = try input.readAll(limit: 1 << 20)
             guard let check else { return try put(key.mac(of: text).hex) }
-            guard try key.accepts(mac: bytes(check), of: text) else {
+            guard try key.accepts(mac: check.hexBytes, of: text) else {
                 throw Failure(
                     .badData, "the MAC is not of this text and this key", at: input.name,
                     hint: "the text was changed, or made with another key")
             }
-        }
-
-        private func bytes(_ hex: String) -> [UInt8] {
-            let digits = hex.utf8.map { UInt8(Character(Unicode.Scalar($0)).hexDigitValue ?? 0) }
-            return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
         }
     }
 }

@@ -102,7 +102,11 @@ struct Name: ParsableCommand {
 
     @OptionGroup var store: StoreArgument
 
+    @Flag(help: "The name that an earlier version gave it.")
+    var earlier = false
+
     func run() throws {
-        try Descriptor.standardOutput.write(Array("\(store.parsed().folderName)\n".utf8))
+        let name = try store.parsed().folderName
+        try put(earlier ? StoreURL.earlierFolderName(of: store.url) : name)
     }
 }

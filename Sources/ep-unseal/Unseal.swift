@@ -1,4 +1,5 @@
 import ArgumentParser
+import Envelope
 import Glibc
 import Plumbing
 import Sealing
@@ -8,6 +9,7 @@ import Tool
 struct Unseal: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-unseal", abstract: "Open a sealed stream: standard input to standard output.",
+        discussion: "A series of sealed metadata, as ep-fetch history writes it, becomes lines of a history.",
         version: version)
 
     @Option(help: .init("The key file.", valueName: "file"))
@@ -21,11 +23,28 @@ struct Unseal: Tool {
     var check = false
 
     func run() throws {
+        let key = try KeyFile.read(key) { warn($0, from: "ep-unseal") }
+        let output = try check ? Descriptor(opening: "/dev/null", O_WRONLY) : .standardOutput
+        let input = Descriptor.standardInput
+        var front: [UInt8] = []
+        if content.kind == .metadata {
+            front = [UInt8](repeating: 0, count: Series.magicLength)
+            front.removeLast(
+                front.count - (try front.withUnsafeMutableBytes { try input.readFully(into: $0) }))
+            if Series.recognises(front) { return try openSeries(behind: front, under: key, output) }
+        }
         var meter = progress.meter
         try unseal(
-            content.kind, under: KeyFile.read(key) { warn($0, from: "ep-unseal") }, from: .standardInput,
-            to: check ? Descriptor(opening: "/dev/null", O_WRONLY) : .standardOutput,
+            content.kind, under: key, from: input, behind: front, to: output,
             progress: { meter.advance(to: $0) })
         meter.finish()
+    }
+
+    private func openSeries(behind front: [UInt8], under key: Key, _ output: borrowing Descriptor) throws {
+        let missing = try unsealSeries(
+            under: key, from: .standardInput, behind: front, to: output,
+            complain: { say($0.message(from: "ep-unseal")) })
+        // Whoever reads the lines sees which; the last of them says that all have come.
+        if missing > 0 { throw ExitCode(ExitStatus.attention.rawValue) }
     }
 }

@@ -62,6 +62,30 @@ struct Subject: Sendable, CustomTestStringConvertible {
     }
 
     @Test(arguments: Subject.all)
+    func aHistoryInOneGo(_ driver: Subject) throws {
+        try driver.withEmptyStore { store in
+            #expect(status { try store.history(of: pod, newestFirst: false) { _, _ in } } == .notFound)
+            var backups: [Backup] = []
+            for _ in 0..<5 { backups.append(try back(up: store, following: backups.last?.blob)) }
+            for newestFirst in [false, true] {
+                var seen: [Backup] = []
+                try store.history(of: pod, newestFirst: newestFirst) {
+                    seen.append(Backup(blob: $0, metadata: try $1.get()))
+                }
+                #expect(seen == (newestFirst ? backups.reversed() : backups))
+            }
+            for backup in backups {
+                #expect(try store.metadata(of: backup.blob, in: pod) == backup)
+            }
+            #expect(status { _ = try store.metadata(of: address([1]), in: pod) } == .notFound)
+            #expect(status { try store.history(of: other, newestFirst: false) { _, _ in } } == .notFound)
+            // What the visitor throws ends it.
+            let stop = Failure(.io, "stop")
+            #expect(status { try store.history(of: pod, newestFirst: false) { _, _ in throw stop } } == .io)
+        }
+    }
+
+    @Test(arguments: Subject.all)
     func blobsOfEveryLengthComeBack(_ driver: Subject) throws {
         let window = Ring.bufferLength
         try driver.withEmptyStore { store in

@@ -72,7 +72,7 @@ import Testing
                 _ = try store.file(named: "RECOVERY.txt")
                 Issue.record("there is one")
             } catch let failure as Failure {
-                #expect(failure.status == .usage)
+                #expect(failure.status == .notFound)
                 #expect(failure.hint == "file:/path or label:NAME has one")
             }
         }

@@ -97,6 +97,16 @@ struct PerDomain: Store {
         try store(of: domain).next(of: domain, after: blob)
     }
 
+    func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
+        try store(of: domain).document(of: blob, in: domain)
+    }
+
+    func history(
+        of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
+        try store(of: domain).history(of: domain, newestFirst: newestFirst, visit)
+    }
+
     func key(of domain: Domain) throws -> StoredKey { try store(of: domain).key(of: domain) }
 
     func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {

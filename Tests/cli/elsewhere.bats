@@ -417,6 +417,33 @@ requests() { grep -c "^$1" said || :; }
     [[ $stderr = *"does not go on at byte 1500000"* ]]
 }
 
+@test "a history that is cut goes on behind what has come; one that goes round, or is none, is refused" {
+    local head=$'HTTP/1.1 200 OK\r\nDuneSea: 1\r\nConnection: close\r\n\r\n'
+    item() { printf EPODITEM && printf %016x 400 | xxd -r -p && printf "$1%.0s" {1..64} | xxd -r -p && cat "$2"; }
+    ends() { printf EPODENDS && printf '%016x%064d' "$1" 0 | xxd -r -p; }
+    sealed metadata 400 >one
+    sealed metadata 400 >two
+    { printf %s "$head" && item a one && item b two | head -c 300; } >half
+    { printf %s "$head" && item b two && ends 1; } >rest
+    lying says half rest
+    timeout 20 ep-fetch history "${place[@]}" --patience 10 >series 2>err
+    cmp series <(item a one && item b two && ends 2)
+    grep -q "^GET /v1/pod/metadata/history?after=aaaaaaaa" said
+    { printf %s "$head" && item a one && item a two; } >circle
+    lying says circle
+    run -65 --separate-stderr timeout 20 ep-fetch history "${place[@]}"
+    [[ $stderr = *"in a circle"* ]]
+    { printf %s "$head" && item a one | tr I J; } >none
+    lying says none
+    refuses 65 "no series" timeout 20 ep-fetch history "${place[@]}"
+    { printf %s "$head" && item a one && ends 2; } >counted
+    lying says counted
+    run -65 --separate-stderr timeout 20 ep-fetch history "${place[@]}"
+    [[ $stderr = *"says 2 documents, and has 1"* ]]
+    lying endless one
+    refuses 65 "no series" timeout 20 ep-fetch history "${place[@]}"
+}
+
 @test "a server that lies about an upload, or takes it in its own way" {
     sealed blob 7000000 >blob
     lying takes =

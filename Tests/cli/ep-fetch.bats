@@ -60,6 +60,28 @@ keeps_the_tail() {
     ep-fetch next "$store" --domain pod "$(sha256 one)" | cmp - "meta.$(sha256 two)"
     refuses 10 "no backup follows" ep-fetch next "$store" --domain pod "$(sha256 three)"
     refuses 10 "no backup with the blob" ep-fetch next "$store" --domain pod "$(printf '0%.0s' {1..64})"
+    ep-fetch document "$store" --domain pod "$(sha256 two)" | cmp - "meta.$(sha256 two)"
+    refuses 10 "no backup with the blob" ep-fetch document "$store" --domain pod "$(printf '0%.0s' {1..64})"
+    # A series: heads of 48 bytes, the documents, the end.
+    series() {
+        local name
+        for name; do printf 'EPODITEM%016x%s' 400 "$(sha256 "$name")" | sed 's/^EPODITEM//' | xxd -r -p | cat <(printf EPODITEM) - "meta.$(sha256 "$name")"; done
+        printf EPODENDS && printf '%016x%064d' $# 0 | xxd -r -p
+    }
+    ep-fetch history "$store" --domain pod | cmp - <(series one two three)
+    ep-fetch history "$store" --domain pod --newest-first | cmp - <(series three two one)
+    # One that is damaged is said, and the others follow.
+    cp "$metadata/0000000002-$(sha256 two)" kept
+    truncate -s -1 "$metadata/0000000002-$(sha256 two)"
+    status=0
+    ep-fetch history "$store" --domain pod >series 2>err || status=$?
+    [[ $status -eq 3 ]]
+    [[ $(grep -c "the stored metadata is damaged.*$(sha256 two)" err) -eq 1 && $(stat -c %s series) -eq $((4 * 48 + 2 * 400)) ]]
+    [[ $(grep -ac EPODMISS series) -eq 1 ]]
+    cp kept "$metadata/0000000002-$(sha256 two)"
+    refuses 10 "no backup of other" ep-fetch history "$store" --domain other
+    run -10 ep-fetch history "$store" --domain other --or-none
+    [[ -z $output ]]
     [ "$(ep-fetch list "$store" --domain pod)" = "$(sha256 one)
 $(sha256 two)
 $(sha256 three)" ]
@@ -178,10 +200,17 @@ teardown() {
     refuses 10 "no file absent" ep-fetch file "$store" --domain pod absent
     mkdir store/folder && ln -s /etc/passwd store/link
     truncate -s 2M store/large
+    echo other >absent
+    cp store/RECOVERY.txt .
+    [[ -z $(ep-fetch differing "$store" --domain pod RECOVERY.txt absent) ]]
+    echo more >>RECOVERY.txt
+    echo other >"link"
+    [[ $(ep-fetch differing "$store" --domain pod RECOVERY.txt absent link) = RECOVERY.txt$'\n'link ]]
+    [[ -z $(DUNESEA_TOKEN=token ep-fetch differing dunesea+http://127.0.0.1:1 --domain pod RECOVERY.txt) ]]
     for name in folder link; do refuses 65 "not a file" ep-fetch file "$store" --domain pod $name; done
     refuses 65 "larger than" ep-fetch file "$store" --domain pod large
     for name in "" . .. .hidden ../x a/b; do refuses 64 "top folder" ep-fetch file "$store" --domain pod "$name"; done
-    DUNESEA_TOKEN=token refuses 64 "has no folder" ep-fetch file dunesea+http://127.0.0.1:1 --domain pod x
+    DUNESEA_TOKEN=token refuses 10 "has no folder" ep-fetch file dunesea+http://127.0.0.1:1 --domain pod x
 }
 
 @test "a copy of a store by the page's own lines is one" {

@@ -72,6 +72,37 @@ extension Store {
         try checked(next(of: domain, after: blob))
     }
 
+    /// The metadata of the backup with this blob, known to be whole.
+    public func metadata(of blob: Address, in domain: Domain) throws -> Backup {
+        try checked(Backup(blob: blob, metadata: document(of: blob, in: domain)))
+    }
+
+    /// Writes the metadata of every backup to `sink`, as a series, `Series`.
+    ///
+    /// - Parameter complain: hears of those that are damaged or cannot be read; the series says so, too.
+    /// - Returns: whether all are there.
+    /// - Throws: `notFound` where the domain has no backup.
+    public func fetchHistory(
+        of domain: Domain, newestFirst: Bool, to sink: borrowing Descriptor, complain: (Failure) -> Void
+    ) throws -> Bool {
+        sink.widenPipe()
+        var (count, isWhole) = (UInt64(0), true)
+        try history(of: domain, newestFirst: newestFirst) { blob, result in
+            count += 1
+            do {
+                let metadata = try checked(Backup(blob: blob, metadata: result.get())).metadata
+                try sink.write(
+                    Series.bytes(of: .document(address: blob.bytes, length: metadata.count)) + metadata)
+            } catch let failure as Failure where [.badData, .io].contains(failure.status) {
+                complain(failure)
+                isWhole = false
+                try sink.write(Series.bytes(of: .missing(address: blob.bytes, status: failure.status)))
+            }
+        }
+        try sink.write(Series.bytes(of: .end(count: count)))
+        return isWhole
+    }
+
     /// Writes a blob to `sink`, and closes it. The blob's last bytes go only if all of it is right.
     ///
     /// - Parameters:

@@ -1,4 +1,4 @@
-import Plumbing
+public import Plumbing
 public import StoreFormat
 
 /// A store's driver: the functions of the storage API, `escapepod-storage(7)`.
@@ -28,6 +28,23 @@ public protocol Store {
     /// - Throws: `notFound` where there is no further one, or where `blob` is not in the history.
     func next(of domain: Domain, after blob: Address?) throws -> Backup
 
+    /// The sealed metadata of the backup with this blob. The default walks to it.
+    ///
+    /// - Throws: `notFound` where the blob is not in the history.
+    func document(of blob: Address, in domain: Domain) throws -> [UInt8]
+
+    /// Calls with every backup's blob and sealed metadata, oldest first, from one look at the history. The default walks it.
+    ///
+    /// What the metadata is, is not looked into. Where one cannot be read for a reason that is its own, `badData` or `io`,
+    /// that is its result, and the others follow.
+    ///
+    /// - Parameter newestFirst: the other way round.
+    /// - Throws: `notFound` where the domain has no backup; `badData` where it has more than `StoreLimits.history`; what
+    ///   `visit` throws.
+    func history(
+        of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void)
+        throws
+
     /// Every backup's blob, oldest first. The default walks `next`; a driver may know a shorter way.
     ///
     /// What the history says is not looked into: the backups behind a damaged document are still there.
@@ -49,7 +66,7 @@ public protocol Store {
 
     /// The file of that name in a store's top folder, 1 MiB at most.
     ///
-    /// - Throws: `notFound` where there is none. The default says that the store has no such folder, `usage`.
+    /// - Throws: `notFound` where there is none, or where the store has no such folder: the default.
     func get(fileNamed name: String) throws -> [UInt8]
 
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
@@ -65,8 +82,25 @@ extension Store {
 
     public func get(fileNamed name: String) throws -> [UInt8] {
         throw Failure(
-            .usage, "this store has no folder with files for whoever finds it",
+            .notFound, "this store has no folder with files for whoever finds it",
             hint: "\(Drivers.standard.formsWithFiles) has one")
+    }
+
+    public func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
+        let blobs = try list(of: domain)
+        guard let index = blobs.firstIndex(of: blob) else {
+            throw Failure(.notFound, "no backup with the blob \(blob)", at: "\(domain)")
+        }
+        return try next(of: domain, after: index == 0 ? nil : blobs[index - 1]).metadata
+    }
+
+    public func history(
+        of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
+        let blobs = try list(of: domain)
+        for blob in newestFirst ? blobs.reversed() : blobs {
+            try visit(blob, .success(document(of: blob, in: domain)))
+        }
     }
 
     public func list(of domain: Domain) throws -> [Address] { try walk(domain, atMost: StoreLimits.history) }

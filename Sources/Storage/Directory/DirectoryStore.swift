@@ -113,6 +113,31 @@ struct DirectoryStore: Store {
         return entries.map(\.address)
     }
 
+    func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
+        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
+        guard let entry = try history(in: directory).all().first(where: { $0.address == blob }) else {
+            throw Failure(.notFound, "no backup with the blob \(blob)", at: "\(url), \(domain)")
+        }
+        return try read(entry, in: directory)
+    }
+
+    func history(
+        of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
+        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
+        let entries = try history(in: directory).all()
+        guard !entries.isEmpty else { throw none(of: domain) }
+        for entry in newestFirst ? entries.reversed() : entries {
+            let metadata: Result<[UInt8], Failure>
+            do { metadata = .success(try read(entry, in: directory)) } catch let failure as Failure
+                where [.badData, .io].contains(failure.status)
+            {
+                metadata = .failure(failure)
+            }
+            try visit(entry.address, metadata)
+        }
+    }
+
     private func backup(_ entry: History.Entry, in directory: Folder) throws -> Backup {
         Backup(blob: entry.address, metadata: try read(entry, in: directory))
     }

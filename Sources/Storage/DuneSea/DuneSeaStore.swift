@@ -1,4 +1,5 @@
 import DuneSeaProtocol
+import Envelope
 import OpenSSL
 import Plumbing
 import StoreFormat
@@ -174,6 +175,63 @@ final class DuneSeaStore: Store {
         try document(
             Resource.next, blob.map { [(.after, $0.hex)] } ?? [], of: domain,
             none: blob == nil ? "no backup of \(domain)" : "no backup follows")
+    }
+
+    func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
+        let backup = try document(
+            blob.hex, [], of: domain, none: "no backup with the blob \(blob)")
+        guard backup.blob == blob else { throw foreign("it gave the metadata of another blob", of: domain) }
+        return backup.metadata
+    }
+
+    func history(
+        of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
+        let policy = policy(for: domain)
+        var seen: Set<Address> = []
+        var last: Address?
+        // A series that was cut goes on behind what has come.
+        try withoutActuallyEscaping(visit) { visit in
+            try policy.run {
+                var reader = Series.Reader(at: place(domain))
+                var query: [(Query, String)] = newestFirst ? [(.order, DuneSeaProtocol.newestFirst)] : []
+                if let last { query.append((.after, last.hex)) }
+                let answer = try request("GET", .metadata(Resource.history), query, of: domain) { _, bytes in
+                    try reader.add(bytes) { head, document in
+                        let blob: Address
+                        let result: Result<[UInt8], Failure>
+                        switch head {
+                        case .document(let address, _):
+                            blob = try Address(address.hex)
+                            result = .success(document)
+                        case .missing(let address, let status):
+                            blob = try Address(address.hex)
+                            let what = "the server cannot read the metadata of blob \(blob)"
+                            result = .failure(Failure(status, what, at: self.place(domain)))
+                        case .end: return
+                        }
+                        guard seen.insert(blob).inserted else {
+                            throw Failure(
+                                .badData, "the history goes round in a circle",
+                                at: "\(self.place(domain)), blob \(blob)")
+                        }
+                        guard seen.count <= StoreLimits.history else {
+                            throw History.tooLong(StoreLimits.history, at: self.place(domain))
+                        }
+                        try visit(blob, result)
+                        last = blob
+                        policy.progressed()
+                    }
+                }
+                guard answer.means != .notFound || last != nil else {
+                    throw Failure(.notFound, "no backup of \(domain)", at: place(domain))
+                }
+                guard answer.means == .ok else { throw refusal(answer, of: domain) }
+                guard reader.isWhole else {
+                    throw Interruption(failure: Failure(.unavailable, "the history was cut"))
+                }
+            }
+        }
     }
 
     private func document(

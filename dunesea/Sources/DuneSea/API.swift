@@ -79,7 +79,7 @@ public struct API: HTTPResponder {
         }
     }
 
-    private func fault(_ failure: Failure) {
+    func fault(_ failure: Failure) {
         if failure.code != nil { metrics.faulted() }
         log("error: \(failure.what): \(failure.place ?? "")")
     }
@@ -142,7 +142,12 @@ public struct API: HTTPResponder {
                 return try await document(
                     shelf.next(after: after), of: shelf, for: request,
                     none: after == nil ? "no backup yet" : "no backup after that one")
-            default: throw unknown
+            case Resource.history:
+                return try history(request, of: shelf)
+            default:
+                guard let blob = try? Address(name) else { throw unknown }
+                return try await document(
+                    shelf.has(blob) ? blob : nil, of: shelf, for: request, none: "no backup with this blob")
             }
         case (.put, .key(let name)):
             try may(.append)

@@ -32,6 +32,61 @@ extension API {
         return newest(document, [.backupBlob: "\(blob)"], for: request)
     }
 
+    /// Every document that the shelf has now, as a series; one that the disk does not give is marked in it.
+    func history(_ request: Request, of shelf: Shelf) throws -> Response {
+        var blobs = shelf.blobs
+        guard !blobs.isEmpty else { throw Refusal(.notFound, "no backup yet") }
+        switch request.query(.order) {
+        case nil: break
+        case DuneSeaProtocol.newestFirst: blobs.reverse()
+        case .some: throw Refusal(.badRequest, "?order= is \(DuneSeaProtocol.newestFirst), or left out")
+        }
+        if let after = try request.query(.after).map(address) {
+            guard let index = blobs.firstIndex(of: after) else {
+                throw Refusal(.notFound, "no backup with this blob")
+            }
+            blobs.removeFirst(index + 1)
+        }
+        let headers: HTTPFields = [.contentType: "application/octet-stream", .cacheControl: "no-store"]
+        guard request.method == .get else { return Response(status: .ok, headers: headers) }
+        let wanted = blobs
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody { writer in
+                var piece = ByteBuffer()
+                func send() async throws {
+                    metrics.sent(piece.readableBytes)
+                    try await writer.write(piece)
+                    piece.clear()
+                }
+                for blob in wanted {
+                    piece.writeBytes(try await item(of: blob, on: shelf))
+                    if piece.readableBytes >= API.seriesPiece { try await send() }
+                }
+                piece.writeBytes(Series.bytes(of: .end(count: UInt64(wanted.count))))
+                try await send()
+                try await writer.finish(nil)
+            })
+    }
+
+    /// In bytes; a document may be longer.
+    private static let seriesPiece = 64 << 10
+
+    private func item(of blob: Address, on shelf: Shelf) async throws -> [UInt8] {
+        do {
+            guard let document = try await shelf.document(of: blob) else {
+                return Series.bytes(of: .missing(address: blob.bytes, status: .io))
+            }
+            guard document.count >= Envelope.minimumLength else {
+                return Series.bytes(of: .missing(address: blob.bytes, status: .badData))
+            }
+            return Series.bytes(of: .document(address: blob.bytes, length: document.count)) + document
+        } catch let failure as Failure {
+            fault(failure)
+            return Series.bytes(of: .missing(address: blob.bytes, status: .io))
+        }
+    }
+
     func keep(_ request: Request, _ address: Address, on shelf: Shelf, _ context: Connection)
         async throws -> Response
     {

@@ -22,6 +22,12 @@ extension Shelf {
         }
     }
 
+    /// Every backup's blob, oldest first.
+    var blobs: [Address] { state.withLock { $0.history.map(\.address) } }
+
+    /// Whether there is a backup with this blob.
+    func has(_ blob: Address) -> Bool { state.withLock { $0.position[blob] != nil } }
+
     /// The sealed document of a backup.
     func document(of address: Address) async throws -> [UInt8]? {
         let found = state.withLock { state in
