@@ -14,34 +14,38 @@ public struct Chain {
     ///
     /// - Throws: `badData`: of another domain, out of turn, or not made on the document before it.
     public mutating func append(_ document: Document, at place: String) throws {
-        func refuse(_ what: String, hint: String? = nil) -> Failure {
+        let backup = document.metadata.backup
+        if let domain = domain ?? last?.metadata.backup.domain, backup.domain != domain {
+            throw Failure(.badData, "the document is of \(backup.domain), not of \(domain)", at: place)
+        }
+        if let last { try document.requireMade(on: last, at: place) }
+        last = document
+    }
+}
+
+extension Document {
+    /// - Throws: `badData` where it was not made on that document, as the very next one.
+    func requireMade(on before: Document, at place: String) throws {
+        let (generation, base) = (metadata.backup.generation, before.metadata.backup)
+        func refuse(_ what: String, hint: String) -> Failure {
             Failure(.badData, what, at: place, hint: hint)
         }
-        let metadata = document.metadata
-        let backup = metadata.backup
-        if let domain = domain ?? last?.metadata.backup.domain, backup.domain != domain {
-            throw refuse("the document is of \(backup.domain), not of \(domain)")
+        guard metadata.previous?.generation == base.generation else {
+            throw refuse(
+                "generation \(generation) follows generation \(base.generation)",
+                hint: "documents come one a line, oldest first, none left out")
         }
-        if let last {
-            let before = last.metadata.backup
-            guard metadata.previous?.generation == before.generation else {
-                throw refuse(
-                    "generation \(backup.generation) follows generation \(before.generation)",
-                    hint: "documents come one a line, oldest first, none left out")
-            }
-            guard metadata.previous?.names(last) == true else {
-                throw refuse(
-                    "generation \(backup.generation) was not made on this generation \(before.generation): "
-                        + "its previous.metadataSha512 is another",
-                    hint: "one of the two was changed or replaced")
-            }
-            guard metadata.parent == nil || metadata.parent == before else {
-                throw refuse(
-                    "the parent in generation \(backup.generation) is not what generation "
-                        + "\(before.generation) says of itself",
-                    hint: "one of the two was changed or replaced")
-            }
+        guard metadata.previous?.names(before) == true else {
+            throw refuse(
+                "generation \(generation) was not made on this generation \(base.generation): "
+                    + "its previous.metadataSha512 is another",
+                hint: "one of the two was changed or replaced")
         }
-        last = document
+        guard metadata.parent == nil || metadata.parent == base else {
+            throw refuse(
+                "the parent in generation \(generation) is not what generation "
+                    + "\(base.generation) says of itself",
+                hint: "one of the two was changed or replaced")
+        }
     }
 }

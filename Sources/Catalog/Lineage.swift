@@ -1,4 +1,4 @@
-import Plumbing
+public import Plumbing
 
 /// The store's head, held against the witness: the newest document that this machine has committed there.
 public struct Lineage: Sendable {
@@ -38,6 +38,28 @@ public struct Lineage: Sendable {
             descends = descends && document.metadata.previous?.names(before) == true
         }
         head = document
+    }
+
+    /// Takes a whole history. What lies before the witness is of no account, be it damaged.
+    ///
+    /// - Throws: as the other one; `badData` or `io` where the newest document is not there to plan on.
+    public mutating func append(_ history: borrowing Descriptor) throws {
+        var (newest, isHeadMissing): (Document?, Bool) = (nil, false)
+        let committed = witness?.metadata.backup.generation ?? 0
+        try History.walk(history) { blob, line, place in
+            guard case .text(let text) = line, let document = try? Document(parsing: text, at: place) else {
+                isHeadMissing = true
+                return
+            }
+            (newest, isHeadMissing) = (document, false)
+            if document.metadata.backup.generation > committed { try append(document, at: place) }
+        }
+        guard !isHeadMissing else {
+            throw Failure(
+                .badData, "the newest metadata of \(domain) cannot be opened", at: history.name,
+                hint: "see whether this is the store and the key that belong together")
+        }
+        if head == nil, let newest { try append(newest, at: history.name) }
     }
 
     /// The generation that comes next: the store may have forgotten some, but a number is never given twice.

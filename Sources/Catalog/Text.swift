@@ -1,51 +1,22 @@
 import Plumbing
 
-/// Assignments that a POSIX shell may `eval`, one a line: every value is in single quotes.
-///
-/// - Parameter variables: the values hold no zero byte.
-public func shellAssignments(_ variables: [(name: String, value: String)]) -> String {
-    variables.map { variable in
-        // By scalars: to Swift, a quote with an accent behind it is another character.
-        var quoted = ""
-        for scalar in variable.value.unicodeScalars {
-            if scalar == "'" { quoted += "'\\''" } else { quoted.unicodeScalars.append(scalar) }
-        }
-        return "\(variable.name)='\(quoted)'\n"
-    }.joined()
-}
-
 extension Plan {
-    /// What `ep-plan --format sh` prints.
-    public var shell: String {
-        shellAssignments([
-            ("PLAN_TYPE", type.rawValue),
-            ("PLAN_REASON", reason),
-            ("PLAN_WARNING", warning ?? ""),
-            ("PLAN_GENERATION", String(generation)),
-            ("PLAN_FOLLOWS", follows ?? "none"),
-            ("PLAN_HEAD_TYPE", headType?.rawValue ?? ""),
-            ("PLAN_PARENT_SLOT", source?.slot ?? ""),
-            ("PLAN_PARENT_PATH", source?.path ?? ""),
-        ])
+    /// What `ep-plan --format lines` prints: type, generation, `follows`, the head's type and the parent's slot with a space
+    /// between each, and `none` for what there is not; then the reason, and then the warning or an empty line.
+    public var lines: String {
+        let words = [
+            type.rawValue, "\(generation)", follows ?? "none", headType?.rawValue ?? "none",
+            source.map { printable($0.slot) } ?? "none",
+        ]
+        return "\(words.joined(separator: " "))\n\(reason)\n\(warning ?? "")\n"
     }
 }
 
 extension Metadata {
-    /// What `ep-meta show --format sh` prints.
-    public var shell: String {
-        shellAssignments([
-            ("META_GENERATION", String(backup.generation)),
-            ("META_TYPE", backup.type.rawValue),
-            ("META_UUID", backup.uuid),
-            ("META_DATE", backup.date),
-            ("META_SIZE", String(backup.size)),
-            ("META_SHA256", backup.sha256),
-            ("META_SHA512", backup.sha512),
-            ("META_PARENT_SHA256", parent?.sha256 ?? ""),
-            ("META_PARENT_GENERATION", parent.map { String($0.generation) } ?? ""),
-            ("META_PREVIOUS_GENERATION", previous.map { String($0.generation) } ?? ""),
-            ("META_DOMAIN", backup.domain),
-        ])
+    /// What `ep-meta show --format line` prints.
+    public var line: String {
+        "\(backup.generation) \(backup.type.rawValue) \(backup.date) \(backup.size) \(backup.sha256) \(backup.uuid) "
+            + "\(backup.domain)\n"
     }
 
     /// A page for people, 78 columns wide where the producers' names allow it.

@@ -10,13 +10,19 @@ struct PlanTool: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-plan",
         abstract: "Decide whether the next backup is full or incremental.",
-        usage: "ep-plan --domain DOMAIN --snapshots FILE [--witness FILE] [--format json|sh] < METADATA",
-        discussion: "Reads the store's newest metadata document; an empty input says that there is none.",
+        usage: """
+            ep-plan --domain DOMAIN --snapshots FILE [--witness FILE] [--history] \
+            [--format json|lines] [--record FILE] < METADATA
+            """,
+        discussion: """
+            Reads the store's newest metadata document, or a history; an empty input says that there is none. The three \
+            lines: type, generation, blob of the head, its type, slot of the parent; the reason; the warning, or nothing.
+            """,
         version: version)
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
         case json
-        case sh
+        case lines
     }
 
     @Option(help: .init("The system that is backed up.", valueName: "domain"))
@@ -29,22 +35,30 @@ struct PlanTool: Tool {
         help: .init("The document that this machine committed last; no file: none yet.", valueName: "file"))
     var witness: String?
 
-    @Option(help: .init("One line of JSON, or assignments for a shell to eval.", valueName: "json|sh"))
+    @Flag(help: "Standard input is a history, as ep-unseal makes it of what ep-fetch history writes.")
+    var history = false
+
+    @Option(help: .init("One line of JSON, or three for a script.", valueName: "json|lines"))
     var format = Format.json
+
+    @Option(help: .init("A file that gets the JSON, too.", valueName: "file"))
+    var record: String?
 
     func run() throws {
         try require(domain: domain)
         let (snapshots, stubs) = try list()
         let plan = try Plan(on: lineage(), snapshots: snapshots, stubs: stubs)
-        switch format {
-        case .json: try Descriptor.standardOutput.write(plan.json.line)
-        case .sh: try Descriptor.standardOutput.write(Array(plan.shell.utf8))
-        }
+        if let record { try AtomicFile.write(plan.json.line, to: record, mode: 0o600, replacing: true) }
+        try Descriptor.standardOutput.write(format == .json ? plan.json.line : Array(plan.lines.utf8))
     }
 
     private func lineage() throws -> Lineage {
         var lineage = try Lineage(of: domain, witness: committed())
         let input = Descriptor.standardInput
+        guard !history else {
+            try lineage.append(input)
+            return lineage
+        }
         try input.lines(upTo: Document.maximumLength + 1) { line, number in
             let place = "\(input.name), line \(number)"
             try lineage.append(Document(parsing: line, at: place), at: place)

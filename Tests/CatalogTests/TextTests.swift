@@ -1,4 +1,3 @@
-import Glibc
 import JSON
 import Plumbing
 import Testing
@@ -6,28 +5,6 @@ import Testing
 @testable import Catalog
 
 @Suite struct Text {
-    static let hostile = [
-        "", "plain", "'", "''", "'; rm -rf /", "$(reboot)", "`reboot`", "a\nPLAN_TYPE='full'\n", "\\", "\\'",
-        "\"", "*", "~",
-        "'\u{301}", "é\u{1b}[2J", "\r\n", "-n", "!x", String(repeating: "'", count: 1000),
-    ]
-
-    @Test(arguments: hostile)
-    func aShellReadsBackWhatWasQuoted(value: String) throws {
-        // /bin/sh -c 'SCRIPT' is asked whether the variable holds the value, which goes in through the environment.
-        let script = shellAssignments([("X", value)]) + "[ \"$X\" = \"$WANTED\" ]"
-        var pid: pid_t = 0
-        var arguments: [UnsafeMutablePointer<CChar>?] = [
-            strdup("/bin/sh"), strdup("-c"), strdup(script), nil,
-        ]
-        var environment: [UnsafeMutablePointer<CChar>?] = [strdup("WANTED=\(value)"), nil]
-        defer { for string in arguments + environment { free(string) } }
-        try #require(posix_spawn(&pid, "/bin/sh", nil, nil, &arguments, &environment) == 0)
-        var status: Int32 = -1
-        try #require(waitpid(pid, &status, 0) == pid)
-        #expect(status == 0)
-    }
-
     @Test func hostileSlotAndPath() throws {
         let evil = "'; rm -rf /\n\u{1b}[2J"
         let snapshot = try Snapshot(
@@ -36,33 +13,19 @@ import Testing
                 "created": "2026-11-23T06:10:00Z", "readOnly": true, "changed": false,
             ], at: "test")
         let plan = try Sample.plan([Sample.first()], [snapshot])
-        #expect(plan.shell.contains("PLAN_PARENT_PATH=''\\''; rm -rf /\n\u{1b}[2J'\n"))
         #expect(plan.reason.hasSuffix(#"in '; rm -rf /\x0a\x1b[2J"#))
+        #expect(plan.lines.split(separator: "\n", omittingEmptySubsequences: false).count == 4)
     }
 
-    @Test func variables() throws {
-        func names(_ text: String) -> [String] {
-            text.split(separator: "\n").map { String($0.prefix { $0 != "=" }) }
-        }
-        let plan = try Sample.plan([])
+    @Test func linesForAScript() throws {
+        let none = try Sample.plan([])
+        #expect(none.lines == "full 1 none none none\n\(none.reason)\n\n")
+        let head = try Sample.document(Sample.first()).metadata
+        let plan = try Sample.plan([Sample.first()], [Sample.snapshot("root", uuid(1))])
+        #expect(plan.lines == "incremental 2 \(head.backup.sha256) full root\n\(plan.reason)\n\n")
         #expect(
-            names(plan.shell) == [
-                "PLAN_TYPE", "PLAN_REASON", "PLAN_WARNING", "PLAN_GENERATION", "PLAN_FOLLOWS",
-                "PLAN_HEAD_TYPE",
-                "PLAN_PARENT_SLOT",
-                "PLAN_PARENT_PATH",
-            ])
-        #expect(plan.shell.contains("PLAN_FOLLOWS='none'\nPLAN_HEAD_TYPE=''\n"))
-        let shell = try Sample.document(Sample.second()).metadata.shell
-        #expect(
-            names(shell) == [
-                "META_GENERATION", "META_TYPE", "META_UUID", "META_DATE", "META_SIZE", "META_SHA256",
-                "META_SHA512",
-                "META_PARENT_SHA256", "META_PARENT_GENERATION",
-                "META_PREVIOUS_GENERATION", "META_DOMAIN",
-            ])
-        #expect(shell.contains("META_PARENT_GENERATION='1'\n"))
-        #expect(try Sample.document(Sample.first()).metadata.shell.contains("META_PARENT_SHA256=''\n"))
+            head.line
+                == "1 full 2026-11-21T06:10:00Z 1234568 \(head.backup.sha256) \(uuid(1)) pod.example.org\n")
     }
 
     @Test func thePage() throws {

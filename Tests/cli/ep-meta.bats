@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # ep-meta as a person runs it: create, show, check, and what they refuse.
-# shellcheck disable=SC2086,SC2154
+# shellcheck disable=SC2086,SC2094,SC2154
 
 load helper
 load records
@@ -97,15 +97,41 @@ create() {
     [[ $output == *"2026-11-23 06:10:00 UTC"* ]]
 }
 
-@test "show --format sh can be eval'ed and sourced" {
-    eval "$(meta show --format sh <meta2)"
-    [[ $META_GENERATION == 2 && $META_TYPE == incremental && $META_UUID == "$two" && $META_SIZE == 1001128 ]]
-    [[ $META_DOMAIN == "$domain" && $META_DATE == 2026-11-23T06:10:00Z && $META_PARENT_GENERATION == 1 ]]
-    [[ $META_PARENT_SHA256 == "$(jq -r .sha256 meta1)" && $META_SHA256 == "$(jq -r .sha256 meta2)" ]]
-    ep-meta show --format sh <meta1 >vars
-    # shellcheck disable=SC2016
-    run -0 timeout 60 dash -euc '. ./vars; echo "$META_TYPE,$META_PARENT_SHA256,$META_PARENT_GENERATION"'
-    [[ $output == full,, ]]
+@test "show --format line: what a script reads word by word" {
+    meta show --format line <meta2 >line
+    [[ $(wc -l <line) -eq 1 ]]
+    read -r generation type date size blob id of rest <line
+    [[ $generation == 2 && $type == incremental && $date == 2026-11-23T06:10:00Z && $size == 1001128 ]]
+    [[ $blob == "$(jq -r .sha256 meta2)" && $id == "$two" && $of == "$domain" && -z $rest ]]
+}
+
+@test "a history: a list, a chain, an audit, what a fault takes down; cut it is none" {
+    blobs=("$(jq -r .sha256 meta1)" "$(jq -r .sha256 meta2)")
+    of=(--domain "$domain" --store store)
+    { echo "${blobs[0]} $(<meta1)" && echo "${blobs[1]} $(<meta2)" && echo "end 2"; } >history
+    ep-meta list "${of[@]}" <history >list
+    [[ $(wc -l <list) -eq 3 && $(tail -n 1 list) == *" 2  incremental  2026-11-23T06:10:00Z "*"${blobs[1]:0:16}" ]]
+    ep-meta chain "${of[@]}" <history >chain
+    read -r generation _ id count bytes _ newest <chain
+    [[ $generation == 2 && $id == "$two" && $count == 2 && $newest == yes && $(wc -l <chain) -eq 3 ]]
+    [[ $bytes -eq $(($(jq .size meta1) + $(jq .size meta2))) ]]
+    refuses 10 "no generation 3 of $domain: store" ep-meta chain "${of[@]}" --generation 3 <history
+    refuses 65 "there was a generation 3: store" ep-meta chain "${of[@]}" --at-least-generation 3 <history
+    ep-meta audit "${of[@]}" --tasks tasks <history >said
+    [[ $(head -n 1 tasks) == *"Z 2 $bytes" && $(wc -l <tasks) -eq 3 && $(wc -l <said) -eq 1 ]]
+    [[ $(ep-meta fault "${of[@]}" "${blobs[0]}" missing <history) == *"takes down generations 1 to 2" ]]
+    # Kept, it is a holder's of the key; and it ends in 65, since there is a fault.
+    ep-key generate key >/dev/null
+    echo "${blobs[0]} missing" >faults
+    run -65 --separate-stderr ep-meta record verify "${of[@]}" --tasks tasks --faults faults --key key --state state/x <history
+    [[ $(jq -c '[.problems, .damaged[0].takesDown, .blobs]' <<<"$output") == '[1,[1,2],2]' && $output == "$(<state/x/verified.json)" ]]
+    printf %s "${output%,\"mac\"*}}" | ep-key mac key --check "$(jq -r .mac <<<"$output")"
+    run -3 ep-meta status "${of[@]}" --key key --state state/x --key-in-store <history
+    [[ $output == *"verify found 1 damaged or missing on 20"* && $output == *"  chain          2 backups to read, "* ]]
+    for verb in list chain "audit --tasks tasks" "status --key key --state state/x"; do
+        # shellcheck disable=SC2086 # words
+        head -n 2 history | refuses 65 "not a whole history" ep-meta $verb "${of[@]}"
+    done
 }
 
 @test "a document cannot steer the terminal" {

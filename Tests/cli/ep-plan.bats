@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # ep-plan as a person runs it: the decision table, and what gives no plan.
-# shellcheck disable=SC2086,SC2154
+# shellcheck disable=SC2086,SC2094,SC2154
 
 load helper
 load records
@@ -79,29 +79,37 @@ plan() {
     cmp a b
 }
 
-@test "--format sh: eval in bash, source in dash" {
-    eval "$(plan both --format sh <newest)"
-    [[ $PLAN_TYPE == incremental && $PLAN_GENERATION == 7 && $PLAN_HEAD_TYPE == full ]]
-    [[ $PLAN_FOLLOWS == "$(jq -r .sha256 newest)" && $PLAN_PARENT_SLOT == current-parent && $PLAN_PARENT_PATH == /v/current-parent ]]
-    [[ $PLAN_REASON == "the store's newest backup (generation 6, UUID $one) has its snapshot here, in current-parent" ]]
-    plan none --format sh </dev/null >vars
-    # shellcheck disable=SC2016
-    run -0 timeout 60 dash -euc '. ./vars; echo "$PLAN_TYPE,$PLAN_FOLLOWS,$PLAN_HEAD_TYPE,$PLAN_PARENT_SLOT,$PLAN_PARENT_PATH"'
-    [[ $output == full,none,,, ]]
+@test "--format lines, and the JSON beside it" {
+    plan both --format lines --record record <newest >lines
+    [[ $(head -n 1 lines) == "incremental 7 $(jq -r .sha256 newest) full current-parent" ]]
+    [[ $(sed -n 2p lines) == "the store's newest backup (generation 6, UUID $one) has its snapshot here, in current-parent" ]]
+    [[ $(wc -l <lines) -eq 3 && -z $(sed -n 3p lines) ]]
+    plan both <newest | cmp - record
+    [[ $(plan none --format lines </dev/null | head -n 1) == "full 1 none none none" ]]
 }
 
-@test "--format sh: a hostile path stays a path" {
-    local evil=$'\'; touch owned; \'\n$(touch owned)`touch owned`\\\n#"'
-    jq -c --arg evil "$evil" 'map(.path = $evil | .slot = $evil)' both >hostile
+@test "--format lines: a hostile slot stays on its line" {
+    jq -c --arg evil $'a\nincremental 9 \e[2J' 'map(.path = $evil | .slot = $evil)' both >hostile
     jq -c --arg two $two 'map(select(.uuid != $two))' hostile >one
-    eval "$(plan one --format sh <newest)"
-    [[ $PLAN_PARENT_PATH == "$evil" && $PLAN_PARENT_SLOT == "$evil" ]]
-    plan one --format sh <newest >vars
-    # shellcheck disable=SC2016
-    EVIL=$evil dash -euc '. ./vars; [ "$PLAN_PARENT_PATH" = "$EVIL" ]'
-    [[ ! -e owned ]]
-    # The reason goes to terminals.
-    [[ $PLAN_REASON != *$'\n'* ]]
+    plan one --format lines <newest >lines
+    [[ $(wc -l <lines) -eq 3 && $(head -n 1 lines) == 'incremental 7 '*' full a\x0aincremental 9 \x1b[2J' ]]
+}
+
+@test "--history: as the documents behind the witness tell; what lies in front of it is of no account" {
+    after 3 >last
+    { while read -r line; do echo "$(jq -r .sha256 <<<"$line") $line"; done <line && echo "end 4"; } >history
+    head -n 2 line | tail -n 1 >witness
+    plan both --witness witness --history <history >out
+    [[ $(jq -r '[.generation, .warning] | map(tostring) | join(" ")' out) == "10 null" ]]
+    # The same of the head alone is a fork, as far as one can tell.
+    plan both --witness witness <last >out
+    [[ $(jq -r .warning out) == fork:* ]]
+    sed '1s/ .*/ damaged/' history >bad
+    [[ $(plan both --witness witness --history <bad | jq -r .warning) == null ]]
+    sed '4s/ .*/ damaged/' history >bad
+    refuses 65 "the newest metadata of pod.example.org cannot be opened" plan both --witness witness --history <bad
+    head -n 4 history >bad
+    refuses 65 "not a whole history" plan both --history <bad
 }
 
 # after N: the newest of the documents that lead on from ./newest, N of them, all in the file line.
@@ -145,8 +153,7 @@ warns() {
     [[ $(jq -r '[.type, .generation, .snapshot.slot, .previous.generation] | join(" ")' out) == "incremental 10 current-parent 6" ]]
     warns rollback </dev/null
     [[ $(jq -r '[.type, .generation, .follows, .previous.generation] | map(tostring) | join(" ")' out) == "full 10 null 9" ]]
-    eval "$(plan both --witness witness --format sh </dev/null)"
-    [[ $PLAN_WARNING == "rollback: the store has no backup of pod.example.org, not even generation 9 of 2026-11-22T06:10:00Z, which this machine has committed" ]]
+    [[ $(plan both --witness witness --format lines </dev/null | tail -n 1) == "rollback: the store has no backup of pod.example.org, not even generation 9 of 2026-11-22T06:10:00Z, which this machine has committed" ]]
     [[ $(plan both --witness witness <newest) == "$(plan both --witness witness <newest)" ]]
 }
 

@@ -1,0 +1,125 @@
+public import JSON
+import Plumbing
+
+/// What is wrong with what a store has of a domain, and what each fault takes down: the record of a verify in the making.
+public struct Audit: Sendable {
+    /// What can be wrong with an object.
+    public enum Problem: String, Sendable, CaseIterable {
+        case missing
+        case damaged
+        case unreadable
+        case unlinked
+        case forged
+
+        fileprivate var clause: String {
+            switch self {
+            case .missing: "is missing"
+            case .damaged: "is damaged"
+            case .unreadable: "cannot be read"
+            case .unlinked: "was not made on the one before"
+            case .forged: "has the right digests, and cannot be opened with this key"
+            }
+        }
+    }
+
+    private let history: History
+    /// The generation of each entry: its own, or the one that it most likely has.
+    private let generations: [Int64]
+    /// The members of the record that are faults, in the order in which they were found.
+    public private(set) var faults: [JSON] = []
+    /// The same for people, one line each.
+    public private(set) var lines: [String] = []
+    /// Whether the newest backup cannot be restored.
+    public private(set) var headIsLost = false
+
+    /// Looks at the documents: whether each is there, whole, and made on the one before.
+    ///
+    /// - Parameter witness: the backup that this machine committed last, where that is known.
+    public init(of history: History, witness: Backup?) {
+        self.history = history
+        var (generations, known): ([Int64], Int64) = ([], 0)
+        var found: [(Int, Problem)?] = []
+        var gaps: [Int: ClosedRange<Int64>] = [:]
+        for (index, entry) in history.entries.enumerated() {
+            switch entry.content {
+            case .damaged, .unreadable:
+                known += 1
+                if case .damaged = entry.content {
+                    found.append((index, .damaged))
+                } else {
+                    found.append((index, .unreadable))
+                }
+            case .backup(let backup, let previous, let isLinked):
+                if previous > known {
+                    gaps[index] = known + 1...previous
+                    found.append(backup.type == .full ? nil : (index, .unlinked))
+                } else {
+                    found.append(isLinked ? nil : (index, .unlinked))
+                }
+                known = backup.generation
+            }
+            generations.append(known)
+        }
+        self.generations = generations
+        for (index, fault) in found.enumerated() {
+            if let gap = gaps[index] { lack(gap) }
+            if let (index, problem) = fault { find("metadata", at: index, problem) }
+        }
+        if let witness, witness.generation > known { lack(known + 1...witness.generation) }
+    }
+
+    /// Notes what is wrong with a blob.
+    ///
+    /// - Parameter blob: one of the history; others are passed over.
+    public mutating func find(blob: String, _ problem: Problem) {
+        guard let index = history.entries.firstIndex(where: { $0.blob == blob }) else { return }
+        find("blob", at: index, problem)
+    }
+
+    /// Names the generations that it takes down: all that were made on it, which ends with the next full one, or one that is
+    /// lost by itself.
+    private mutating func find(_ object: String, at index: Int, _ problem: Problem) {
+        let entries = history.entries
+        let generation = generations[index]
+        var down: [Int64] = []
+        // What is full can be restored, whatever it was made on.
+        if !(entries[index].backup?.type == .full && problem == .unlinked) {
+            var next = index
+            repeat {
+                down.append(generations[next])
+                next += 1
+            } while next < entries.count && entries[next].backup?.type == .incremental
+            if next == entries.count { headIsLost = true }
+        }
+        let what =
+            switch down.count {
+            case 0: "nothing"
+            case 1: "generation \(down[0])"
+            default: "generations \(down[0]) to \(down[down.count - 1])"
+            }
+        lines.append("generation \(generation): the \(object) \(problem.clause): takes down \(what)")
+        faults.append([
+            "object": .string(object), "generation": .integer(generation),
+            "sha256": .string(entries[index].blob), "problem": .string(problem.rawValue),
+            "takesDown": .array(down.map { .integer($0) }),
+        ])
+    }
+
+    /// Documents that are not there, so nobody knows of what blobs: one finding, however many they are.
+    private mutating func lack(_ gap: ClosedRange<Int64>) {
+        let first = gap.lowerBound
+        let isOne = gap.count == 1
+        lines.append(
+            isOne
+                ? "generation \(first): the metadata is missing: takes down generation \(first)"
+                : "generations \(first) to \(gap.upperBound): the metadata is missing: takes down all of them"
+        )
+        var members: [JSON.Member] = [.init("object", "metadata"), .init("generation", .integer(first))]
+        if !isOne { members.append(.init("through", .integer(gap.upperBound))) }
+        members += [
+            .init("sha256", .null), .init("problem", "missing"),
+            .init("takesDown", .array(isOne ? [.integer(first)] : [])),
+        ]
+        faults.append(.object(members))
+    }
+}

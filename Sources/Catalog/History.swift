@@ -1,0 +1,143 @@
+public import Plumbing
+
+/// A domain's backups as a store shows them, oldest first, from the lines that `ep-unseal` makes of a series:
+/// `escapepod-metadata(5)`.
+public struct History: Sendable {
+    /// What the store has of one backup's document.
+    public struct Entry: Sendable {
+        /// The blob, by the store's word: a SHA-256.
+        public let blob: String
+        public let content: Content
+    }
+
+    public enum Content: Sendable {
+        /// - isLinked: whether it was made on the document in front of it; also where that is not there to tell.
+        case backup(Backup, previousGeneration: Int64, isLinked: Bool)
+        case damaged
+        case unreadable
+    }
+
+    public let domain: String
+    public let entries: [Entry]
+    /// The newest document; nil where that one is damaged or cannot be read.
+    public let head: Document?
+
+    /// Reads all the lines.
+    ///
+    /// Memory is some hundred bytes for each backup.
+    ///
+    /// - Parameter complain: hears why a document is called damaged.
+    /// - Throws: `badData` for what are no such lines, or where the last one is missing.
+    public init(
+        of domain: String, from input: borrowing Descriptor, complain: (Failure) -> Void
+    ) throws {
+        var (entries, before): ([Entry], Document?) = ([], nil)
+        try History.walk(input) { blob, line, place in
+            guard case .text(let text) = line else {
+                entries.append(Entry(blob: blob, content: line == .damaged ? .damaged : .unreadable))
+                before = nil
+                return
+            }
+            do {
+                let document = try Document(parsing: text, at: place)
+                let backup = document.metadata.backup
+                guard backup.domain == domain, backup.sha256 == blob else {
+                    throw Failure(
+                        .badData, "the store gave the metadata of another backup than \(blob)", at: place,
+                        hint: "it was mixed up or tampered with")
+                }
+                let content = Content.backup(
+                    backup, previousGeneration: document.metadata.previous?.generation ?? 0,
+                    isLinked: isLinked(document, to: before, at: place, complain))
+                entries.append(Entry(blob: blob, content: content))
+                before = document
+            } catch let failure as Failure where failure.status == .badData {
+                complain(failure)
+                entries.append(Entry(blob: blob, content: .damaged))
+                before = nil
+            }
+        }
+        self.domain = domain
+        self.entries = entries
+        head = before
+    }
+
+    enum Line: Equatable {
+        case text([UInt8])
+        case damaged
+        case unreadable
+    }
+
+    /// Calls with each line but the last, which says that all have come.
+    static func walk(
+        _ input: borrowing Descriptor, _ visit: (_ blob: String, Line, _ place: String) throws -> Void
+    ) throws {
+        var (count, isWhole) = (0, false)
+        try input.lines(upTo: addressLength + 1 + Document.maximumLength + 1) { line, number in
+            let place = "\(input.name), line \(number)"
+            guard !isWhole, line.last == UInt8(ascii: "\n") else { throw broken(at: place) }
+            if line == Array("end \(count)\n".utf8) {
+                isWhole = true
+                return
+            }
+            let blob = String(decoding: line.prefix(addressLength), as: UTF8.self)
+            let rest = line.dropFirst(addressLength).dropLast()
+            guard blob.isHex(bytes: 32), rest.first == UInt8(ascii: " ") else { throw broken(at: place) }
+            count += 1
+            let text = Array(rest.dropFirst())
+            switch text {
+            case Array("damaged".utf8): try visit(blob, .damaged, place)
+            case Array("unreadable".utf8): try visit(blob, .unreadable, place)
+            default: try visit(blob, .text(text), "the metadata of blob \(blob)")
+            }
+        }
+        guard isWhole else { throw broken(at: input.name) }
+    }
+
+    private static let addressLength = 64
+
+    private static func broken(at place: String) -> Failure {
+        Failure(
+            .badData, "not a whole history", at: place,
+            hint: "ep-fetch history … | ep-unseal --kind metadata … makes one; see the messages of these two")
+    }
+}
+
+/// Whether it was made on the one before, where that is the one that it names.
+private func isLinked(
+    _ document: Document, to before: Document?, at place: String, _ complain: (Failure) -> Void
+) -> Bool {
+    guard let before else { return true }
+    // One that is missing in between is another matter, and an audit's to tell.
+    guard document.metadata.previous?.generation ?? 0 <= before.metadata.backup.generation else {
+        return false
+    }
+    do {
+        try document.requireMade(on: before, at: place)
+        return true
+    } catch {
+        if let failure = error as? Failure { complain(failure) }
+        return false
+    }
+}
+
+extension History.Entry {
+    /// nil where the document is damaged or cannot be read.
+    public var backup: Backup? {
+        if case .backup(let backup, _, _) = content { return backup }
+        return nil
+    }
+
+    /// - Throws: `badData` or `io` where there is none.
+    public func requireBackup(in store: String) throws -> Backup {
+        switch content {
+        case .backup(let backup, _, _): return backup
+        case .damaged:
+            throw Failure(
+                .badData, "the metadata of blob \(blob) is damaged", at: store,
+                hint: "escapepod verify says what that takes down")
+        case .unreadable:
+            throw Failure(.io, "the metadata of blob \(blob) cannot be read", at: store)
+        }
+    }
+}

@@ -1,0 +1,301 @@
+public import JSON
+public import Plumbing
+
+/// The records that a machine keeps of a store, as far as they are believed.
+public struct Memory: Sendable {
+    public var verified: JSON?
+    public var sampled: JSON?
+    /// Of drills the last one, and the last that proved a backup restorable.
+    public var drilled: JSON?
+    public var proven: JSON?
+    /// What the last backup ended in, if it failed.
+    public var failed: JSON?
+
+    public init() {}
+
+    /// What a sample found is of no account once a whole verify came later.
+    public mutating func forgetOldSample() {
+        if let verified = verified?.finished, let sampled = sampled?.finished, sampled <= verified {
+            self.sampled = nil
+        }
+    }
+}
+
+/// Whether a machine could be brought back now, as far as one can tell: what `escapepod status` says.
+public struct Status: Sendable {
+    public struct Key: Sendable {
+        public let id: String
+        public let isInStore: Bool
+        /// Whether the key space, of this path, has a copy; nil where no key space is known.
+        public let space: (path: String, hasIt: Bool)?
+
+        public init(id: String, isInStore: Bool, space: (path: String, hasIt: Bool)?) {
+            self.id = id
+            self.isInStore = isInStore
+            self.space = space
+        }
+    }
+
+    public struct Warning: Sendable {
+        public let what: String
+        public let hint: String
+    }
+
+    private let domain: String
+    private let store: String
+    private let now: Time
+    private let memory: Memory
+    private let plan: Plan?
+    private var newest: Backup?
+    private var chain: (backups: Int64, bytes: Int64) = (0, 0)
+    private var key: Key?
+    /// Whether the store answered.
+    private var isThere = false
+    /// The seconds since the newest backup.
+    private var age: Int64 = 0
+    /// What needs a person's eye, and is no part of `told`.
+    public private(set) var warnings: [Warning] = []
+    /// What needs a person's eye, and has been told.
+    private let told: [String]
+
+    /// What is known without the store.
+    ///
+    /// - Parameters:
+    ///   - plan: of the next backup; nil where there is no volume.
+    ///   - told: what was found elsewhere to need a person's eye.
+    public init(
+        domain: String, store: String, at now: Time, memory: Memory, plan: Plan? = nil, told: [String] = []
+    ) {
+        self.domain = domain
+        self.store = store
+        self.now = now
+        self.memory = memory
+        self.plan = plan
+        self.told = told
+        lookAtMemory()
+        if let warning = plan?.warning {
+            warn(
+                warning,
+                "an old copy of the store, or somebody changed it; escapepod-security(7) says what to do")
+        }
+    }
+
+    /// Adds what the store shows.
+    ///
+    /// - Parameter limit: how old the newest backup may be, in seconds.
+    /// - Throws: `notFound` where there is no backup; `badData` or `io` where one of the chain is damaged.
+    public mutating func look(at history: History, key: Key, limit: Int64?) throws {
+        isThere = true
+        self.key = key
+        guard let last = history.entries.last else {
+            throw Failure(
+                .notFound, "no backup of \(domain) yet", at: store, hint: "escapepod backup makes one")
+        }
+        let newest = try last.requireBackup(in: store)
+        self.newest = newest
+        for entry in history.entries.reversed() {
+            let backup = try entry.requireBackup(in: store)
+            chain = (chain.backups + 1, chain.bytes + backup.size)
+            if backup.type == .full { break }
+        }
+        if try chain.backups == history.entries.count
+            && history.entries[0].requireBackup(in: store).type != .full
+        {
+            warn(
+                "the full backup of the chain is missing: \(store)", "escapepod verify says what is lost")
+        }
+        let taken = Time(newest.date) ?? now
+        age = now.since(taken)
+        expectPast("the newest backup", taken)
+        if let limit, age > limit {
+            warn(
+                "the newest backup is \(span(age)) old, and may be \(span(limit))",
+                "see why escapepod backup does not run, or fails")
+        }
+    }
+
+    private mutating func warn(_ what: String, _ hint: String) {
+        warnings.append(Warning(what: what, hint: hint))
+    }
+
+    /// A date in the future says nothing of an age; two clocks may differ by minutes.
+    private mutating func expectPast(_ what: String, _ time: Time) {
+        guard time.seconds - now.seconds > 300 else { return }
+        warn(
+            "the date of \(what) is in the future: \(time.date)",
+            "the clock of this machine is wrong, or was wrong then: until that date nobody can tell how old it is"
+        )
+    }
+
+    private mutating func lookAtMemory() {
+        if let failed = memory.failed {
+            warn(
+                "the last backup failed, with status \(failed.number("exit")) on \(failed.text("finished")): "
+                    + failed.text("what"), "see what escapepod backup says")
+        }
+        for record in [memory.verified, memory.sampled].compactMap(\.self) {
+            if let finished = record.finished { expectPast("a verify", finished) }
+            let problems = record.number("problems")
+            if problems > 0 {
+                warn(
+                    "verify found \(problems) damaged or missing on \(record.text("finished"))",
+                    "escapepod verify names them")
+            }
+        }
+        if let proven = memory.proven?.finished { expectPast("a drill", proven) }
+        guard let drilled = memory.drilled else { return }
+        switch drilled.text("result") {
+        case "differs":
+            warn(
+                "the last drill, of generation \(drilled.number("generation")) on \(drilled.text("finished")), "
+                    + "brought back something else", "escapepod drill names what")
+        case "failed":
+            warn(
+                "the last drill, on \(drilled.text("finished")), could not restore",
+                "escapepod verify names what is damaged")
+        default: break
+        }
+    }
+
+    public var exit: ExitStatus { warnings.isEmpty && told.isEmpty ? .done : .attention }
+}
+
+// MARK: - How it is said
+
+extension Status {
+    /// For people: a screen, or as much of it as is known without the store.
+    public var page: String {
+        var lines = ["\(domain) in \(store)"]
+        func row(_ label: String, _ text: String) {
+            lines.append("  " + (label + String(repeating: " ", count: 15)).prefix(15) + text)
+        }
+        func ago(_ record: JSON) -> String { "\(span(record.finished.map { now.since($0) } ?? 0)) ago" }
+        if let newest {
+            let exact = "\(age / 86400)d \(age / 3600 % 24)h \(age / 60 % 60)m"
+            row(
+                "last backup",
+                "generation \(newest.generation), \(newest.type.rawValue), \(newest.date) (\(exact) ago)")
+            if let plan { row("next backup", "\(plan.type.rawValue): \(plan.reason)") }
+            row(
+                "chain",
+                "\(count(chain.backups, "backup")) to read, \(readable(bytes: UInt64(clamping: chain.bytes)))"
+            )
+        }
+        func verified(_ label: String, _ record: JSON) {
+            let problems = record.number("problems")
+            let share = record["sample"].flatMap { $0 == .null ? nil : ", \($0) %" } ?? ""
+            row(
+                label,
+                "\(ago(record)): \(count(record.number("blobs"), "blob")), "
+                    + readable(bytes: UInt64(clamping: record.number("bytes"))) + share
+                    + (problems == 0 ? ", all whole" : ", \(problems) damaged or missing"))
+        }
+        if let record = memory.verified {
+            verified("last verify", record)
+        } else {
+            row("last verify", "never")
+        }
+        if let record = memory.sampled { verified("last sample", record) }
+        if let record = memory.proven {
+            row(
+                "last proven",
+                "restorable: \(ago(record)), generation \(record.number("generation")), "
+                    + "in \(span(record.number("seconds")))")
+        } else {
+            row("last proven", "restorable: never; escapepod drill does it")
+        }
+        if let key {
+            let space = key.space.map { "; \($0.hasIt ? "in" : "nothing known of") \($0.path)" } ?? ""
+            row(
+                "key",
+                "here, id \(key.id); \(key.isInStore ? "in the store, under a passphrase" : "not in the store")\(space)"
+            )
+        }
+        return lines.map { "\(printable($0))\n" }.joined()
+    }
+
+    /// The record of `--json`; nil without the store.
+    public var json: JSON? {
+        guard let newest, let key else { return nil }
+        return [
+            "domain": .string(domain), "store": .string(store), "status": .integer(Int64(exit.rawValue)),
+            "lastBackup": [
+                "generation": .integer(newest.generation), "type": .string(newest.type.rawValue),
+                "date": .string(newest.date), "ageSeconds": .integer(age), "size": .integer(newest.size),
+            ],
+            "nextBackup": plan.map { ["type": .string($0.type.rawValue), "reason": .string($0.reason)] }
+                ?? .null,
+            "lastFailure": memory.failed ?? .null,
+            "chain": ["backups": .integer(chain.backups), "bytes": .integer(chain.bytes)],
+            "lastVerify": memory.verified ?? .null, "lastSample": memory.sampled ?? .null,
+            "lastDrill": memory.drilled ?? .null, "lastProven": memory.proven ?? .null,
+            "key": [
+                "id": .string(key.id), "inStore": .bool(key.isInStore),
+                "inKeySpace": .bool(key.space?.hasIt == true),
+            ],
+            "warnings": .array((told + warnings.map(\.what)).map { .string($0) }),
+        ]
+    }
+
+    /// In the text format of Prometheus, for node_exporter's textfile collector.
+    ///
+    /// - Parameter status: what `escapepod status` ends in; nil for what it finds.
+    public func metrics(ending status: Int32?) -> String {
+        var text = ""
+        let labels = "{domain=\(JSON.string(domain)),store=\(JSON.string(store))}"
+        func gauge(_ name: String, _ help: String, _ value: Int64) {
+            let name = "escapepod_\(name)"
+            text += "# HELP \(name) \(help)\n# TYPE \(name) gauge\n\(name)\(labels) \(value)\n"
+        }
+        gauge(
+            "status", "The exit status of escapepod status: 0 all good, 3 something needs an eye.",
+            Int64(status ?? exit.rawValue))
+        gauge("warnings", "How many things need a person's eye.", Int64(told.count + warnings.count))
+        gauge("store_up", "Whether the store answered.", isThere ? 1 : 0)
+        if let newest {
+            gauge(
+                "last_backup_timestamp_seconds", "When the newest backup was taken.",
+                Time(newest.date)?.seconds ?? 0)
+            gauge("last_backup_generation", "The newest backup.", newest.generation)
+            gauge("last_backup_size_bytes", "Its sealed length.", newest.size)
+            gauge("chain_backups", "How many backups a restore has to read.", chain.backups)
+            gauge("chain_size_bytes", "How much that is.", chain.bytes)
+            gauge(
+                "key_in_store", "Whether the store has the key, under a passphrase.",
+                key?.isInStore == true ? 1 : 0)
+        }
+        if let record = memory.verified {
+            gauge(
+                "last_verify_timestamp_seconds", "When the whole store was last verified.",
+                record.finished?.seconds ?? 0)
+            gauge(
+                "last_verify_problems", "How many objects were damaged or missing.", record.number("problems")
+            )
+        }
+        if let record = memory.proven {
+            gauge(
+                "last_proven_timestamp_seconds", "When a backup was last proven restorable.",
+                record.finished?.seconds ?? 0)
+            gauge("last_proven_generation", "Which one that was.", record.number("generation"))
+            gauge("last_proven_duration_seconds", "How long that took.", record.number("seconds"))
+        }
+        return text
+    }
+}
+
+extension JSON {
+    /// Of a record that this machine wrote: 0 where it has no such number.
+    fileprivate func number(_ name: String) -> Int64 {
+        if case .integer(let value)? = self[name] { return value }
+        return 0
+    }
+
+    /// Of a record that this machine wrote: empty where it has no such text.
+    fileprivate func text(_ name: String) -> String {
+        if case .string(let value)? = self[name] { return value }
+        return ""
+    }
+
+    /// When what a record is of ended.
+    var finished: Time? { Time(text("finished")) }
+}

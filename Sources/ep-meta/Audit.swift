@@ -1,0 +1,146 @@
+public import ArgumentParser
+public import Catalog
+import Glibc
+import Plumbing
+import Tool
+
+/// What an audit is held against.
+struct Witnessed: ParsableArguments {
+    @OptionGroup var subject: Subject
+
+    @Option(help: .init("The document that this machine committed last; no file: none.", valueName: "file"))
+    var witness: String?
+
+    /// - Parameter complain: hears what is wrong with a document.
+    func audit(complain: (Failure) -> Void = Subject.complain) throws -> (History, Catalog.Audit) {
+        let history = try subject.history(complain: complain)
+        return (history, Catalog.Audit(of: history, witness: try committed(witness, of: subject.domain)))
+    }
+}
+
+struct Audit: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Look for documents that are missing or damaged, and choose the blobs to verify.",
+        usage: """
+            ep-meta audit --domain DOMAIN --store URL [--witness FILE] [--sample PERCENT | --pass FILE] \
+            --tasks FILE < HISTORY
+            """,
+        discussion: """
+            The first line of the tasks has when the pass began, and how many blobs and bytes it is of. Then a line for each \
+            blob that is still to be verified: blob, bytes, SHA-512 (none and none where its document cannot be read), and \
+            how many of the bytes went before.
+            """)
+
+    @OptionGroup var witnessed: Witnessed
+
+    @Option(help: .init("Blobs at random, until they make that share of the bytes.", valueName: "percent"))
+    var sample: Int64?
+
+    @Option(
+        help: .init(
+            "When the pass began, and, line by line, the blobs that it has verified; made where it is missing.",
+            valueName: "file"))
+    var pass: String?
+
+    @Option(help: .init("A file that gets what is to be done.", valueName: "file"))
+    var tasks: String
+
+    func validate() throws {
+        if let sample, !(1...100).contains(sample) { throw ValidationError("no share: \(sample) %") }
+    }
+
+    func run() throws {
+        let (history, audit) = try witnessed.audit()
+        let (domain, store) = (history.domain, witnessed.subject.store)
+        let total = history.entries.compactMap(\.backup).reduce(0) { $0 + $1.size }
+        // Or every single one would be called damaged.
+        guard total > 0 else {
+            throw Failure(
+                .badData, "no metadata of \(domain) can be opened", at: store,
+                hint: "see whether this is the store and the key that belong together")
+        }
+        try put("\(domain) in \(printable(store)): \(history.entries.count) backups, \(size(total))")
+        let chosen = choose(from: history, total)
+        if sample != nil { try put("  a sample of \(chosen.count) of them, \(size(bytes(of: chosen)))") }
+        let (started, verified) = try passed()
+        if let started {
+            try put(
+                "  goes on with the pass of \(started), which has verified \(verified.count) of \(history.entries.count)"
+            )
+        }
+        for line in audit.lines { try put("  \(line)") }
+
+        let start = started ?? Time(seconds: Int64(time(nil))).date
+        var (text, past) = ("\(start) \(chosen.count) \(bytes(of: chosen))\n", Int64(0))
+        for entry in chosen {
+            if !verified.contains(entry.blob) {
+                let known = entry.backup.map { "\($0.size) \($0.sha512)" } ?? "none none"
+                text += "\(entry.blob) \(known) \(past)\n"
+            }
+            past += entry.backup?.size ?? 0
+        }
+        try AtomicFile.write(Array(text.utf8), to: tasks, mode: 0o600, replacing: true)
+        if let pass, started == nil {
+            try AtomicFile.write(Array("\(start)\n".utf8), to: pass, mode: 0o600, replacing: true)
+        }
+    }
+
+    private func size(_ bytes: Int64) -> String { readable(bytes: UInt64(clamping: bytes)) }
+
+    private func bytes(of entries: [History.Entry]) -> Int64 {
+        entries.reduce(0) { $0 + ($1.backup?.size ?? 0) }
+    }
+
+    /// All of them, or at random until they make that share of the bytes; oldest first.
+    private func choose(from history: History, _ total: Int64) -> [History.Entry] {
+        guard let sample else { return history.entries }
+        var (wanted, chosen) = (Int64(0), Set<Int>())
+        for index in history.entries.indices.shuffled() {
+            chosen.insert(index)
+            wanted += history.entries[index].backup?.size ?? 0
+            if wanted.multipliedReportingOverflow(by: 100).partialValue >= total * sample { break }
+        }
+        return chosen.sorted().map { history.entries[$0] }
+    }
+
+    /// When the pass began, and the blobs that it has verified; nil for a new one.
+    private func passed() throws -> (String?, Set<String>) {
+        guard let pass, exists(pass) else { return (nil, []) }
+        let file = try Descriptor(opening: pass, O_RDONLY)
+        var (started, verified): (String?, Set<String>) = (nil, [])
+        try file.lines(upTo: 4096) { line, number in
+            let text = String(decoding: line.dropLast(), as: UTF8.self)
+            if number == 1 {
+                started = Time(text)?.date
+            } else if line.last == UInt8(ascii: "\n"), text.isHex(bytes: 32) {
+                verified.insert(text)
+            }
+        }
+        return started == nil ? (nil, []) : (started, verified)
+    }
+}
+
+struct Fault: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print what a fault of a blob takes down.",
+        usage: "ep-meta fault --domain DOMAIN --store URL BLOB PROBLEM < HISTORY")
+
+    @OptionGroup var subject: Subject
+
+    @Argument(help: "The blob: a SHA-256.")
+    var blob: String
+
+    @Argument(help: "missing, damaged, unreadable or forged (sealed with another key).")
+    var problem: Catalog.Audit.Problem
+
+    func run() throws {
+        // Whoever asks has heard of the documents before.
+        let history = try subject.history { _ in }
+        var audit = Catalog.Audit(of: history, witness: nil)
+        let before = audit.lines.count
+        audit.find(blob: blob, problem)
+        for line in audit.lines.dropFirst(before) { try put("  \(line)") }
+    }
+}
+
+extension Catalog.Audit.Problem: ExpressibleByArgument {}

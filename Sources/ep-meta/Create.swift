@@ -1,0 +1,51 @@
+import ArgumentParser
+import Catalog
+import Glibc
+import JSON
+import Plumbing
+import Tool
+
+struct Create: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the document of a backup whose blob is in the store.",
+        usage: """
+            ep-meta create --domain DOMAIN --plan FILE --snapshot FILE --report FILE \
+            --receipt FILE --btrfs-progs VERSION
+            """)
+
+    @Option(help: "The system that is backed up.")
+    var domain: String
+
+    @Option(help: .init("What ep-plan printed.", valueName: "file"))
+    var plan: String
+
+    @Option(help: .init("What ep-snap create --json printed.", valueName: "file"))
+    var snapshot: String
+
+    @Option(help: .init("What ep-seal --report wrote.", valueName: "file"))
+    var report: String
+
+    @Option(help: .init("What ep-store blob printed.", valueName: "file"))
+    var receipt: String
+
+    @Option(help: .init("The version of the btrfs command that sent.", valueName: "version"))
+    var btrfsProgs: String
+
+    func run() throws {
+        try require(domain: domain)
+        let document = try Document.create(
+            domain: domain,
+            plan: Plan(record(plan), at: plan),
+            snapshot: Snapshot(record(snapshot), at: snapshot),
+            report: Report(record(report), at: report),
+            receipt: Receipt(record(receipt), at: receipt),
+            producer: Producer(escapepod: version, kernel: kernelRelease(), btrfsProgs: btrfsProgs))
+        try Descriptor.standardOutput.write(document)
+    }
+
+    private func kernelRelease() throws -> String {
+        var names = utsname()
+        guard uname(&names) == 0 else { throw Failure.system("cannot ask for the kernel's release", at: nil) }
+        return withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+}

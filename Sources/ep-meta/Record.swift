@@ -1,0 +1,201 @@
+import ArgumentParser
+import Catalog
+import Glibc
+import JSON
+import Plumbing
+import Sealing
+import Tool
+
+struct Record: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Keep a record of what verify or drill found, or of a backup that failed.",
+        subcommands: [VerifyRecord.self, DrillRecord.self, FailureRecord.self])
+
+    func run() throws {
+        throw ValidationError("which one: verify, drill, failure?")
+    }
+}
+
+/// Where this machine keeps what it knows of a store.
+struct State: ParsableArguments {
+    @Option(help: .init("The folder of this machine's records of the store.", valueName: "dir"))
+    var state: String
+
+    func keep(_ line: [UInt8], as name: String) throws {
+        let path = "\(state)/\(name)"
+        try makeFolders(above: path)
+        try AtomicFile.write(line, to: path, mode: 0o600, replacing: true)
+    }
+
+    /// The record in the file of that name, as far as a holder of the key has written it.
+    ///
+    /// - Returns: nil where there is no such file.
+    /// - Throws: `badData` for what is not such a record.
+    func recall(_ name: String, under key: Key) throws -> JSON? {
+        let path = "\(state)/\(name)"
+        guard exists(path) else { return nil }
+        let line = try Descriptor(opening: path, O_RDONLY).readAll(limit: 16 << 20)
+        guard let record = try Signed.record(line, accepts: { try key.accepts(mac: $0.hexBytes, of: $1) })
+        else {
+            throw Failure(
+                .badData, "not a record of this key", at: path,
+                hint: "somebody changed it, or the key is another; move it away")
+        }
+        return record
+    }
+}
+
+/// A record that is signed and kept.
+struct Signing: ParsableArguments {
+    @Option(help: .init("The key file.", valueName: "file"))
+    var key: String
+
+    @OptionGroup var state: State
+
+    /// - Returns: the record's line.
+    @discardableResult
+    func keep(_ record: JSON, as name: String) throws -> [UInt8] {
+        let key = try key(from: "ep-meta")
+        let line = try Signed.line(record) { try key.mac(of: $0).hex }
+        try state.keep(line, as: name)
+        return line
+    }
+
+    func key(from tool: String) throws -> Key { try KeyFile.read(key) { warn($0, from: tool) } }
+}
+
+private func now() -> Time { Time(seconds: Int64(time(nil))) }
+
+struct VerifyRecord: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify",
+        abstract: "Sign, keep and print what a verify found; its history on standard input.",
+        usage: """
+            ep-meta record verify --domain DOMAIN --store URL [--witness FILE] --tasks FILE --faults FILE \
+            [--sample PERCENT] --key FILE --state DIR < HISTORY
+            """,
+        discussion: "Ends in 65 where something is damaged or missing.")
+
+    @OptionGroup var witnessed: Witnessed
+
+    @Option(help: .init("What ep-meta audit wrote.", valueName: "file"))
+    var tasks: String
+
+    @Option(
+        help: .init(
+            "Lines with a blob and its problem, in the order in which they were found.", valueName: "file"))
+    var faults: String
+
+    @Option(help: .init("The share that was verified.", valueName: "percent"))
+    var sample: Int?
+
+    @OptionGroup var signing: Signing
+
+    func run() throws {
+        var (history, audit) = try witnessed.audit { _ in }
+        let store = witnessed.subject.store
+        try Descriptor(opening: faults, O_RDONLY).lines(upTo: 4096) { line, number in
+            let words = String(decoding: line.dropLast(), as: UTF8.self).split(separator: " ")
+            guard words.count == 2, let problem = Catalog.Audit.Problem(rawValue: String(words[1])) else {
+                throw Failure(.badData, "no blob and its problem", at: "\(faults), line \(number)")
+            }
+            audit.find(blob: String(words[0]), problem)
+        }
+        let head = String(
+            decoding: try Descriptor(opening: tasks, O_RDONLY).readAll(limit: 1 << 30).prefix {
+                $0 != UInt8(ascii: "\n")
+            }, as: UTF8.self
+        ).split(separator: " ")
+        guard head.count == 3, let blobs = Int64(head[1]), let bytes = Int64(head[2]) else {
+            throw Failure(.badData, "not what ep-meta audit wrote", at: tasks)
+        }
+        let line = try signing.keep(
+            StateRecord.verify(
+                of: history, store: store, audit: audit, started: String(head[0]), finished: now().date,
+                sample: sample, blobs: blobs, bytes: bytes),
+            as: sample == nil ? "verified.json" : "verified-sample.json")
+        try Descriptor.standardOutput.write(line)
+        guard audit.faults.isEmpty else {
+            throw Failure(
+                .badData, "\(audit.faults.count) damaged or missing", at: store,
+                hint: audit.headIsLost
+                    ? "the next backup is a full one again where the snapshots in the volume's .escapepod are deleted"
+                    : "the other generations can be restored, by --generation")
+        }
+    }
+}
+
+struct DrillRecord: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "drill", abstract: "Sign and keep what a drill found, and print it for people.",
+        usage: """
+            ep-meta record drill --domain DOMAIN --store URL [--generation N] [--uuid UUID] --started DATE \
+            --seconds N --result proven|differs|failed [--likeness FILE] --key FILE --state DIR
+            """)
+
+    @Option(help: "The system that is backed up.")
+    var domain: String
+
+    @Option(help: .init("The store's URL.", valueName: "url"))
+    var store: String
+
+    @Option(help: .init("The backup that was restored.", valueName: "n"))
+    var generation: Int64?
+
+    @Option(help: "Its snapshot's UUID.")
+    var uuid = ""
+
+    @Option(help: .init("When it began, as 2026-11-23T06:10:00Z.", valueName: "date"))
+    var started: String
+
+    @Option(help: .init("How long it took.", valueName: "n"))
+    var seconds: Int64
+
+    @Option(help: .init("What came of it.", valueName: "word"))
+    var result: Result
+
+    enum Result: String, ExpressibleByArgument, CaseIterable { case proven, differs, failed }
+
+    @Option(help: .init("What ep-snap compare --report wrote.", valueName: "file"))
+    var likeness: String?
+
+    @OptionGroup var signing: Signing
+
+    func run() throws {
+        try require(domain: domain)
+        let finished = now().date
+        let record = StateRecord.drill(
+            domain: domain, store: store, generation: generation, uuid: uuid, started: started,
+            finished: finished, seconds: seconds, result: result.rawValue,
+            likeness: try likeness.map { try ep_meta.record($0) })
+        try signing.keep(record, as: "drill-\(finished.filter { $0 != "-" && $0 != ":" }).json")
+        try put(StateRecord.summary(ofDrill: record))
+    }
+}
+
+struct FailureRecord: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "failure", abstract: "Keep what a backup ended in that failed.",
+        usage: "ep-meta record failure --domain DOMAIN --store URL --status N --what TEXT --state DIR")
+
+    @Option(help: "The system that is backed up.")
+    var domain: String
+
+    @Option(help: .init("The store's URL.", valueName: "url"))
+    var store: String
+
+    @Option(help: .init("The exit status.", valueName: "n"))
+    var status: Int32
+
+    @Option(help: .init("What failed.", valueName: "text"))
+    var what: String
+
+    @OptionGroup var state: State
+
+    func run() throws {
+        try require(domain: domain)
+        let record = StateRecord.failure(
+            domain: domain, store: store, finished: now().date, status: status, what: what)
+        try state.keep(record.line, as: "failed.json")
+    }
+}

@@ -1,0 +1,155 @@
+import ArgumentParser
+import Catalog
+import Glibc
+import JSON
+import Plumbing
+import Sealing
+import Tool
+
+struct Status: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say whether a restore would succeed now: a screen, a record, metrics.",
+        usage: """
+            ep-meta status --domain DOMAIN --store URL --key FILE --state DIR [--plan FILE] [--now SECONDS] \
+            [--max-age AGE] [--key-in-store] [--key-space DIR [--key-in-space]] [--warning TEXT …] [--json] \
+            [--prometheus FILE] [--ending STATUS | < HISTORY]
+            """,
+        discussion: """
+            Reads a history; or, with --ending, says what is known without one. Ends in 3 where something needs a person's \
+            eye.
+            """)
+
+    @Option(help: "The system that is backed up.")
+    var domain: String
+
+    @Option(help: .init("The store's URL.", valueName: "url"))
+    var store: String
+
+    @OptionGroup var signing: Signing
+
+    @Option(help: .init("The next backup: what ep-plan wrote.", valueName: "file"))
+    var plan: String?
+
+    @Option(help: .init("What the clock says, since 1970.", valueName: "seconds"))
+    var now = Int64(time(nil))
+
+    @Option(
+        help: .init("How old the newest backup may be: 90m, 26h, 8d; default: no limit.", valueName: "age"))
+    var maxAge: String?
+
+    @Flag(help: "The store has the key, under a passphrase.")
+    var keyInStore = false
+
+    @Option(help: .init("The folder that should have a copy of the key.", valueName: "dir"))
+    var keySpace: String?
+
+    @Flag(help: "It has one.")
+    var keyInSpace = false
+
+    @Option(help: .init("What was found elsewhere, and has been told.", valueName: "text"))
+    var warning: [String] = []
+
+    @Flag(help: "Print a record.")
+    var json = false
+
+    @Option(
+        help: .init("A file that gets metrics for node_exporter's textfile collector.", valueName: "file"))
+    var prometheus: String?
+
+    @Option(help: .init("The store did not answer: what the run ends in.", valueName: "status"))
+    var ending: Int32?
+
+    func run() throws {
+        try require(domain: domain)
+        let limit = try maxAge.map(seconds)
+        let key = try signing.key(from: "ep-meta")
+        let (memory, doubted) = try remember(key)
+        var status = Catalog.Status(
+            domain: domain, store: store, at: Time(seconds: now), memory: memory,
+            plan: try plan.map { try Plan(record($0), at: $0) }, told: warning + doubted)
+        var nothing: Failure?
+        if ending == nil {
+            let history = try History(of: domain, from: .standardInput) { say($0.message(from: "ep-meta")) }
+            let key = Catalog.Status.Key(
+                id: try key.id().hex, isInStore: keyInStore, space: keySpace.map { ($0, keyInSpace) })
+            do { try status.look(at: history, key: key, limit: limit) } catch let failure as Failure {
+                nothing = failure
+            }
+        }
+        for warning in status.warnings {
+            warn(warning.what, from: "ep-meta")
+            say("ep-meta: hint: \(printable(warning.hint))")
+        }
+        if let nothing {
+            if let prometheus { try write(status.metrics(ending: nothing.status.rawValue), to: prometheus) }
+            throw nothing
+        }
+        if json {
+            if let json = status.json { try Descriptor.standardOutput.write(json.line) }
+        } else {
+            try Descriptor.standardOutput.write(Array(status.page.utf8))
+        }
+        if let prometheus { try write(status.metrics(ending: ending), to: prometheus) }
+        guard ending != nil || status.exit == .done else { throw ExitCode(status.exit.rawValue) }
+    }
+
+    private func write(_ metrics: String, to path: String) throws {
+        do { try AtomicFile.write(Array(metrics.utf8), to: path, mode: 0o644, replacing: true) } catch let
+            failure as Failure
+        {
+            throw Failure(
+                failure.status, "cannot write the metrics: \(path): \(failure.what)", at: failure.place,
+                hint: failure.hint)
+        }
+    }
+
+    private func seconds(_ age: String) throws -> Int64 {
+        let units: [Character: Int64] = ["m": 60, "h": 3600, "d": 86400]
+        guard let unit = age.last.flatMap({ units[$0] }), let count = Int64(age.dropLast()),
+            age.utf8.first != UInt8(ascii: "+"), (1...9_999_999).contains(count)
+        else {
+            throw Failure(.usage, "no age", at: age, hint: "minutes, hours or days: 90m, 26h, 8d")
+        }
+        return count * unit
+    }
+
+    /// What this machine knows of the store, and what of that is not to be believed.
+    private func remember(_ key: Key) throws -> (Memory, doubted: [String]) {
+        var (memory, doubted) = (Memory(), [String]())
+        let state = signing.state
+        func recall(_ name: String, signed: Bool = true) throws -> JSON? {
+            do {
+                return try signed
+                    ? state.recall(name, under: key)
+                    : exists("\(state.state)/\(name)") ? record("\(state.state)/\(name)") : nil
+            } catch let failure as Failure
+                where failure.status == .badData
+            {
+                let what = "\(failure.what): \(failure.place ?? name)"
+                warn(what, from: "ep-meta")
+                say("ep-meta: hint: \(failure.hint ?? "")")
+                doubted.append(what)
+                return nil
+            }
+        }
+        memory.failed = try recall("failed.json", signed: false)
+        memory.verified = try recall("verified.json")
+        memory.sampled = try recall("verified-sample.json")
+        memory.forgetOldSample()
+        // By their names they are in order of time.
+        for name in try drills(in: state.state).reversed() {
+            guard let drill = try recall(name) else { continue }
+            if memory.drilled == nil { memory.drilled = drill }
+            guard drill["result"] == "proven" else { continue }
+            memory.proven = drill
+            break
+        }
+        return (memory, doubted)
+    }
+
+    private func drills(in state: String) throws -> [String] {
+        guard exists(state) else { return [] }
+        let folder = try Descriptor(opening: state, O_RDONLY | O_DIRECTORY)
+        return try folder.names(startingWith: "drill-").filter { $0.hasSuffix(".json") }.sorted()
+    }
+}
