@@ -10,7 +10,7 @@ soak() { EP_DUNESEA=$EP_DUNESEA timeout 300 python3 "$EP_REPO/Tests/soak" "$@"; 
 # catches WORDS CLASS: a violation is found that says so, in a store in a directory.
 catches() {
     run -1 soak --seed 1 --first --seconds 60 --jobs 1 --kinds directory --classes "$2"
-    [[ $output = *"VIOLATION: $1"*"again: Tests/soak --seed 1 --only "* ]] || { echo "$output" && return 1; }
+    [[ $output = *"VIOLATION: $1"*"again: python3 Tests/soak --seed 1 --only "* ]] || { echo "$output" && return 1; }
     [[ $output != *"the campaign itself"* ]]
 }
 

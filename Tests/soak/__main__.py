@@ -153,7 +153,7 @@ def tell(said, line):
         kinds = "" if said.kinds == KINDS else f" --kinds {','.join(said.kinds)}"
         classes = f" --classes {','.join(said.classes)!r}" if said.classes else ""
         print(f"VIOLATION: {line['violation']}\n  {line['class']}: {line['told']}\n"
-              f"  again: Tests/soak --seed {said.seed} --only {line['fault']}{kinds}{classes}", flush=True)
+              f"  again: python3 Tests/soak --seed {said.seed} --only {line['fault']}{kinds}{classes}", flush=True)
     return line
 
 

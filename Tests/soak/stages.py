@@ -44,6 +44,14 @@ def record(**members):
     return json.dumps(members, separators=(",", ":")).encode() + b"\n"
 
 
+def series(*documents):
+    """What ep-fetch history writes."""
+    items = [b"EPODITEM" + len(document).to_bytes(8, "big") + bytes.fromhex(address) + document for address, document in documents]
+    whole = b"".join(items) + b"EPODENDS" + len(items).to_bytes(8, "big") + bytes(32)
+    # With one marked that could not be read, it does not end in 0.
+    return lambda out: out == whole
+
+
 def build(world):
     """Every stage, in every store."""
     stages = []
@@ -70,6 +78,9 @@ def build(world):
                   record(keyId=KEY[16:32].hex(), size=len(KEY))),
             Stage("ep-fetch last", [*fetch, "last", *place.words], place=place, before=files, out=documents[two]),
             Stage("ep-fetch next", [*fetch, "next", *place.words, one], place=place, before=files, out=documents[two]),
+            Stage("ep-fetch document", [*fetch, "document", *place.words, one], place=place, before=files, out=documents[one]),
+            Stage("ep-fetch history", [*fetch, "history", *place.words], place=place, before=files,
+                  out=series((one, documents[one]), (two, documents[two]))),
             Stage("ep-fetch list", [*fetch, "list", *place.words], place=place, before=files, out=f"{one}\n{two}\n".encode()),
             Stage("ep-fetch blob", [*fetch, "blob", *place.words, one], place=place, before=files, out=blobs[one]),
             Stage("ep-fetch key", [*fetch, "key", *place.words], place=place, before=keyed, out=KEY),
@@ -80,7 +91,7 @@ def build(world):
     blob, document = files[f"escapepod/pod/blobs/{one}"], files[f"escapepod/pod/metadata/{second}"]
     plain = world.run("ep-unseal", "--key", secret, stdin=blob, check=True).out
     text = world.run("ep-unseal", "--key", secret, "--kind", "metadata", stdin=document, check=True).out
-    page = world.run("ep-meta", "show", "--format", "sh", stdin=text, check=True).out
+    page = world.run("ep-meta", "show", "--format", "line", stdin=text, check=True).out
     slots = next(name for name, taken in sorted(world.slots().items()) if taken)
     listed = world.run("ep-snap", "list", world.vol, "--store", slots, "--json", check=True).out
     with open(world.path("listed"), "wb") as file:
@@ -88,6 +99,11 @@ def build(world):
     plan = world.run("ep-plan", "--domain", "pod", "--snapshots", world.path("listed"), stdin=text, check=True).out
     mac = world.run("ep-key", "mac", secret, stdin=b"said", check=True).out
     number = world.run("ep-key", "id", secret, check=True).out
+
+    many = world.run("ep-fetch", "history", *place.words, check=True).out
+    history = world.run("ep-unseal", "--key", secret, "--kind", "metadata", stdin=many, check=True).out
+    table = world.run("ep-meta", "list", "--domain", "pod", "--store", "store", stdin=history, check=True).out
+    chain = world.run("ep-meta", "chain", "--domain", "pod", "--store", "store", stdin=history, check=True).out
 
     def opens(out):
         return world.run("ep-unseal", "--key", secret, stdin=out).out == plain
@@ -98,7 +114,10 @@ def build(world):
         Stage("ep-unseal", ["ep-unseal", "--key", secret], blob, out=plain),
         Stage("ep-unseal --check", ["ep-unseal", "--key", secret, "--check"], blob, out=b""),
         Stage("ep-unseal --kind metadata", ["ep-unseal", "--key", secret, "--kind", "metadata"], document, out=text),
-        Stage("ep-meta show", ["ep-meta", "show", "--format", "sh"], text, out=page),
+        Stage("a series, ep-unseal", ["ep-unseal", "--key", secret, "--kind", "metadata"], many, out=history),
+        Stage("ep-meta list", ["ep-meta", "list", "--domain", "pod", "--store", "store"], history, out=table),
+        Stage("ep-meta chain", ["ep-meta", "chain", "--domain", "pod", "--store", "store"], history, out=chain),
+        Stage("ep-meta show", ["ep-meta", "show", "--format", "line"], text, out=page),
         Stage("ep-meta check", ["ep-meta", "check", "--domain", "pod"], text, out=b""),
         Stage("ep-plan", ["ep-plan", "--domain", "pod", "--snapshots", world.path("listed")], text, out=plan),
         Stage("ep-key mac", ["ep-key", "mac", secret], b"said", out=mac),
