@@ -30,10 +30,12 @@ NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatpr
 NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
-SCRIPTS := bin/escapepod $(wildcard lib/escapepod/*.bash) $(addprefix Tests/,run needs demo bench/run) .ci/run Fuzz/run \
+# The commands of the script are part of it, and checked with it.
+PARTS := $(wildcard lib/escapepod/*.bash)
+SCRIPTS := bin/escapepod $(addprefix Tests/,run needs demo bench/run) .ci/run Fuzz/run \
 	$(wildcard Tests/cli/*.bash Tests/bench/*.bash)
 SUITES := $(wildcard Tests/cli/*.bats)
-PYTHON := contrib/escapepod-open Tests/make-vectors $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
+PYTHON := contrib/escapepod-open Tests/graph Tests/make-vectors Tests/bench/make-history $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift Fuzz/Sources/Fuzzing Fuzz/Sources/fuzz Fuzz/Sources/fuzz-server Fuzz/Package.swift
@@ -57,10 +59,11 @@ dunesea: needs-build
 check: build needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
-	shellcheck $(SCRIPTS) $(SUITES)
-	shfmt -d $(SCRIPTS) $(SUITES)
+	shellcheck -x -P SCRIPTDIR $(SCRIPTS) $(SUITES)
+	shfmt -d $(SCRIPTS) $(PARTS) $(SUITES)
 	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]
+	Tests/graph --check HACKING.md
 
 bench: build dunesea needs-bench
 	EP_BIN="$(CURDIR)/.build/release" Tests/bench/run
@@ -81,6 +84,7 @@ install: build needs-install
 	$(call put,$(TOOLS:%="$(BUILT)"/%),$(PAGES))
 	install -m 0755 bin/escapepod "$(BIN)"
 	install -m 0644 lib/escapepod/*.bash "$(LIB)"
+	install -D -m 0644 -t "$(LIB)/help" lib/escapepod/help/*.txt
 	install -d "$(SHARE)"
 	install -m 0755 contrib/escapepod-open "$(SHARE)"
 	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"

@@ -36,7 +36,7 @@ genuine() {
     escapepod backup ./pod.conf
     run -0 --separate-stderr drill
     [[ -z $stderr && ${lines[0]} = "pod: drill of generation 1 of 20"* ]]
-    [[ ${lines[-1]} = "  done: 2 files, 3.1MiB, all as they were; it took "* ]]
+    [[ ${lines[-1]} = "  done: 2 files, 3.0 MiB, all as they were; it took "* ]]
     no_trace
     uuid=$(btrfs subvolume show "$(slots)/root" | awk '$1 == "UUID:" { print $2 }')
     wanted="[1,\"pod\",\"$store\",1,\"$uuid\",\"proven\",2,$((3 * 1048576 + 6)),0]"

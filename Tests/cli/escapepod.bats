@@ -119,7 +119,7 @@ goes_through() {
     three_backups
     run -0 escapepod list ./pod.conf
     [[ ${#lines[@]} -eq 4 ]]
-    [[ ${lines[1]} =~ ^\ +1\ +full\ +20[0-9TZ:-]+\ +3.[0-9]MiB\ +[0-9a-f]{16}$ ]]
+    [[ ${lines[1]} =~ ^\ +1\ +full\ +20[0-9TZ:-]+\ +3.[0-9]\ MiB\ +[0-9a-f]{16}$ ]]
     [[ ${lines[3]} =~ ^\ +3\ +incremental\  ]]
     keep_key
     run -0 escapepod status ./pod.conf
@@ -216,13 +216,13 @@ goes_through() {
     run -64 escapepod recover
     [[ $output = *"no such command: recover"*hint:* ]]
     run -64 escapepod backup
-    [[ $output = *"nobody said which volume"*hint:* ]]
+    [[ $output = *"missing --volume"*hint:* ]]
     run -64 escapepod backup --to /x
     [[ $output = *"backup takes no --to"* ]]
     run -64 escapepod restore --store
     [[ $output = *"--store wants a value"* ]]
     run -64 escapepod restore --store file:///nowhere --domain pod --key k
-    [[ $output = *"nobody said where to"* ]]
+    [[ $output = *"missing --to"* ]]
     run -64 escapepod list one two
     run -64 escapepod list ..
     run -69 escapepod list ./nowhere.conf

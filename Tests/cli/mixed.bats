@@ -84,7 +84,7 @@ restore="restore --to vol/back"
     refused "$restore" list
     # To a backup it is an old head, and nothing can be committed on it.
     run -65 timeout 60 escapepod status ./pod.conf
-    [[ $output = *"warning: rollback: "*"the store gave the metadata of another backup than "* ]]
+    [[ $output = *"warning: rollback: "* && $output = *"the store gave the metadata of another backup than "* ]]
     before=$(head_of_store)
     run -75 timeout 60 escapepod backup ./pod.conf
     [[ $output = *"warning: rollback: "* && $output != *done:* && $(head_of_store) = "$before" ]]

@@ -44,19 +44,23 @@ END
     [[ $(newest) = "2 incremental" ]]
 }
 
-@test "a list of nothing, a sample of nothing and a record without a MAC are no success" {
+@test "a history, an audit, a record, a list and a screen of nothing are no success" {
     make_pod
     escapepod backup ./pod.conf
-    for silent in "ep-fetch list*" "ep-key mac*"; do
+    for silent in "ep-fetch history*" "ep-unseal *metadata*" "ep-meta audit*" "ep-meta record*"; do
         stand_in "${silent%% *}" <<<"[[ \$* = ${silent#* } ]] || exec \"\$real\" \"\$@\""
         run -70 timeout 60 escapepod verify ./pod.conf
         [[ $output != *"all of it is whole"* && ! -e $(echo state/pod/*)/verified.json ]]
         no_stand_in
         rm stand-in/ep-*
     done
-    stand_in shuf <<<'exit 1'
-    run -74 timeout 60 escapepod verify ./pod.conf
-    [[ $output != *"all of it is whole"* ]]
+    for silent in list status; do
+        stand_in ep-meta <<<"[[ \$1 = $silent ]] || exec \"\$real\" \"\$@\""
+        run -70 timeout 60 escapepod "$silent" ./pod.conf
+        [[ $output = *"escapepod: ep-meta ended as if all were well, and said nothing"* ]]
+        no_stand_in
+        rm stand-in/ep-meta
+    done
 }
 
 @test "a commit is believed when the store shows it: as its head, or behind what another machine committed since" {

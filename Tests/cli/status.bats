@@ -18,7 +18,7 @@ warns() {
     local text=$1
     shift
     run -3 --separate-stderr status "$@"
-    [[ $(grep -c '^escapepod: warning: ' <<<"$stderr") -eq 1 && $stderr = *"escapepod: warning: $text"*hint:* ]] ||
+    [[ $(grep -cE '^(escapepod|ep-meta): warning: ' <<<"$stderr") -eq 1 && $stderr = *": warning: $text"*hint:* ]] ||
         { echo "$stderr" && return 1; }
     run -3 --separate-stderr status --json "$@"
     [[ $(jq -c '[.status, (.warnings | length)]' <<<"$output") = '[3,1]' && $(jq -r '.warnings[0]' <<<"$output") = "$text"* ]]

@@ -1,55 +1,24 @@
 # One chain of backups, from the store to a live volume.
-# shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
+# shellcheck shell=bash
 
-# Which of `addresses` make the chain; the bytes to read; the bytes of room that it takes.
-first='' last='' total=0 need=0
+# The wanted backup, and what there is to read for it; the backups themselves are lines in $work/chain.
+generation='' date='' uuid='' backups='' total='' need='' newest=''
 
-# From the wanted backup, $generation or the newest, back to the full one. Their documents go to $work/document.INDEX.
+# choose_chain [OPTION…]: of ep-meta chain.
 choose_chain() {
-    local index=$((${#addresses[@]} - 1)) after=0 pair=0 status damaged=''
-    # No generation is further up than its number; so what somebody put behind it later does not stand in the way.
-    [[ -z $generation ]] || ((generation > index)) || index=$((generation - 1))
-    for (( ; index >= 0; index--)); do
-        status=0
-        document "$index" "$work/document.$index" || status=$?
-        if ((status == 65)) && [[ -z $last && -n $generation ]]; then
-            # It may be another than the one that is wanted.
-            damaged=1
-            continue
-        fi
-        ((status == 0)) || exit "$status"
-        if [[ -z $last ]]; then
-            [[ -z $generation || $generation = "$META_GENERATION" ]] || continue
-            last=$index
-        fi
-        total=$((total + META_SIZE))
-        [[ $META_TYPE != full ]] || { first=$index && break; }
-        ((META_SIZE + after <= pair)) || pair=$((META_SIZE + after))
-        after=$META_SIZE
-    done
-    if [[ -n $damaged ]]; then
-        [[ -n $last ]] || fail 65 "no generation $generation of $domain that can be read: $store"
-        warn "metadata of newer backups is damaged: $store" "escapepod verify says which, and what else is"
-    fi
-    [[ -n $last ]] || fail 10 "no generation $generation of $domain: $store" "escapepod list shows what there is"
-    [[ -n $first ]] || fail 65 "the full backup of the chain is missing: $store" "an older generation may be whole"
-    # At one time the full one and two that follow each other are there.
-    need=$((META_SIZE + pair))
-    for ((index = first; index <= last; index++)); do cat "$work/document.$index"; done >"$work/chain"
-    ep-meta check --domain "$domain" <"$work/chain" >/dev/null
-}
-
-require_room() {
-    ep-snap room "$1" --need "$need"
+    [[ -z ${setting[generation]-} ]] || set -- "$@" --generation "${setting[generation]}"
+    ep-meta chain --domain "$domain" --store "$store" "$@" <"$work/history" >"$work/chosen" || attended $?
+    owed ep-meta "$work/chosen"
+    read -r generation date uuid backups total need newest <"$work/chosen"
+    sed 1d "$work/chosen" >"$work/chain"
 }
 
 # Reads every blob of the chain, before anything is written.
 verify_chain() {
-    local index
-    for ((index = first; index <= last; index++)); do
-        read_document "$work/document.$index"
-        fetch_blob --sha512 "$META_SHA512" | ep-unseal --key "$key" --check || piped "${PIPESTATUS[@]}"
-    done
+    local blob size sum
+    while read -r blob size sum _; do
+        fetch_blob "$blob" "$size" --sha512 "$sum" | ep-unseal --key "$key" --check || piped "${PIPESTATUS[@]}"
+    done <"$work/chain"
 }
 
 # open_scratch DIR PURPOSE: the folder in DIR that is for that, found or made. Others may write to DIR, so from here on it is
@@ -80,35 +49,40 @@ drop_scratch() {
 # bring_back DIR: receives the chain into the scratch folder, and makes the subvolume DIR of it, with the slots that its next
 # backup needs. What a run before this one received whole is not received again.
 bring_back() {
-    local to=$1 index made='' parent='' slots status=0
-    for ((index = first; index <= last; index++)); do
-        read_document "$work/document.$index"
-        parent=$made made=$META_SHA256
-        if ! ep-snap check "$ground/$made" --received "$META_UUID" 2>/dev/null; then
+    local to=$1 index=0 first='' made='' parent='' blob size received slots status=0
+    while read -r blob size _ received _; do
+        parent=$made made=$blob
+        [[ -n $first ]] || first=$blob
+        if ! ep-snap check "$ground/$made" --received "$received" </dev/null 2>/dev/null; then
             : >"$work/received"
-            fetch_blob | ep-unseal --key "$key" |
-                ep-snap receive "$ground" "$made" --received "$META_UUID" ${parent:+--parent "$parent"} \
+            fetch_blob "$blob" "$size" | ep-unseal --key "$key" |
+                ep-snap receive "$ground" "$made" --received "$received" ${parent:+--parent "$parent"} \
                     >"$work/received" || piped "${PIPESTATUS[@]}"
             owed ep-snap "$work/received"
         fi
         # The full one and the newest two stay, as the slots of the machine that is gone had them.
-        ((index - 1 <= first || index == last)) || ep-snap sweep "$ground" "$parent"
-    done
-    if ((last == first)); then
+        index=$((index + 1))
+        ((index <= 2 || index == backups)) || ep-snap sweep "$ground" "$parent" </dev/null
+    done <"$work/chain"
+    if ((backups == 1)); then
         slots=(--slot "root=$made")
     else
-        slots=(--slot "current-parent=$made" --slot "root=${addresses[first]}")
-        ((last - first == 1)) || slots+=(--slot "last-parent=$parent")
+        slots=(--slot "current-parent=$made" --slot "root=$first")
+        ((backups == 2)) || slots+=(--slot "last-parent=$parent")
     fi
-    ep-snap promote "$ground" "$made" --to "$to" --store "$(store_name)" "${slots[@]}" || status=$?
+    ep-snap promote "$ground" "$made" --to "$to" --store "$folder_name" "${slots[@]}" || status=$?
     # 3: without its slots, and it has said why.
-    ((status == 0 || status == 3)) || return "$status"
-    ((status == 0)) || attention=1
+    attended "$status"
     [[ -d $to ]] || owes ep-snap
 }
 
-# The blob of the document that was read last. Its address and every tag are checked each time that it is read; the
-# second digest, which costs as much as all the rest, when it is verified.
+# fetch_blob BLOB SIZE [OPTION…]: its address and every tag are checked each time that it is read; the second digest, which
+# costs as much as all the rest, when it is verified.
 fetch_blob() {
-    ep-fetch blob "${place[@]}" "$META_SHA256" --size "$META_SIZE" "$@"
+    ep-fetch blob "${place[@]}" "$1" --size "$2" "${@:3}" </dev/null
+}
+
+# a_generation SETTING: is one, where it is there.
+a_generation() {
+    [[ -z ${setting[$1]-} || ${setting[$1]} =~ ^[1-9][0-9]{0,9}$ ]] || fail 64 "no generation: ${setting[$1]}"
 }

@@ -1,52 +1,31 @@
 # escapepod drill: restores a backup to a place of its own, and holds it against the snapshot that it was made from.
-# shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
-
-part chain
-part records
-
-drill_usage() {
-    say_all <<'END'
-usage: escapepod drill NAME [--generation N] [--scratch DIR]
-       escapepod drill --volume DIR --store URL --domain DOMAIN --key FILE [STORE-OPTION …]
-                       [--generation N] [--scratch DIR]
-
-Restore a backup for the sake of it, and compare all of it with the snapshot that is still here.
-
-  --volume DIR, --store URL, --domain DOMAIN, --key FILE
-                   in place of the configuration, or of lines of it
-  --generation N   an earlier backup in place of the newest
-  --scratch DIR    where there is room for it (/var/tmp)
-END
-    store_options
-}
+# shellcheck shell=bash
 
 drill() {
-    parse drill "--volume --generation --scratch" "$@"
+    parse "volume generation scratch" "" "$@"
     ((EUID == 0)) || fail 77 "a drill makes and mounts a file system" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
     [[ -n ${ESCAPEPOD_DRILL-} ]] || ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" drill "$@"
     needs volume store domain key
-    [[ -z $generation || $generation =~ ^[1-9][0-9]{0,17}$ ]] || fail 64 "no generation: $generation"
+    a_generation generation
     local folder
-    folder=$(realpath -ms "${scratch:-/var/tmp}")
-    scratch=''
+    folder=$(realpath -ms "${setting[scratch]:-/var/tmp}")
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with room"
     make_work
     know_key
-    started=$(now)
-    fetch_addresses
-    drilled=${generation:-null} under_way=1
+    cleanups+=(leave_ground conclude_failure)
+    started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+    generation=${setting[generation]-}
+    under_way=1
+    fetch_history
     choose_chain
-    read_document "$work/document.$last"
-    drilled=$META_GENERATION uuid=$META_UUID
     local original restored differences=0 holes=()
-    original=$(retained "$META_UUID")
+    original=$(retained "$uuid")
     [[ -n $original ]] || fail 69 \
-        "no snapshot of generation $META_GENERATION is here to compare with: $volume/.escapepod/$(store_name)" \
+        "no snapshot of generation $generation is here to compare with: $volume/.escapepod/$folder_name" \
         "the newest backup has one, and perhaps the one before it and the full one"
-    say "$domain: drill of generation $META_GENERATION of $META_DATE from $store"
-    say "  $((last - first + 1)) backups to read, $(size "$total")"
+    say "$domain: drill of generation $generation of $date from $store" "  $backups backups to read, $(size "$total")"
     make_ground "$folder"
     restored=$ground/restored
 
@@ -54,29 +33,28 @@ drill() {
     bring_back "$restored"
     say "  comparing with $original"
     # An incremental stream brings a hole that is new in an old file as zeros.
-    ((last == first)) || holes=(--filled-holes)
+    ((backups == 1)) || holes=(--filled-holes)
     [[ ! -t 2 ]] || holes+=(--progress)
     ep-snap compare "$original" "$restored" "${holes[@]}" --report "$work/likeness" >"$work/differences" || differences=$?
     ((differences == 0 || differences == 65)) || exit "$differences"
-    likeness=$(<"$work/likeness")
+    owed ep-snap "$work/likeness"
     if ((differences != 0)); then
         head -n 20 "$work/differences" | sed 's/^/  /'
         conclude differs
-        fail 65 "what came back is not what was backed up: generation $drilled, $store" \
+        fail 65 "what came back is not what was backed up: generation $generation, $store" \
             "keep the snapshots; where they are deleted, the next backup is a full one again"
     fi
     conclude proven
-    record=$likeness
-    say "  done: $(member files) files, $(size "$(member bytes)"), all as they were; it took $(span $((SECONDS)))"
+    say "  done: $(<"$work/concluded")"
 }
-started='' drilled='' under_way='' uuid='' likeness='' mounted=''
+started='' mounted=''
 
 # retained UUID: the snapshot in a slot that is, or was received as, that one; nothing where there is none.
 retained() {
     local slot own received read_only
-    ep-snap list "$volume" --store "$(store_name)" >"$work/slots"
+    ep-snap list "$volume" --store "$folder_name" >"$work/slots"
     while read -r slot own received _ _ read_only; do
-        [[ $own != "$1" && $received != "$1" || $read_only = no ]] || { echo "$volume/.escapepod/$(store_name)/$slot" && return; }
+        [[ $own != "$1" && $received != "$1" || $read_only = no ]] || { echo "$volume/.escapepod/$folder_name/$slot" && return; }
     done <"$work/slots"
 }
 
@@ -85,7 +63,7 @@ retained() {
 make_ground() {
     local image outer
     drop_scratch "$1" "drill $domain"
-    require_room "$1"
+    ep-snap room "$1" --need "$need"
     open_scratch "$1" "drill $domain"
     [[ $(stat -f -c %T "$1") != btrfs || $(file_system "$1") = "$(file_system "$volume")" ]] || return 0
     programs mkfs.btrfs mount umount
@@ -103,9 +81,7 @@ make_ground() {
     open_scratch "$mounted" "drill $domain"
 }
 
-undo() {
-    # The store could not give it whole: that is a result too.
-    [[ -z $under_way || $1 != 65 ]] || conclude failed
+leave_ground() {
     if [[ -n $mounted ]]; then
         umount -l "$mounted"
     elif [[ -n $ground ]]; then
@@ -113,15 +89,18 @@ undo() {
     fi
 }
 
+# The store could not give it whole: that is a result too.
+conclude_failure() {
+    [[ -z $under_way || $1 != 65 ]] || conclude failed
+}
+
 # conclude RESULT: the receipt.
 conclude() {
-    local finished line
-    finished=$(now)
-    line=$(printf '{"version":1,"domain":%s,"store":%s,"generation":%s,"uuid":"%s","started":"%s","finished":"%s","seconds":%d,"result":"%s"' \
-        "$(json "$domain")" "$(json "$store")" "$drilled" "$uuid" "$started" "$finished" "$SECONDS" "$1")
-    # The members of what was compared.
-    [[ -z $likeness ]] || line+=,${likeness:1:-1}
-    sign "$line}" >"$work/receipt"
-    keep "$work/receipt" "drill-${finished//[:-]/}.json" || warn "the receipt cannot be kept: $(state)"
+    local options=()
+    [[ -z $generation ]] || options=(--generation "$generation")
+    [[ -z $uuid ]] || options+=(--uuid "$uuid")
+    [[ ! -s $work/likeness ]] || options+=(--likeness "$work/likeness")
+    ep-meta record drill --domain "$domain" --store "$store" --started "$started" --seconds "$SECONDS" --result "$1" \
+        "${options[@]}" --key "$key" --state "$state" >"$work/concluded" || warn "the receipt cannot be kept: $state"
     under_way=''
 }

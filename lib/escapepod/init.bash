@@ -1,55 +1,40 @@
 # escapepod init: a key, in two places, and a configuration.
-# shellcheck shell=bash disable=SC2034,SC2154 # what the parts share stands in bin/escapepod
-
-init_usage() {
-    say_all <<'END'
-usage: escapepod init NAME --volume DIR --store URL [--domain DOMAIN] [--key FILE] [--key-space DIR]
-                      [--passphrase-file FILE | --passphrase-command COMMAND | --ask-passphrase] [STORE-OPTION …]
-
-Make a key, if there is none, and the configuration /etc/escapepod/NAME.conf. The store gets the key sealed under a
-passphrase, of ten new words unless it is given.
-
-  --volume DIR     what to back up: the root of a mounted btrfs subvolume
-  --store URL      where to: label:escapepod (a drive), file:///path, dunesea+https://HOST:PORT
-  --domain DOMAIN  the name of this system in the store (this host's name)
-  --key FILE       the key file (/etc/escapepod/NAME.key)
-  --key-space DIR  put a copy of the key there: another drive, another host's mount
-  --passphrase-file FILE
-                   a file with the passphrase
-  --passphrase-command COMMAND
-                   a shell command that prints it
-  --ask-passphrase
-                   type it
-END
-    store_options
-}
+# shellcheck shell=bash
 
 init() {
-    parse init "--volume --key-space --passphrase-file --passphrase-command --ask-passphrase" "$@"
+    parse "volume key-space passphrase-file passphrase-command" ask-passphrase "$@"
     [[ -n $name ]] || fail 64 "a configuration wants a name" "escapepod init --help"
     programs findmnt
-    [[ -n $domain ]] || domain=$(this_host)
+    [[ -n ${setting[domain]-} ]] || setting[domain]=$(this_host)
     # A timer runs elsewhere than this shell does.
-    local setting
+    local option
+    key_space=${setting["key-space"]-}
     key_space=${key_space#file:}
     [[ $key_space != //* ]] || key_space=${key_space#//}
-    for setting in volume token_file ca key_space; do
-        [[ -z ${!setting} ]] || printf -v "$setting" %s "$(realpath -ms "${!setting}")"
+    setting["key-space"]=$key_space
+    for option in volume token-file ca key-space; do
+        [[ -z ${setting[$option]-} ]] || setting[$option]=$(realpath -ms "${setting[$option]}")
     done
+    key_space=${setting["key-space"]}
     needs volume store
     [[ ! -e $config && ! -L $config ]] || fail 74 "will not overwrite a configuration: $config" "choose another name"
     key=$(realpath -ms "${key:-${config%.conf}.key}")
+    setting[key]=$key
     make_work
-    ep-snap list "$volume" --store "$(store_name)" >"$work/slots"
+    cleanups+=(tell_of_words)
+    ep-snap list "$volume" --store "$folder_name" >"$work/slots"
     owed ep-snap "$work/slots"
-    require_apart
+    is_apart "$volume" || together fail 64
     [[ -z $key_space ]] || check_key_space
-    local folder
+    local folder status=0
     folder=$(dirname "$config")
-    fetch_sealed
-    [[ -e $key || ! -s $work/sealed ]] ||
-        fail 69 "the store has backups of $domain, and their key is not here: $key" \
-            "put it there (with its passphrase: ep-fetch key … | ep-key unwrap $key), or choose another domain"
+    if [[ ! -e $key ]]; then
+        ep-fetch last "${place[@]}" --or-none >"$work/sealed" || status=$?
+        ((status == 0 || status == 10)) || return "$status"
+        ((status == 10)) ||
+            fail 69 "the store has backups of $domain, and their key is not here: $key" \
+                "put it there (with its passphrase: ep-fetch key … | ep-key unwrap $key), or choose another domain"
+    fi
     [[ -z $key_space ]] || check_key_copy
     [[ -d $folder ]] || mkdir -m 0700 "$folder"
     [[ -w $folder ]] || fail 77 "cannot write there: $folder" "it gets the configuration"
@@ -61,8 +46,8 @@ init() {
 
     {
         echo "# escapepod.conf, see escapepod(1)"
-        for setting in domain volume store key key_space token_file ca pin patience insecure; do
-            [[ -z ${!setting} ]] || echo "$setting=${!setting}"
+        for option in domain volume store key key-space "${store_options[@]}" "${store_switches[@]}"; do
+            [[ -z ${setting[$option]-} ]] || echo "${option//-/_}=${setting[$option]}"
         done
     } >"$work/config"
     ep-meta keep "$config" --new --mode 0644 <"$work/config"
@@ -76,12 +61,8 @@ init() {
     [[ -z $was_wrapped ]] || say "" \
         "The store had the key already, sealed under the ten words that init showed last, or a passphrase that was given." \
         "Where nobody knows it, give another:  ep-key wrap $key | ep-store key $store --domain $domain"
-    say_all <<END
-
-Whoever has the key, or the store and its passphrase, can read the backups; without them nobody can.
-Print the sheet:   escapepod sheet $name
-The first backup:  escapepod backup $name
-END
+    say "" "Whoever has the key, or the store and its passphrase, can read the backups; without them nobody can." \
+        "Print the sheet:   escapepod sheet $name" "The first backup:  escapepod backup $name"
 }
 
 this_host() {
@@ -93,7 +74,7 @@ this_host() {
 }
 
 # What a run that ends early has to say of the words that it showed.
-undo() {
+tell_of_words() {
     case $words in
     shown) complain "the ten words above are void" "nothing was stored under them; the next run shows new ones" ;;
     used)
@@ -128,15 +109,16 @@ show_words() {
 # The key, sealed under a passphrase, into the store; where the store has this very key, and nobody gave a passphrase, that
 # stays.
 store_wrapped_key() {
-    local from=() status=0
-    [[ -z $passphrase_file ]] || from=(--passphrase-file "$passphrase_file")
-    [[ -z $passphrase_command ]] || from=(--passphrase-command "$passphrase_command")
-    if ((${#from[@]} == 0)) && [[ -z $ask_passphrase ]]; then
+    local option from=() status=0
+    for option in passphrase-file passphrase-command; do
+        [[ -z ${setting[$option]-} ]] || from=("--$option" "${setting[$option]}")
+    done
+    if ((${#from[@]} == 0)) && [[ -z ${setting["ask-passphrase"]-} ]]; then
         ep-fetch key "${place[@]}" --or-none >"$work/wrapped" || status=$?
         case $status in
         0)
             owed ep-fetch "$work/wrapped"
-            [[ $(wrapped_key_id) != "$key_id" ]] || was_wrapped=1
+            [[ $(ep-key id "$work/wrapped") != "$key_id" ]] || was_wrapped=1
             ;;
         10) ;;
         *) return "$status" ;;
@@ -152,7 +134,7 @@ store_wrapped_key() {
     fi
     [[ -z $words ]] || words=used
     ep-store key "${place[@]}" --with "$contrib/RECOVERY.txt" "$contrib/escapepod-open" <"$work/wrapped" >"$work/stored"
-    [[ $(<"$work/stored") = *"$key_id"* ]] || owes ep-store
+    owed ep-store "$work/stored"
     ep-fetch key "${place[@]}" >"$work/back"
     cmp -s "$work/back" "$work/wrapped" ||
         fail 74 "the store took the key, and does not show it: $store" "see what is wrong with the store, then run it again"
@@ -184,4 +166,4 @@ copy_key() {
     [[ $(ep-key id "$key_copy") = "$key_id" ]] ||
         fail 74 "will not overwrite another key: $key_copy" "choose another key space"
 }
-key_copy=''
+key_space='' key_copy=''

@@ -1,34 +1,20 @@
 # escapepod sheet: the page that a restore needs beside the store.
-# shellcheck shell=bash disable=SC2154 # what the parts share stands in bin/escapepod
-
-sheet_usage() {
-    say_all <<'END'
-usage: escapepod sheet NAME [--pdf FILE]
-       escapepod sheet --store URL --domain DOMAIN --key FILE [STORE-OPTION …] [--pdf FILE]
-
-Print the recovery sheet: the key as one can type it, where the backups are, and what to do. Keep it off this machine, and
-print it anew now and then: it says which backup was the newest.
-
-  --pdf FILE       make this file, a page of A4, instead
-
-  --store URL, --domain DOMAIN, --key FILE
-                   in place of the configuration, or of lines of it
-END
-    store_options
-}
+# shellcheck shell=bash
 
 sheet() {
-    parse sheet "--pdf" "$@"
+    parse pdf "" "$@"
     needs store domain key
     make_work
     know_key
     fetch_head
-    local newest=()
+    local newest=() line generation date sum
     if [[ -s $work/head ]]; then
-        read_document "$work/head"
-        newest=(--generation "$META_GENERATION" --date "$META_DATE")
+        line=$(ep-meta show --format line <"$work/head")
+        read -r generation _ date _ <<<"$line"
+        [[ -n ${date-} ]] || owes ep-meta
+        newest=(--generation "$generation" --date "$date")
     fi
-    local sum
     sum=$(sha256sum <"$contrib/escapepod-open")
-    ep-key sheet "$key" --domain "$domain" --store "$store" --opener "${sum%% *}" "${newest[@]}" ${pdf:+--pdf "$pdf"}
+    ep-key sheet "$key" --domain "$domain" --store "$store" --opener "${sum%% *}" "${newest[@]}" \
+        ${setting[pdf]:+--pdf "${setting[pdf]}"}
 }
