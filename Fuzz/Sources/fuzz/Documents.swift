@@ -26,7 +26,7 @@ func documents(_ input: [UInt8]) throws {
         let metadata = document.metadata
         let printed = metadata.json.line
         hold(try Document(parsing: printed, at: "again").metadata.json.line == printed, "another document")
-        try holdShell(metadata.shell)
+        holdLines(metadata.line, 1)
         hold(!metadata.page.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, "a control character")
         if chain != nil, !(try isAccepted { try chain?.append(document, at: "input") }) { chain = nil }
         if witness == nil {
@@ -52,28 +52,63 @@ func documents(_ input: [UInt8]) throws {
 
 private func hold(_ plan: Plan) throws {
     hold(try Plan(plan.json, at: "again").json == plan.json, "another plan")
-    try holdShell(plan.shell)
+    holdLines(plan.lines, 3)
 }
 
-/// What a shell would make of it: each line is a name and one word in quotes.
-private func holdShell(_ text: String) throws {
-    var (name, isQuoted, value) = (true, false, Array(text.utf8)[...])
-    while let byte = value.popFirst() {
-        switch byte {
-        case UInt8(ascii: "'"):
-            isQuoted.toggle()
-            name = false
-        case _ where isQuoted: hold(byte != 0, "a zero byte")
-        case UInt8(ascii: "\\"): hold(value.popFirst() == UInt8(ascii: "'"), "a backslash")
-        case UInt8(ascii: "\n"): name = true
-        case UInt8(ascii: "="): hold(name, "an equals sign")
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"), UInt8(ascii: "0")...UInt8(ascii: "9"):
-            hold(name, "outside the quotes")
-        default: hold(false, "outside the quotes")
+/// So many lines, which no terminal is steered by.
+private func holdLines(_ text: String, _ count: Int) {
+    hold(text.utf8.count { $0 == UInt8(ascii: "\n") } == count, "not \(count) lines: \(text)")
+    hold(!text.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, "a control character")
+}
+
+/// A history: each line that is a document gets the address of its blob in front, `!` stands for one that is damaged, and
+/// where the first byte is even, the end follows.
+func histories(_ input: [UInt8]) throws {
+    var (text, count): ([UInt8], Int) = ([], 0)
+    for line in Array(input.dropFirst()).parts(at: "\n") {
+        if let document = try accepted({ try Document(parsing: line, at: "input") }) {
+            text += Array("\(document.metadata.backup.sha256) ".utf8) + line
+        } else if line.first == UInt8(ascii: "!") {
+            text += Array("\(String(repeating: "a", count: 64)) damaged".utf8)
+        } else {
+            text += line
+        }
+        text.append(UInt8(ascii: "\n"))
+        count += 1
+    }
+    if input.first ?? 0 & 1 == 0 { text += Array("end \(count)\n".utf8) }
+    let lines = text
+    guard
+        let history = try accepted({
+            try History(of: "pod.example.org", from: memory.holding(lines), complain: { _ in })
+        })
+    else { return }
+    hold(history.entries.count == count, "\(history.entries.count) of \(count)")
+    holdLines(history.table, count + 1)
+    var audit = Audit(of: history, witness: history.entries.compactMap(\.backup).first)
+    for entry in history.entries { audit.find(blob: entry.blob, .damaged) }
+    hold(audit.lines.count == audit.faults.count && audit.lines.count >= count, "a fault without a line")
+    for generation in [nil, 1, 2, 5] as [Int64?] {
+        do {
+            let chain = try RestoreChain(to: generation, in: history, of: "store")
+            hold(chain.backups.first?.type == .full, "it does not start with a full one")
+            hold(generation == nil || chain.backups.last?.generation == generation, "another one")
+            hold(chain.need >= 0 && chain.size > 0, "room below zero")
+        } catch let failure as Failure where [.badData, .io, .notFound].contains(failure.status) {
         }
     }
-    hold(!isQuoted, "a quote without an end")
+    var lineage = try Lineage(of: "pod.example.org", witness: history.head)
+    _ = try isAccepted { try lineage.append(memory.holding(lines)) }
+    var status = Status(domain: "pod.example.org", store: "store", at: Time(seconds: 0), memory: .init())
+    do {
+        try status.look(at: history, key: .init(id: "id", isInStore: true, space: nil), limit: 1)
+        _ = (status.json?.line, status.metrics(ending: nil))
+        hold(!status.page.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, "a control character")
+    } catch let failure as Failure where [.badData, .io, .notFound].contains(failure.status) {
+    }
 }
+
+private let memory = Memory()
 
 /// What the stages print, one a line: plan, snapshot, report, receipt, list of snapshots, and the versions as a text.
 func records(_ input: [UInt8]) throws {

@@ -32,6 +32,27 @@ func sealedBytes(_ input: [UInt8]) throws {
     }
 }
 
+/// A series, in one piece and in many; what is opened of it is a history.
+func series(_ input: [UInt8]) throws {
+    func items(_ feed: (_ take: (UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws -> String {
+        var (reader, text) = (Series.Reader(at: "input"), "")
+        let isAccepted = try isAccepted {
+            try feed { try reader.add($0) { text += "\($0) \($1.count)\n" } }
+        }
+        return "\(text)\(isAccepted) \(reader.isWhole)"
+    }
+    let whole = try items { take in try input.withUnsafeBytes { try take($0) } }
+    hold(try items { take in try input.inPieces { try take($0) } } == whole, "other items in pieces")
+    var missing = 0
+    let isOpened = try isAccepted {
+        missing = try unsealSeries(
+            under: key, from: source.holding(input), behind: [], to: sink.holding(), complain: { _ in })
+    }
+    hold(isOpened == whole.hasSuffix("true true"), "whole to one, and not to the other")
+    let lines = String(decoding: sink.content, as: UTF8.self).split(separator: "\n")
+    hold(!isOpened || lines.count == missing + 1 && lines.last?.hasPrefix("end ") == true, "not its lines")
+}
+
 /// A stream that has right tags, and then perhaps one thing that is wrong, also one that takes the key. It opens if it is
 /// byte for byte what the seal makes; else a part of the plaintext comes out, and never its end.
 func sealedStream(_ input: [UInt8]) throws {
