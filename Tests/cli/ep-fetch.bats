@@ -91,6 +91,22 @@ $(sha256 three)" ]
     refuses 65 "two backups have the number 3" ep-fetch last "$store" --domain pod
 }
 
+@test "a series of which nothing opens is complained of ten times, and has all its lines" {
+    ep-key generate key >/dev/null
+    previous=none
+    for _ in {1..12}; do
+        sealed blob 152 >blob
+        store_blob blob >address
+        store_backup "$(<address)" "$previous" >record
+        previous=$(<address)
+    done
+    status=0
+    ep-fetch history "$store" --domain pod >series
+    ep-unseal --key key --kind metadata <series >lines 2>err || status=$?
+    [[ $status -eq 3 && $(wc -l <lines) -eq 13 && $(grep -c ' damaged$' lines) -eq 12 ]]
+    [[ $(grep -c "^ep-unseal: sealed with another key" err) -eq 10 && $(tail -n 1 err) == "ep-unseal: and 2 more" ]]
+}
+
 @test "a blob comes back as it went, and is checked on the way" {
     for length in 152 1048576 2097153 7345678; do
         sealed blob $length >blob && store_blob blob
