@@ -1,5 +1,5 @@
 public import ArgumentParser
-import Storage
+public import Storage
 
 /// The options of every driver, as the registry has them: what a tool's help shows and its command line takes.
 ///
@@ -51,7 +51,7 @@ public struct DriverOptions: ParsableArguments, CustomReflectable {
 
 extension DriverOption {
     /// How the help calls its value; nil for a flag.
-    fileprivate var placeholder: String? {
+    public var placeholder: String? {
         switch value {
         case .flag: nil
         case .text(let placeholder): placeholder

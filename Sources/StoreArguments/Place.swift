@@ -24,11 +24,12 @@ public struct Place: ParsableArguments {
 
     @OptionGroup var options: DriverOptions
 
-    @Option(
-        help: .init(
-            "Give up a server after so long without progress, and a lock that somebody else has.",
-            valueName: "seconds"))
+    @Option(help: .init(.init(Place.patienceHelp), valueName: "seconds"))
     var patience = 120
+
+    /// What the option of that name is for.
+    public static let patienceHelp =
+        "Give up a server after so long without progress, and a lock that somebody else has."
 
     public init() {}
 

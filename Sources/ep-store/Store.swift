@@ -14,7 +14,7 @@ struct StoreTool: Tool {
         commandName: "ep-store",
         abstract: "Put a sealed backup into a store, durably or not at all.",
         version: version,
-        subcommands: [Blob.self, Metadata.self, Key.self, Name.self])
+        subcommands: [Blob.self, Metadata.self, Key.self, Name.self, Options.self])
 }
 
 struct Blob: ParsableCommand {
@@ -108,5 +108,18 @@ struct Name: ParsableCommand {
     func run() throws {
         let name = try store.parsed().folderName
         try put(earlier ? StoreURL.earlierFolderName(of: store.url) : name)
+    }
+}
+
+struct Options: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the options by which stores are reached, for a script that passes them on.",
+        discussion: "A line for each: its name, what its value is, or - for a flag, and what it is for.")
+
+    func run() throws {
+        for option in Drivers.standard.options {
+            try put("\(option.name) \(option.placeholder ?? "-") \(option.help)")
+        }
+        try put("patience seconds \(Place.patienceHelp)")
     }
 }

@@ -190,7 +190,7 @@ goes_through() {
     [[ $output = *"this host does not know its full name"*"hint: give --domain"* ]]
     # A program that is not there is named, and no check passes without it.
     mkdir bin
-    for there in bash btrfs cat dirname kill mktemp readlink realpath rm stat; do
+    for there in bash btrfs cat dirname ep-store kill mktemp readlink realpath rm stat; do
         ln -s "$(command -v "$there")" bin/
     done
     run -69 unshare --mount bash -c 'for sbin in /usr/local/sbin /usr/sbin /sbin; do mount -t tmpfs none "$sbin"; done

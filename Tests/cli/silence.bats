@@ -37,6 +37,8 @@ ep-snap create*
 ep-plan *
 ep-meta show*
 ep-seal *metadata*
+ep-store options*
+ep-store name*
 ep-store blob*
 ep-store metadata*
 END

@@ -12,7 +12,8 @@ init() {
     key_space=${key_space#file:}
     [[ $key_space != //* ]] || key_space=${key_space#//}
     setting["key-space"]=$key_space
-    for option in volume token-file ca key-space; do
+    for option in volume key-space "${store_options[@]}"; do
+        [[ $option = volume || $option = key-space || ${store_value[$option]} = file ]] || continue
         [[ -z ${setting[$option]-} ]] || setting[$option]=$(realpath -ms "${setting[$option]}")
     done
     key_space=${setting["key-space"]}

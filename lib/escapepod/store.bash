@@ -75,6 +75,7 @@ compare_files() {
 move_old_folders() {
     local states=${ESCAPEPOD_STATE:-/var/lib/escapepod}/$domain old other file
     old=$(ep-store name --earlier "$store")
+    [[ -n $old ]] || owes ep-store
     [[ -n $domain && $domain != */* ]] || return 0
     [[ -d $states/$old && ! -e $states/$folder_name ||
         -n $volume && -d $volume/.escapepod/$old && ! -e $volume/.escapepod/$folder_name ]] || return 0
