@@ -15,16 +15,11 @@ backup() {
     local slots=$volume/.escapepod/$folder_name
 
     fetch_head
-    plan "$work/head"
-    if [[ $warning = fork:* ]]; then
-        # Or it is no fork, and the witness is just further back than by one: the documents in between tell.
-        fetch_history
-        plan "$work/history" --history
-    fi
+    plan_on_head
     if [[ $parent_slot = current-state && -z $dry_run ]]; then
         # A run before this one was committed and died before its slots moved on.
         ep-snap turn "$volume" --store "$folder_name" --type "$head_type"
-        plan "$work/head"
+        plan_on_head
     fi
     [[ -z $warning ]] ||
         warn "$warning" "an old copy of the store, or somebody changed it; escapepod-security(7) says what to do"
@@ -81,6 +76,14 @@ backup() {
     rm -f -- "$state/failed.json"
     ep-snap turn "$volume" --store "$folder_name" --type "$type"
     say "  done: $(size "$size") stored, generation $next"
+}
+
+plan_on_head() {
+    plan "$work/head"
+    [[ $warning = fork:* ]] || return 0
+    # Or it is no fork, and the witness is just further back than by one: the documents in between tell.
+    fetch_history
+    plan "$work/history" --history
 }
 
 # plan FILE [--history]: what the next backup will be, on the store's head or history: in $work/plan, and here.

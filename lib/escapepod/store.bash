@@ -74,6 +74,8 @@ compare_files() {
 # earlier name too: two URLs could have one.
 move_old_folders() {
     local states=${ESCAPEPOD_STATE:-/var/lib/escapepod}/$domain old other file
+    # Most have it: then nobody needs to be asked for the other.
+    [[ ! -e $states/$folder_name || -n $volume && ! -e $volume/.escapepod/$folder_name ]] || return 0
     old=$(ep-store name --earlier "$store")
     [[ -n $old ]] || owes ep-store
     [[ -n $domain && $domain != */* ]] || return 0

@@ -4,7 +4,7 @@
 verify() {
     parse "volume sample" json "$@"
     needs store domain key
-    local sample=${setting[sample]-} started pass=(--pass "$state/verify.pass") of chosen=() found=0
+    local sample=${setting[sample]-} pass=(--pass "$state/verify.pass") of chosen=() found=0
     [[ -z $sample || $sample =~ ^([1-9][0-9]?|100)%?$ ]] || fail 64 "no share: --sample $sample" "1% to 100%"
     [[ -z $sample ]] || { chosen=(--sample "${sample%\%}") && pass=(); }
     of=(--domain "$domain" --store "$store")
