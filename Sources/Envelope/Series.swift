@@ -45,14 +45,9 @@ public enum Series {
         }
     }
 
-    /// - Parameter bytes: `headLength` bytes, or fewer where the series is cut.
+    /// - Parameter bytes: `headLength` bytes.
     /// - Throws: `badData` for what is no start of an item.
-    public static func head(parsing bytes: [UInt8], at place: String) throws -> Head {
-        guard bytes.count == headLength else {
-            throw Failure(
-                .badData, "the series is cut", at: place,
-                hint: "the stage in front of this one may have failed; see its message")
-        }
+    private static func head(parsing bytes: [UInt8], at place: String) throws -> Head {
         let number = bytes[8..<16].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         let address = Array(bytes[16...])
         if bytes.starts(with: item) {
@@ -81,6 +76,17 @@ public enum Series {
         private var count: UInt64 = 0
 
         public init(at place: String) { self.place = place }
+
+        /// Nothing more comes.
+        ///
+        /// - Throws: `badData` where the end has not come.
+        public func finish() throws {
+            guard isWhole else {
+                throw Failure(
+                    .badData, "the series is cut", at: place,
+                    hint: "the stage in front of this one may have failed; see its message")
+            }
+        }
 
         /// Adds the next bytes, and calls with each item that is whole by then, and the document that belongs to it.
         ///

@@ -22,20 +22,12 @@ public func unsealSeries(
 ) throws -> Int {
     input.widenPipe()
     output.widenPipe()
-    let place = input.name
-    func read(_ count: Int, behind front: [UInt8] = []) throws -> [UInt8] {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count - front.count, alignment: 16)
-        defer { buffer.deallocate() }
-        return front + buffer.prefix(try input.readFully(into: buffer))
-    }
-    var (front, count, missing) = (front, UInt64(0), 0)
-    while true {
-        let head = try Series.head(parsing: read(Series.headLength, behind: front), at: place)
-        front = []
+    var reader = Series.Reader(at: input.name)
+    var (count, missing) = (0, 0)
+    func take(_ head: Series.Head, _ sealed: [UInt8]) throws {
+        count += 1
         switch head {
-        case .document(let address, let length):
-            let sealed = try read(length)
-            guard sealed.count == length else { throw Failure(.badData, "the series is cut", at: place) }
+        case .document(let address, _):
             do {
                 let document = try unseal(
                     .metadata, under: key, sealed, at: "the metadata of blob \(address.hex)")
@@ -49,18 +41,18 @@ public func unsealSeries(
             missing += 1
             let word = status == .badData ? "damaged" : "unreadable"
             try output.write(Array("\(address.hex) \(word)\n".utf8))
-        case .end(let said):
-            guard said == count else {
-                throw Failure(.badData, "the series says \(said) documents, and has \(count)", at: place)
-            }
-            guard try read(1).isEmpty else {
-                throw Failure(.badData, "something follows the end of the series", at: place)
-            }
-            try output.write(Array("end \(count)\n".utf8))
-            return missing
+        case .end: break
         }
-        count += 1
     }
+    try front.withUnsafeBytes { try reader.add($0, take) }
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+    defer { buffer.deallocate() }
+    while case let fresh = try input.read(into: buffer), fresh > 0 {
+        try reader.add(.init(rebasing: buffer[..<fresh]), take)
+    }
+    try reader.finish()
+    try output.write(Array("end \(count)\n".utf8))
+    return missing
 }
 
 /// The document with its newline, known to be a line of JSON as far as the series' own lines go.
