@@ -88,7 +88,8 @@ public func say(_ line: String) {
     try? Descriptor.standardError.write(Array("\(line)\n".utf8))
 }
 
-/// Prints a warning in the tools' form.
-public func warn(_ what: String, from tool: String) {
+/// Prints a warning in the tools' form, and what to do about it.
+public func warn(_ what: String, hint: String? = nil, from tool: String) {
     say("\(tool): warning: \(printable(what))")
+    if let hint { say("\(tool): hint: \(printable(hint))") }
 }

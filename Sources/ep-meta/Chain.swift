@@ -52,8 +52,9 @@ struct Chain: ParsableCommand {
             try put("\(backup.sha256) \(backup.size) \(backup.sha512) \(backup.uuid) \(backup.generation)")
         }
         if chain.passedOverDamage {
-            warn("metadata of newer backups is damaged: \(subject.store)", from: "ep-meta")
-            say("ep-meta: hint: escapepod verify says which, and what else is")
+            warn(
+                "metadata of newer backups is damaged: \(subject.store)",
+                hint: "escapepod verify says which, and what else is", from: "ep-meta")
             throw ExitCode(ExitStatus.attention.rawValue)
         }
     }

@@ -133,11 +133,7 @@ struct DrillRecord: ParsableCommand {
             --seconds N --result proven|differs|failed [--likeness FILE] --key FILE --state DIR
             """)
 
-    @Option(help: "The system that is backed up.")
-    var domain: String
-
-    @Option(help: .init("The store's URL.", valueName: "url"))
-    var store: String
+    @OptionGroup var subject: Subject
 
     @Option(help: .init("The backup that was restored.", valueName: "n"))
     var generation: Int64?
@@ -162,10 +158,11 @@ struct DrillRecord: ParsableCommand {
     @OptionGroup var signing: Signing
 
     func run() throws {
-        try require(domain: domain)
+        try require(domain: subject.domain)
         let finished = now().date
         let record = StateRecord.drill(
-            domain: domain, store: store, generation: generation, uuid: uuid, started: started,
+            domain: subject.domain, store: subject.store, generation: generation, uuid: uuid,
+            started: started,
             finished: finished, seconds: seconds, result: result.rawValue,
             likeness: try likeness.map { try ep_meta.record($0) })
         try signing.keep(record, as: "drill-\(finished.filter { $0 != "-" && $0 != ":" }).json")
@@ -178,11 +175,7 @@ struct FailureRecord: ParsableCommand {
         commandName: "failure", abstract: "Keep what a backup ended in that failed.",
         usage: "ep-meta record failure --domain DOMAIN --store URL --status N --what TEXT --state DIR")
 
-    @Option(help: "The system that is backed up.")
-    var domain: String
-
-    @Option(help: .init("The store's URL.", valueName: "url"))
-    var store: String
+    @OptionGroup var subject: Subject
 
     @Option(help: .init("The exit status.", valueName: "n"))
     var status: Int32
@@ -193,9 +186,9 @@ struct FailureRecord: ParsableCommand {
     @OptionGroup var state: State
 
     func run() throws {
-        try require(domain: domain)
+        try require(domain: subject.domain)
         let record = StateRecord.failure(
-            domain: domain, store: store, finished: now().date, status: status, what: what)
+            domain: subject.domain, store: subject.store, finished: now().date, status: status, what: what)
         try state.keep(record.line, as: "failed.json")
     }
 }

@@ -19,11 +19,7 @@ struct Status: ParsableCommand {
             eye.
             """)
 
-    @Option(help: "The system that is backed up.")
-    var domain: String
-
-    @Option(help: .init("The store's URL.", valueName: "url"))
-    var store: String
+    @OptionGroup var subject: Subject
 
     @OptionGroup var signing: Signing
 
@@ -60,16 +56,16 @@ struct Status: ParsableCommand {
     var ending: Int32?
 
     func run() throws {
-        try require(domain: domain)
+        try require(domain: subject.domain)
         let limit = try maxAge.map(seconds)
         let key = try signing.key(from: "ep-meta")
         let (memory, doubted) = try remember(key)
         var status = Catalog.Status(
-            domain: domain, store: store, at: Time(seconds: now), memory: memory,
+            domain: subject.domain, store: subject.store, at: Time(seconds: now), memory: memory,
             plan: try plan.map { try Plan(record($0), at: $0) }, told: warning + doubted)
         var nothing: Failure?
         if ending == nil {
-            let history = try History(of: domain, from: .standardInput) { say($0.message(from: "ep-meta")) }
+            let history = try subject.history()
             let key = Catalog.Status.Key(
                 id: try key.id().hex, isInStore: keyInStore, space: keySpace.map { ($0, keyInSpace) })
             do { try status.look(at: history, key: key, limit: limit) } catch let failure as Failure {
@@ -77,8 +73,7 @@ struct Status: ParsableCommand {
             }
         }
         for warning in status.warnings {
-            warn(warning.what, from: "ep-meta")
-            say("ep-meta: hint: \(printable(warning.hint))")
+            warn(warning.what, hint: warning.hint, from: "ep-meta")
         }
         if let nothing {
             if let prometheus { try write(status.metrics(ending: nothing.status.rawValue), to: prometheus) }
@@ -126,8 +121,7 @@ struct Status: ParsableCommand {
                 where failure.status == .badData
             {
                 let what = "\(failure.what): \(failure.place ?? name)"
-                warn(what, from: "ep-meta")
-                say("ep-meta: hint: \(failure.hint ?? "")")
+                warn(what, hint: failure.hint, from: "ep-meta")
                 doubted.append(what)
                 return nil
             }
