@@ -76,18 +76,20 @@ public struct Scratch: ~Copyable {
     /// - Parameters:
     ///   - snapshot: the name of a received snapshot in the scratch folder.
     ///   - slots: which snapshot, by its name in the scratch folder, goes into which slot.
-    ///   - store: the name of the folder of the slots.
+    ///   - folder: the name of the folder of the slots.
     ///   - warn: hears why the slots could not be kept: what was restored has something else in their place.
     public func promote(
-        _ snapshot: String, to path: String, slots: [(slot: Slot, name: String)], store: String,
+        _ snapshot: String, to path: String, slots: [(slot: Slot, name: String)], folder: String,
         warn: (String) -> Void
     ) throws {
         let place = try Entry(at: path)
         try delete(Scratch.live)
         try Subvolume(snapshot, in: directory).snapshot(as: Scratch.live, in: directory, readOnly: false)
         do {
-            let live = try Slots(in: Subvolume(Scratch.live, in: directory), store: store)
-            for (slot, name) in slots { _ = try live.adopt(Subvolume(name, in: directory), into: slot) }
+            let live = try Slots(in: Subvolume(Scratch.live, in: directory), name: folder)
+            for (slot, name) in slots {
+                _ = try live.importSnapshot(Subvolume(name, in: directory), into: slot)
+            }
         } catch let failure as Failure where failure.status == .denied || failure.status == .badData {
             warn(
                 "\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be a full one")

@@ -15,7 +15,7 @@ public enum Slot: String, CaseIterable, Sendable {
     case currentState = "current-state"
 }
 
-/// What kind of backup the slots turn after.
+/// What kind of backup the slots are rotated after.
 public enum BackupType: String, CaseIterable, Sendable {
     case full
     case incremental
@@ -26,7 +26,7 @@ public enum BackupType: String, CaseIterable, Sendable {
 public struct Stub: Sendable {
     public let slot: Slot
     let path: String
-    /// Snapshots in a slot of that name, of a store of that name, elsewhere on the file system.
+    /// Snapshots in a slot of that name, in a folder of that name, elsewhere on the file system.
     let elsewhere: [(path: [UInt8], uuid: String, receivedUUID: String?)]
 
     public var record: JSON {
@@ -56,7 +56,7 @@ public enum Holding: Sendable {
     }
 }
 
-/// The slots of one store in one volume: `VOLUME/.escapepod/STORE/SLOT`.
+/// The slots of one store in one volume: `VOLUME/.escapepod/NAME/SLOT`.
 ///
 /// The volume's root folder may be anybody's, but the two folders below it have to be root's, or ours, and closed; so what
 /// is in them is what we put there, whatever happens to their names meanwhile. Nothing but the slots is ever touched, and
@@ -66,17 +66,17 @@ public enum Holding: Sendable {
 /// state from which the same call goes on: what a step needs moves away last.
 public struct Slots: ~Copyable {
     static let home = ".escapepod"
-    /// Where `adopt` puts a snapshot until it is there.
-    private static let staging = "adopting"
+    /// Where `importSnapshot` puts a snapshot until it is there.
+    private static let staging = "importing"
 
     private let volume: Subvolume
-    private let store: String
+    private let name: String
 
-    /// - Parameter store: 1 to 64 characters of `A-Za-z0-9._-`, not starting with a dot.
-    public init(in volume: consuming Subvolume, store: String) throws {
-        try Slots.require(name: store)
+    /// - Parameter name: 1 to 64 characters of `A-Za-z0-9._-`, not starting with a dot.
+    public init(in volume: consuming Subvolume, name: String) throws {
+        try Slots.require(name: name)
         self.volume = volume
-        self.store = store
+        self.name = name
     }
 
     private static func require(name: String) throws {
@@ -91,7 +91,7 @@ public struct Slots: ~Copyable {
         }
         guard isName, (1...64).contains(name.utf8.count), !name.hasPrefix(".") else {
             throw Failure(
-                .usage, "no name for a store", at: name,
+                .usage, "no name for a folder of slots", at: name,
                 hint: "1 to 64 letters, digits, dots, dashes and underscores, not starting with a dot")
         }
     }
@@ -128,14 +128,15 @@ public struct Slots: ~Copyable {
         guard try snapshot(slot, in: directory) == nil else {
             throw Failure(
                 .busy, "the slot is taken", at: directory.path(of: slot.rawValue),
-                hint: "unless a backup is running: ep-snap turn if it was committed, ep-snap discard if not")
+                hint: "unless a backup is running: ep-snap rotate if it was committed, ep-snap discard if not"
+            )
         }
         try take(volume, as: slot.rawValue, in: directory)
         return try held(slot, in: directory)
     }
 
-    /// Moves the slots on after a committed backup of `currentState`; without one there is nothing to do.
-    public func turn(after type: BackupType) throws {
+    /// Rotates the slots after a committed backup of `currentState`; without one there is nothing to do.
+    public func rotate(after type: BackupType) throws {
         guard let directory = try changeable(), try snapshot(.currentState, in: directory) != nil else {
             return
         }
@@ -158,25 +159,25 @@ public struct Slots: ~Copyable {
         try delete(.currentState, in: directory)
     }
 
-    /// Gives the folder of these slots the name `store`; without one there is nothing to do.
+    /// Renames the folder of these slots to `name`; without a folder there is nothing to do.
     ///
     /// - Throws: `busy` where that name is taken.
-    public func move(to store: String) throws {
-        try Slots.require(name: store)
+    public func move(to name: String) throws {
+        try Slots.require(name: name)
         guard try changeable() != nil, let home = try home() else { return }
-        guard try !exists(store, in: home) else {
+        guard try !exists(name, in: home) else {
             throw Failure(
-                .busy, "there are snapshots under the other name, too", at: home.path(of: store),
+                .busy, "there are snapshots under the other name, too", at: home.path(of: name),
                 hint: "remove those that no backup builds upon")
         }
-        try home.rename(self.store, toNew: store)
+        try home.rename(self.name, toNew: name)
     }
 
     /// Puts a snapshot of a received snapshot into a slot, in place of what is there. It is read-only and keeps the
     /// received UUID, so the next backup can be an incremental one.
     ///
     /// - Throws: `badData` where `source` is writable, was not received, or lies on another file system.
-    public func adopt(_ source: borrowing Subvolume, into slot: Slot) throws -> Snapshot {
+    public func importSnapshot(_ source: borrowing Subvolume, into slot: Slot) throws -> Snapshot {
         let received = try Snapshot(of: source)
         guard received.isReadOnly, received.receivedUUID != nil else {
             throw Failure(
@@ -202,7 +203,7 @@ extension Slots {
     /// The folder of the slots; nil where it is not there.
     private func directory() throws -> Descriptor? {
         guard let home = try home() else { return nil }
-        return try folder(store, in: home)
+        return try folder(name, in: home)
     }
 
     /// The same to change what is in it, without what a rollback left there.
@@ -217,7 +218,7 @@ extension Slots {
     private func made() throws -> Descriptor {
         try requireWritable()
         let home = try made(Slots.home, in: volume.directory)
-        let directory = try made(store, in: home)
+        let directory = try made(name, in: home)
         try clearStubs(in: directory)
         return directory
     }
@@ -317,7 +318,7 @@ extension Slots {
     /// The snapshots that lie in slots of this store in other subvolumes; none where we may not look.
     private func remnants() -> [(slot: Slot, path: [UInt8], uuid: String, receivedUUID: String?)] {
         var remnants: [(slot: Slot, path: [UInt8], uuid: String, receivedUUID: String?)] = []
-        let slots = Slot.allCases.map { ($0, Array("/\(Slots.home)/\(store)/\($0.rawValue)".utf8)) }
+        let slots = Slot.allCases.map { ($0, Array("/\(Slots.home)/\(name)/\($0.rawValue)".utf8)) }
         try? volume.subvolumes(below: Subvolume.topLevel) { path, info in
             // One of the top level itself has no slash in front.
             let full = [UInt8(ascii: "/")] + path

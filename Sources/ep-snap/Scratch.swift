@@ -30,7 +30,7 @@ struct Promote: ParsableCommand {
     @Argument(help: "The scratch folder that it was received in.") var scratch: String
     @Argument(help: "Its name there.") var snapshot: String
     @Option(help: ArgumentHelp("The live volume: a name that nothing has.", valueName: "path")) var to: String
-    @Option(help: ArgumentHelp("The store that the slots are for.", valueName: "name")) var store: String
+    @Option(help: ArgumentHelp("The folder of the slots.", valueName: "name")) var name: String
     @Option(help: ArgumentHelp("A slot and the snapshot that goes into it.", valueName: "slot=snapshot"))
     var slot: [SlotContent] = []
 
@@ -49,7 +49,7 @@ struct Promote: ParsableCommand {
     func run() throws {
         var isComplete = true
         try Scratch(at: scratch).promote(
-            snapshot, to: to, slots: slot.map { ($0.slot, $0.name) }, store: store
+            snapshot, to: to, slots: slot.map { ($0.slot, $0.name) }, folder: name
         ) {
             warn($0, from: "ep-snap")
             isComplete = false

@@ -11,7 +11,8 @@ struct Snap: Tool {
         abstract: "Take, keep and look at the snapshots that backups are made from.",
         version: version,
         subcommands: [
-            Create.self, List.self, Turn.self, Discard.self, Move.self, Adopt.self, Check.self, Estimate.self,
+            Create.self, List.self, Rotate.self, Discard.self, Move.self, Import.self, Check.self,
+            Estimate.self,
             Compare.self, Nested.self, MakeScratch.self, Receive.self, Promote.self, Sweep.self, AskRoom.self,
         ])
 }
@@ -24,11 +25,11 @@ struct Place: ParsableArguments {
     @Argument(help: "The root of a mounted btrfs subvolume.")
     var volume: String
 
-    @Option(help: ArgumentHelp("The store that the snapshots are for.", valueName: "name"))
-    var store: String
+    @Option(help: ArgumentHelp("The folder of the slots, one for each store.", valueName: "name"))
+    var name: String
 
     func slots() throws -> Slots {
-        try Slots(in: Subvolume(volume, absent: .unavailable), store: store)
+        try Slots(in: Subvolume(volume, absent: .unavailable), name: name)
     }
 }
 
@@ -55,14 +56,14 @@ struct List: ParsableCommand {
     }
 }
 
-struct Turn: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Move the slots on after a committed backup.")
+struct Rotate: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Rotate the slots after a committed backup.")
 
     @OptionGroup var place: Place
     @Option(help: ArgumentHelp("What the backup was: full or incremental.", valueName: "type"))
     var type: BackupType
 
-    func run() throws { try place.slots().turn(after: type) }
+    func run() throws { try place.slots().rotate(after: type) }
 }
 
 struct Discard: ParsableCommand {
@@ -83,9 +84,9 @@ struct Move: ParsableCommand {
     func run() throws { try place.slots().move(to: to) }
 }
 
-struct Adopt: ParsableCommand {
+struct Import: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Put a snapshot of a received snapshot into a slot.")
+        abstract: "Import a received snapshot into a slot, as a snapshot of it.")
 
     @OptionGroup var place: Place
     @Option(help: "The slot; what it holds is deleted.") var slot: Slot
@@ -95,7 +96,7 @@ struct Adopt: ParsableCommand {
 
     func run() throws {
         let source = try Subvolume(snapshot, absent: .badData)
-        try show([.snapshot(place.slots().adopt(source, into: slot))]) { json ? $0.first : nil }
+        try show([.snapshot(place.slots().importSnapshot(source, into: slot))]) { json ? $0.first : nil }
     }
 }
 

@@ -77,7 +77,7 @@ struct ContentTests {
         try system.make(folder: "a")
         try system.subvolume("volume").snapshot(as: "snapshot", in: system.root, readOnly: true)
         let times = try Times(of: ".", in: system)
-        _ = try Slots(in: system.subvolume("volume"), store: "usb").create()
+        _ = try Slots(in: system.subvolume("volume"), name: "usb").create()
         try Subvolume.make("nested", in: system.subvolume("volume").directory)
         try times.set(of: ".", in: system)
         #expect(try differences(system).lines == [])

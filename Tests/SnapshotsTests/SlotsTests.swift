@@ -7,7 +7,7 @@ import Testing
 
 @Suite(.enabled(if: geteuid() == 0))
 struct SlotsTests {
-    private let store = "usb"
+    private let name = "usb"
 
     /// What each slot holds, by its UUID.
     private func held(_ slots: borrowing Slots) throws -> [Slot: String] {
@@ -18,22 +18,22 @@ struct SlotsTests {
     }
 
     @Test(arguments: BackupType.allCases)
-    func everyStateTurnsByTheSameRule(after type: BackupType) throws {
+    func everyStateIsRotatedByTheSameRule(after type: BackupType) throws {
         let system = try FileSystem()
         for taken in 0..<(1 << Slot.allCases.count) {
-            let slots = try Slots(in: system.subvolume("volume"), store: store)
+            let slots = try Slots(in: system.subvolume("volume"), name: name)
             _ = try slots.create()
             try slots.discard()
             let home = try Descriptor(
                 opening: ".escapepod", in: system.subvolume("volume").directory, O_RDONLY | O_DIRECTORY)
-            let folder = try Descriptor(opening: store, in: home, O_RDONLY | O_DIRECTORY)
+            let folder = try Descriptor(opening: name, in: home, O_RDONLY | O_DIRECTORY)
             for (bit, slot) in Slot.allCases.enumerated() where taken & 1 << bit != 0 {
                 try system.subvolume("volume").snapshot(as: slot.rawValue, in: folder, readOnly: true)
             }
             var expected = try held(slots)
             #expect(expected.count == taken.nonzeroBitCount)
 
-            try slots.turn(after: type)
+            try slots.rotate(after: type)
             if let current = expected.removeValue(forKey: .currentState) {
                 switch type {
                 case .full: expected = [.root: current]
@@ -49,7 +49,7 @@ struct SlotsTests {
 
     @Test func aSlotThatIsTakenIsBusyAndStays() throws {
         let system = try FileSystem()
-        let slots = try Slots(in: system.subvolume("volume"), store: store)
+        let slots = try Slots(in: system.subvolume("volume"), name: name)
         let made = try slots.create()
         #expect(made.slot == .currentState && made.isReadOnly && !made.isChanged && made.receivedUUID == nil)
         let failure = #expect(throws: Failure.self) { try slots.create() }
@@ -60,49 +60,50 @@ struct SlotsTests {
         #expect(try held(slots).isEmpty)
     }
 
-    @Test func onlyWhatWasReceivedIsAdopted() throws {
+    @Test func onlyWhatWasReceivedIsImported() throws {
         let system = try FileSystem()
-        let slots = try Slots(in: system.subvolume("volume"), store: store)
+        let slots = try Slots(in: system.subvolume("volume"), name: name)
         try system.subvolume("volume").snapshot(as: "writable", in: system.root, readOnly: false)
         try system.subvolume("volume").snapshot(as: "own", in: system.root, readOnly: true)
         for name in ["writable", "own"] {
             let failure = #expect(throws: Failure.self) {
-                try slots.adopt(system.subvolume(name), into: .root)
+                try slots.importSnapshot(system.subvolume(name), into: .root)
             }
             #expect(failure?.status == .badData)
         }
         #expect(try held(slots).isEmpty)
         let sent = (1...16).map { UInt8($0) }
         try system.subvolume("writable").seal(received: sent, transaction: 7)
-        let adopted = try slots.adopt(system.subvolume("writable"), into: .root)
-        #expect(adopted.receivedUUID == "01020304-0506-0708-090a-0b0c0d0e0f10")
+        let imported = try slots.importSnapshot(system.subvolume("writable"), into: .root)
+        #expect(imported.receivedUUID == "01020304-0506-0708-090a-0b0c0d0e0f10")
         // One that lies there already stays, and another takes its place.
-        #expect(try slots.adopt(system.subvolume("volume/.escapepod/usb/root"), into: .root) == adopted)
-        let again = try slots.adopt(system.subvolume("writable"), into: .root)
-        #expect(again.uuid != adopted.uuid && again.receivedUUID == adopted.receivedUUID)
+        #expect(
+            try slots.importSnapshot(system.subvolume("volume/.escapepod/usb/root"), into: .root) == imported)
+        let again = try slots.importSnapshot(system.subvolume("writable"), into: .root)
+        #expect(again.uuid != imported.uuid && again.receivedUUID == imported.receivedUUID)
         #expect(try held(slots) == [.root: again.uuid])
     }
 
     @Test func aFolderOfSlotsIsMovedOnce() throws {
         let system = try FileSystem()
-        let slots = try Slots(in: system.subvolume("volume"), store: store)
+        let slots = try Slots(in: system.subvolume("volume"), name: name)
         let made = try slots.create()
         try slots.move(to: "disk")
         #expect(try held(slots).isEmpty)
-        #expect(try held(Slots(in: system.subvolume("volume"), store: "disk")) == [.currentState: made.uuid])
+        #expect(try held(Slots(in: system.subvolume("volume"), name: "disk")) == [.currentState: made.uuid])
         _ = try slots.create()
         let failure = #expect(throws: Failure.self) { try slots.move(to: "disk") }
         #expect(failure?.status == .busy)
     }
 
-    @Test func namesOfStores() throws {
+    @Test func namesOfFolders() throws {
         let system = try FileSystem()
         for name in ["a", "0._-a", String(repeating: "X", count: 64)] {
-            _ = try Slots(in: system.subvolume("volume"), store: name)
+            _ = try Slots(in: system.subvolume("volume"), name: name)
         }
         for name in ["", ".", "..", ".x", "a/b", "a b", "a\n", "ä", String(repeating: "x", count: 65)] {
             let failure = #expect(throws: Failure.self) {
-                _ = try Slots(in: system.subvolume("volume"), store: name)
+                _ = try Slots(in: system.subvolume("volume"), name: name)
             }
             #expect(failure?.status == .usage, "\(name)")
         }
@@ -110,7 +111,7 @@ struct SlotsTests {
 
     @Test func nestedSubvolumesWithoutOurs() throws {
         let system = try FileSystem()
-        _ = try Slots(in: system.subvolume("volume"), store: store).create()
+        _ = try Slots(in: system.subvolume("volume"), name: name).create()
         let volume = try system.subvolume("volume")
         for name in ["z", "a", ".escapepod-not"] { try Subvolume.make(name, in: volume.directory) }
         try Subvolume.make(".escapepod", in: system.subvolume("volume/a").directory)

@@ -56,7 +56,7 @@ memory() {
     escapepod_backup >/dev/null
     ep-fetch last "file:$work/store" --domain "$domain" | ep-unseal --kind metadata --key "$key" >"$work/document"
     slots=("$volume"/.escapepod/*)
-    peak ep-snap list "$volume" --store "${slots[0]##*/}" --json >"$work/snapshots"
+    peak ep-snap list "$volume" --name "${slots[0]##*/}" --json >"$work/snapshots"
     peak ep-plan --domain "$domain" --snapshots "$work/snapshots" <"$work/document" >/dev/null
     peak ep-meta check <"$work/document" >/dev/null
     for tool in ep-snap ep-plan ep-meta; do memory_row "$tool" "$(mebibytes "$tool")"; done

@@ -17,7 +17,7 @@ make_volume() {
 received() { btrfs subvolume show "$1" | awk '$1 == "Received" { print $3 }'; }
 
 # The taken slots with their UUIDs, on one line.
-state() { ep-snap list "$volume" --store usb | awk 'NR > 1 { printf "%s=%s ", $1, $2 }'; }
+state() { ep-snap list "$volume" --name usb | awk 'NR > 1 { printf "%s=%s ", $1, $2 }'; }
 
 # Fills all four slots, as two backups and a half leave them.
 fill() {
@@ -34,7 +34,7 @@ fill() {
 
 @test "create takes a read-only snapshot and prints its record" {
     make_volume
-    run -0 --separate-stderr ep-snap create "$volume" --store usb --json
+    run -0 --separate-stderr ep-snap create "$volume" --name usb --json
     expected='^\{"slot":"current-state","path":"'$slots'/current-state","uuid":"'$(uuid "$slots/current-state")'",'
     expected+='"receivedUuid":null,"generation":[0-9]+,"created":"20[0-9-]+T[0-9:]+Z","readOnly":true,"changed":false\}$'
     [[ $output =~ $expected ]]
@@ -46,39 +46,39 @@ fill() {
 
 @test "create leaves a taken slot alone and says what to do" {
     make_volume
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     before=$(state)
-    run -75 ep-snap create "$volume" --store usb
-    [[ $output == *"the slot is taken: $slots/current-state"*hint:*turn*discard* ]]
+    run -75 ep-snap create "$volume" --name usb
+    [[ $output == *"the slot is taken: $slots/current-state"*hint:*rotate*discard* ]]
     [[ $(state) == "$before" ]]
 }
 
 @test "list shows the slots in their order, and none where there are none" {
     make_volume
-    run -0 ep-snap list "$volume" --store usb --json
+    run -0 ep-snap list "$volume" --name usb --json
     [[ $output == "[]" ]]
     [[ ! -e $volume/.escapepod ]]
     fill
     [[ $(state) == "root=$root last-parent=$(uuid "$slots/last-parent") current-parent=$parent current-state=$current " ]]
-    run -0 ep-snap list "$volume" --store other
+    run -0 ep-snap list "$volume" --name other
     [[ ${#lines[@]} == 1 ]]
 }
 
-@test "turn after a full backup and two incremental ones" {
+@test "rotate after a full backup and two incremental ones" {
     make_volume
-    run -0 ep-snap turn "$volume" --store usb --type full
+    run -0 ep-snap rotate "$volume" --name usb --type full
     [[ $(state) == "" ]]
     for type in full incremental incremental incremental; do
-        ep-snap create "$volume" --store usb
+        ep-snap create "$volume" --name usb
         made+=("$(uuid "$slots/current-state")")
-        ep-snap turn "$volume" --store usb --type "$type"
+        ep-snap rotate "$volume" --name usb --type "$type"
     done
     [[ $(state) == "root=${made[0]} last-parent=${made[2]} current-parent=${made[3]} " ]]
-    ep-snap turn "$volume" --store usb --type incremental
+    ep-snap rotate "$volume" --name usb --type incremental
     [[ $(state) == "root=${made[0]} last-parent=${made[2]} current-parent=${made[3]} " ]]
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     made+=("$(uuid "$slots/current-state")")
-    ep-snap turn "$volume" --store usb --type full
+    ep-snap rotate "$volume" --name usb --type full
     [[ $(state) == "root=${made[4]} " ]]
 }
 
@@ -90,20 +90,20 @@ kill_turn_at() {
         expected="root=$root last-parent=$parent current-parent=$current "
         [[ $type == incremental ]] || expected="root=$current "
         if timeout 60 strace -o trace -e "inject=$call:signal=KILL:when=$when" \
-            ep-snap turn "$volume" --store usb --type "$type"; then
+            ep-snap rotate "$volume" --name usb --type "$type"; then
             [[ $(state) == "$expected" ]]
             echo "$kills" >kills
             return
         fi
         grep -q 'killed by SIGKILL' trace
         kills=$((kills + 1))
-        ep-snap turn "$volume" --store usb --type "$type"
+        ep-snap rotate "$volume" --name usb --type "$type"
         [[ $(state) == "$expected" ]]
     done
     return 1
 }
 
-@test "turn goes on from wherever it was killed" {
+@test "rotate goes on from wherever it was killed" {
     make_volume
     for type in full incremental; do
         kill_turn_at ioctl "$type"
@@ -115,12 +115,12 @@ kill_turn_at() {
 
 @test "discard deletes current-state and nothing else" {
     make_volume
-    run -0 ep-snap discard "$volume" --store usb
+    run -0 ep-snap discard "$volume" --name usb
     fill
     before=$(state)
-    ep-snap discard "$volume" --store usb
+    ep-snap discard "$volume" --name usb
     [[ "$(state)current-state=$current " == "$before" ]]
-    run -0 ep-snap discard "$volume" --store usb
+    run -0 ep-snap discard "$volume" --name usb
 }
 
 @test "a slot that holds no snapshot is refused and left alone" {
@@ -128,24 +128,24 @@ kill_turn_at() {
     mkdir -m 0700 "$volume/.escapepod" "$slots"
     mkdir -p "$slots/current-state/keep"
     ln -s current-state "$slots/root"
-    for step in "list" "create" "discard" "turn --type full"; do
+    for step in "list" "create" "discard" "rotate --type full"; do
         # shellcheck disable=SC2086
-        run -65 ep-snap $step "$volume" --store usb
+        run -65 ep-snap $step "$volume" --name usb
         [[ $output == *"not a snapshot, where only snapshots belong: $slots/"*hint:* ]]
     done
     [[ -d $slots/current-state/keep && -L $slots/root ]]
     rm -r "${slots:?}"/*
     # One that somebody works in, and one of another volume.
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     btrfs -q subvolume create "$slots/root"
     btrfs -q subvolume create fs/other
     btrfs -q subvolume snapshot fs/other "$slots/last-parent"
     for slot in root last-parent; do
-        run -65 ep-snap turn "$volume" --store usb --type full
+        run -65 ep-snap rotate "$volume" --name usb --type full
         [[ $output == *"will not delete what is no snapshot of the volume: $slots/"*hint:* && -d $slots/$slot ]]
         btrfs -q subvolume delete "$slots/$slot"
     done
-    ep-snap turn "$volume" --store usb --type full
+    ep-snap rotate "$volume" --name usb --type full
 }
 
 # Runs COMMAND… as a user who owns the volume.
@@ -167,9 +167,9 @@ as_owner() {
     for plant in "ln -s $PWD/fs/precious .escapepod" "ln -s ../closed .escapepod" \
         "mkdir -m 0700 .escapepod" "mkdir -p .escapepod/usb/current-state" "touch .escapepod"; do
         as_owner bash -c "cd '$volume' && $plant"
-        for step in "list" "create" "discard" "turn --type full" "move --to other"; do
+        for step in "list" "create" "discard" "rotate --type full" "move --to other"; do
             # shellcheck disable=SC2086
-            run -77 ep-snap $step "$volume" --store usb
+            run -77 ep-snap $step "$volume" --name usb
             [[ $output == *": $volume/.escapepod"*hint:* ]] || { echo "$plant, $step: $output" && return 1; }
         done
         rm -rf "$volume/.escapepod"
@@ -178,11 +178,11 @@ as_owner() {
     # A folder of ours that others may write to, or read.
     for mode in 0770 0711; do
         mkdir -m 0700 "$volume/.escapepod" && mkdir -m "$mode" "$slots"
-        run -77 ep-snap create "$volume" --store usb
+        run -77 ep-snap create "$volume" --name usb
         [[ $output == *": $slots"*hint:* ]]
         rm -rf "$volume/.escapepod"
     done
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     [[ $(stat -c '%U %a' "$volume/.escapepod" "$slots") == $'root 700\nroot 700' ]]
 }
 
@@ -190,24 +190,24 @@ as_owner() {
     make_volume
     mkdir -m 0777 fs/open
     as_owner ln -s "$volume" "$PWD/fs/open/link"
-    run -77 ep-snap create fs/open/link --store usb
+    run -77 ep-snap create fs/open/link --name usb
     [[ $output == *"will not follow a link that others can have put there: "*hint:* && ! -e $volume/.escapepod ]]
     ln -s "$volume" link
-    run -0 ep-snap create link --store usb --json
+    run -0 ep-snap create link --name usb --json
     [[ $output == *'"path":"'"$slots/current-state"'"'* ]]
 }
 
 @test "the owner who swaps the folder between two steps gets nothing deleted" {
     make_volume
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     chown 1000:1000 "$volume"
     btrfs -q subvolume create fs/precious
     mkdir fs/precious/usb && btrfs -q subvolume snapshot -r "$volume" fs/precious/usb/current-state
-    strace -o trace -e trace=ioctl ep-snap discard "$volume" --store usb
-    ep-snap create "$volume" --store usb
+    strace -o trace -e trace=ioctl ep-snap discard "$volume" --name usb
+    ep-snap create "$volume" --name usb
     # Stopped when it has looked at the snapshot, and before it deletes it.
     strace -qq -o trace -e "inject=ioctl:signal=STOP:when=$(($(grep -c ^ioctl trace) - 1))" \
-        ep-snap discard "$volume" --store usb 3>&- &
+        ep-snap discard "$volume" --name usb 3>&- &
     tracer=$!
     # Every call stops it for a moment, but only this signal is in the trace.
     eventually grep -q "stopped by SIGSTOP" trace
@@ -224,10 +224,10 @@ as_owner() {
     head -c 2M /dev/urandom >"$volume/data"
     # Open and deleted, as on every live system.
     exec 4<>"$volume/gone" && rm "$volume/gone"
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     exec 4>&-
-    ep-snap turn "$volume" --store usb --type full
-    changed() { ep-snap list "$volume" --store usb --json | jq -c 'map(.changed)'; }
+    ep-snap rotate "$volume" --name usb --type full
+    changed() { ep-snap list "$volume" --name usb --json | jq -c 'map(.changed)'; }
     echo more >>"$volume/data" && sync -f fs
     cat "$slots/root/data" >/dev/null
     for flag in false true; do btrfs property set "$slots/root" ro "$flag"; done
@@ -240,7 +240,7 @@ as_owner() {
     # One of a received one, too.
     btrfs send -q "$slots/root" >stream
     mkdir fs/scratch && btrfs -q receive fs/scratch <stream
-    ep-snap adopt "$volume" --store usb --slot current-parent fs/scratch/root
+    ep-snap import "$volume" --name usb --slot current-parent fs/scratch/root
     [[ $(changed) == '[false,false]' ]]
     for slot in root current-parent; do
         btrfs property set -f "$slots/$slot" ro false
@@ -248,7 +248,7 @@ as_owner() {
         btrfs property set "$slots/$slot" ro true
     done
     [[ $(changed) == '[true,true]' ]]
-    run -0 ep-snap list "$volume" --store usb
+    run -0 ep-snap list "$volume" --name usb
     [[ ${lines[1]} == "root "*" changed" ]]
 }
 
@@ -257,30 +257,30 @@ as_owner() {
     fill
     btrfs -q subvolume snapshot "$slots/current-state" fs/rolled
     mv "$volume" fs/before && mv fs/rolled "$volume"
-    run -0 ep-snap list "$volume" --store usb --json
+    run -0 ep-snap list "$volume" --name usb --json
     [[ $(jq -c 'map([.slot, .stub, .path, .elsewhere[].path])' <<<"$output") == "$(printf '[["%s",true,"%s","before/.escapepod/usb/%s"],' \
         root "$slots/root" root)"* ]]
     [[ $(jq -r '.[0].elsewhere[0].uuid' <<<"$output") == "$root" && $(jq length <<<"$output") == 3 ]]
-    run -0 ep-snap list "$volume" --store usb
+    run -0 ep-snap list "$volume" --name usb
     [[ ${lines[1]} == root*stub ]]
-    ep-snap turn "$volume" --store usb --type full
+    ep-snap rotate "$volume" --name usb --type full
     [[ -z $(ls "$slots") ]]
     # The snapshot that became the volume had none in its own place.
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     [[ $(ls "$slots") == current-state && $(echo fs/before/.escapepod/usb/* | wc -w) == 4 ]]
 }
 
 @test "move gives the folder another name, once" {
     make_volume
-    ep-snap move "$volume" --store usb --to disk
+    ep-snap move "$volume" --name usb --to disk
     [[ ! -e $volume/.escapepod ]]
     fill
     before=$(state)
-    ep-snap move "$volume" --store usb --to disk
-    [[ ! -e $slots && $(ep-snap list "$volume" --store disk | awk 'NR > 1 { printf "%s=%s ", $1, $2 }') == "$before" ]]
-    ep-snap create "$volume" --store usb
-    run -75 ep-snap move "$volume" --store usb --to disk
-    run -64 ep-snap move "$volume" --store usb --to ../x
+    ep-snap move "$volume" --name usb --to disk
+    [[ ! -e $slots && $(ep-snap list "$volume" --name disk | awk 'NR > 1 { printf "%s=%s ", $1, $2 }') == "$before" ]]
+    ep-snap create "$volume" --name usb
+    run -75 ep-snap move "$volume" --name usb --to disk
+    run -64 ep-snap move "$volume" --name usb --to ../x
 }
 
 @test "a volume that is a read-only subvolume, with a swap file in use, or full" {
@@ -288,19 +288,19 @@ as_owner() {
     touch "$volume/swap file" && chmod 0600 "$volume/swap file" && chattr +C "$volume/swap file"
     fallocate -l 4M "$volume/swap file" && mkswap -q "$volume/swap file"
     swapon "$volume/swap file"
-    run ep-snap create "$volume" --store usb
+    run ep-snap create "$volume" --name usb
     swapoff "$volume/swap file"
     [[ $status == 74 && $output == *"a swap file is in use in the volume: $volume/swap file"*"hint: "*swapoff* ]]
-    strace -o trace -e trace=ioctl ep-snap create "$volume" --store usb
-    ep-snap discard "$volume" --store usb
+    strace -o trace -e trace=ioctl ep-snap create "$volume" --name usb
+    ep-snap discard "$volume" --name usb
     run -74 strace -o trace -e "inject=ioctl:error=ENOSPC:when=$(grep ^ioctl trace | grep -n SNAP_CREATE | cut -d: -f1)" \
-        ep-snap create "$volume" --store usb
+        ep-snap create "$volume" --name usb
     [[ $output == *"cannot take a snapshot: no space left on device: $slots/current-state"*"hint: make room in the volume itself"* ]]
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     btrfs property set "$volume" ro true
-    for step in "discard" "turn --type full" "create"; do
+    for step in "discard" "rotate --type full" "create"; do
         # shellcheck disable=SC2086
-        run -77 ep-snap $step "$volume" --store usb
+        run -77 ep-snap $step "$volume" --name usb
         [[ $output == *"the volume is a read-only subvolume"*": $volume"*hint:*"ro false"* ]]
     done
     btrfs property set "$volume" ro false
@@ -309,20 +309,20 @@ as_owner() {
 @test "what is no volume" {
     needs_root
     make_btrfs fs 256M
-    run -69 ep-snap list "$PWD/absent" --store usb
-    run -65 ep-snap list "$BATS_TEST_TMPDIR" --store usb
+    run -69 ep-snap list "$PWD/absent" --name usb
+    run -65 ep-snap list "$BATS_TEST_TMPDIR" --name usb
     [[ $output == *"not on a btrfs file system"* ]]
     mkdir fs/directory
-    run -65 ep-snap create "$PWD/fs/directory" --store usb
+    run -65 ep-snap create "$PWD/fs/directory" --name usb
     [[ $output == *"not the root of a btrfs subvolume"*hint:* ]]
     mount -o remount,ro fs
-    run -77 ep-snap create "$PWD/fs" --store usb
+    run -77 ep-snap create "$PWD/fs" --name usb
 }
 
 @test "without the right to delete snapshots" {
     make_volume
-    ep-snap create "$volume" --store usb
-    run -77 setpriv --bounding-set -sys_admin ep-snap discard "$volume" --store usb
+    ep-snap create "$volume" --name usb
+    run -77 setpriv --bounding-set -sys_admin ep-snap discard "$volume" --name usb
     [[ $output == *"operation not permitted: $slots/current-state"* ]]
     [[ -e $slots/current-state/file ]]
 }
@@ -330,19 +330,19 @@ as_owner() {
 @test "names of stores and slots" {
     make_volume
     for name in "" . .. .x a/b ../x 'a b' $'a\nb' ä "$(printf 'x%.0s' {1..65})"; do
-        run -64 ep-snap create "$volume" --store "$name"
+        run -64 ep-snap create "$volume" --name "$name"
     done
     [[ ! -e $volume/.escapepod ]]
-    run -64 ep-snap adopt "$volume" --store usb --slot other "$volume"
-    run -64 ep-snap turn "$volume" --store usb --type other
-    run -0 ep-snap create "$volume" --store "$(printf 'X%.0s' {1..64})"
-    run -0 ep-snap create "$volume" --store 0._-a
+    run -64 ep-snap import "$volume" --name usb --slot other "$volume"
+    run -64 ep-snap rotate "$volume" --name usb --type other
+    run -0 ep-snap create "$volume" --name "$(printf 'X%.0s' {1..64})"
+    run -0 ep-snap create "$volume" --name 0._-a
 }
 
 @test "check tells a received snapshot from every other" {
     make_volume
     make_btrfs other 256M
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     sent=$(uuid "$slots/current-state")
     btrfs send -q "$slots/current-state" >stream
     btrfs -q receive other <stream
@@ -357,11 +357,11 @@ as_owner() {
     [[ $output == *"is writable"* ]]
 }
 
-@test "adopt keeps the received UUID, and a stream upon it is accepted" {
+@test "import keeps the received UUID, and a stream upon it is accepted" {
     make_volume
     make_btrfs new 256M
     make_btrfs mirror 256M
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     sent=$(uuid "$slots/current-state")
     btrfs send -q "$slots/current-state" >stream
     mkdir new/scratch
@@ -371,38 +371,38 @@ as_owner() {
     # The machine is lost; `new` is what its volume becomes.
     btrfs -q subvolume snapshot new/scratch/current-state new/volume
     volume=$PWD/new/volume slots=$PWD/new/volume/.escapepod/usb
-    run -65 ep-snap adopt "$volume" --store usb --slot current-parent "$volume"
+    run -65 ep-snap import "$volume" --name usb --slot current-parent "$volume"
     for _ in again and again; do
-        ep-snap adopt "$volume" --store usb --slot current-parent new/scratch/current-state
+        ep-snap import "$volume" --name usb --slot current-parent new/scratch/current-state
         [[ $(received "$slots/current-parent") == "$sent" ]]
     done
     [[ $(ls "$slots") == current-parent ]]
-    ep-snap adopt "$volume" --store usb --slot current-parent "$slots/current-parent"
+    ep-snap import "$volume" --name usb --slot current-parent "$slots/current-parent"
     run -0 ep-snap check "$slots/current-parent" --received "$sent"
-    run -0 ep-snap list "$volume" --store usb --json
+    run -0 ep-snap list "$volume" --name usb --json
     [[ $output == *'"receivedUuid":"'"$sent"'"'* ]]
     btrfs -q subvolume delete new/scratch/current-state
 
     echo second >"$volume/file"
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     mv mirror/current-state mirror/first
     btrfs send -q -p "$slots/current-parent" "$slots/current-state" | btrfs -q receive mirror
     [[ $(<mirror/current-state/file) == second ]]
     ep-snap check mirror/current-state --received "$(uuid "$slots/current-state")"
 }
 
-@test "adopt goes on from wherever it was killed" {
+@test "import goes on from wherever it was killed" {
     make_volume
     fill
     btrfs send -q "$slots/root" >stream
     mkdir fs/scratch
     btrfs -q receive fs/scratch <stream
-    adopt=(ep-snap adopt "$volume" --store usb --slot last-parent fs/scratch/root)
+    import=(ep-snap import "$volume" --name usb --slot last-parent fs/scratch/root)
     for call in ioctl renameat; do
         kills=0
-        while ! timeout 60 strace -o trace -e "inject=$call:signal=KILL:when=$((kills + 1))" "${adopt[@]}"; do
+        while ! timeout 60 strace -o trace -e "inject=$call:signal=KILL:when=$((kills + 1))" "${import[@]}"; do
             grep -q 'killed by SIGKILL' trace
-            "${adopt[@]}"
+            "${import[@]}"
             ep-snap check "$slots/last-parent" --received "$root"
             [[ $(echo "$slots"/*) == "$slots/current-parent $slots/current-state $slots/last-parent $slots/root" ]]
             kills=$((kills + 1))
@@ -412,15 +412,15 @@ as_owner() {
     done
 }
 
-@test "adopt refuses what was not received, and what lies elsewhere" {
+@test "import refuses what was not received, and what lies elsewhere" {
     make_volume
     make_btrfs other 256M
     fill
     before=$(state)
-    run -65 ep-snap adopt "$volume" --store usb --slot root "$slots/current-state"
+    run -65 ep-snap import "$volume" --name usb --slot root "$slots/current-state"
     [[ $output == *"was not received"* ]]
     btrfs send -q "$slots/root" | btrfs -q receive other
-    run -65 ep-snap adopt "$volume" --store usb --slot root other/root
+    run -65 ep-snap import "$volume" --name usb --slot root other/root
     [[ $output == *"on another file system"* ]]
     [[ $(state) == "$before" ]]
 }
@@ -437,11 +437,11 @@ estimates() {
     make_volume
     head -c 20M /dev/urandom >"$volume/big"
     for i in {1..200}; do head -c "$((i * 50))" /dev/urandom >"$volume/small.$i"; done
-    ep-snap create "$volume" --store usb
-    ep-snap turn "$volume" --store usb --type full
+    ep-snap create "$volume" --name usb
+    ep-snap rotate "$volume" --name usb --type full
     head -c 3M /dev/urandom | dd of="$volume/big" bs=1M seek=5 conv=notrunc status=none
     rm "$volume"/small.1*
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     estimates "$(ep-snap estimate "$slots/current-state")" "$(btrfs send -q "$slots/current-state" | wc -c)"
     run -0 ep-snap estimate "$slots/current-state" --parent "$slots/root" --json
     [[ $output =~ ^\{\"bytes\":([0-9]+),\"zeros\":0,\"sparse\":null\}$ ]]
@@ -453,12 +453,12 @@ estimates() {
     mkdir "$volume/folder"
     truncate -s 300M "$volume/folder/image"
     head -c 1M /dev/urandom | dd of="$volume/folder/image" bs=1M seek=200 conv=notrunc status=none
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     run -0 ep-snap estimate "$slots/current-state"
     [[ ${#lines[@]} == 1 ]]
-    ep-snap turn "$volume" --store usb --type full
+    ep-snap rotate "$volume" --name usb --type full
     fallocate -p -o $((200 << 20)) -l 4096 "$volume/folder/image"
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     run -0 ep-snap estimate "$slots/current-state" --parent "$slots/root" --json
     zeros=$(jq .zeros <<<"$output")
     [[ $(jq -r .sparse <<<"$output") == folder/image && $zeros -ge $((200 << 20)) && $zeros -le $((201 << 20)) ]]
@@ -483,13 +483,13 @@ END
 @test "a path that is too long to be sent is named" {
     make_volume
     deep "$volume" 4095
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     btrfs send -q "$slots/current-state" | cat >/dev/null
     ep-snap estimate "$slots/current-state"
-    ep-snap discard "$volume" --store usb
+    ep-snap discard "$volume" --name usb
     mkdir "$volume/other"
     deep "$volume/other" 4090
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     run ! btrfs send -q "$slots/current-state" -f stream
     run -65 ep-snap estimate "$slots/current-state"
     [[ $output == *"a path of 4096 bytes or more, and btrfs send carries 4095: other/ddd"*"fff"*hint:* ]]
@@ -497,7 +497,7 @@ END
 
 @test "estimate says what is missing, and what ended btrfs" {
     make_volume
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     run -65 ep-snap estimate "$volume"
     run -65 ep-snap estimate "$slots/absent"
     run -65 ep-snap estimate "$slots/current-state" --parent "$volume"
@@ -518,11 +518,11 @@ END
     mkdir mounted
     mount -o subvol=volume "$(findmnt -no SOURCE fs)" mounted
     volume=$PWD/mounted slots=$PWD/mounted/.escapepod/usb
-    ep-snap create mounted --store usb
-    ep-snap turn mounted --store usb --type full
+    ep-snap create mounted --name usb
+    ep-snap rotate mounted --name usb --type full
     echo second >mounted/file
     btrfs -q subvolume create mounted/nested
-    run -0 ep-snap create mounted --store usb --json
+    run -0 ep-snap create mounted --name usb --json
     [[ $output == *'"path":"'"$slots"'/current-state"'* ]]
     run -0 ep-snap nested mounted
     [[ $output == "$PWD/mounted/nested" ]]
@@ -534,7 +534,7 @@ END
     make_volume
     run -0 ep-snap nested "$volume"
     [[ $output == "" ]]
-    ep-snap create "$volume" --store usb
+    ep-snap create "$volume" --name usb
     mkdir "$volume/directory"
     btrfs -q subvolume create "$volume/directory/b c"
     btrfs -q subvolume create "$volume/directory/b c/d"

@@ -121,7 +121,7 @@ after_the_commit() {
     echo second >vol/note
     case $2 in
     ep-store) stand_in ep-store <<<'[[ $1 = metadata ]] || exec "$real" "$@"; "$real" "$@"; kill -'"$1"' "$PPID"' ;;
-    ep-snap) stand_in ep-snap <<<'[[ $1 = turn ]] || exec "$real" "$@"; kill -'"$1"' "$PPID"; exit 1' ;;
+    ep-snap) stand_in ep-snap <<<'[[ $1 = rotate ]] || exec "$real" "$@"; kill -'"$1"' "$PPID"; exit 1' ;;
     esac
     run timeout 60 escapepod backup ./pod.conf
     no_stand_in
@@ -162,25 +162,25 @@ goes_on() {
     goes_on 1
 }
 
-@test "killed behind the commit: the next backup turns the slots, and goes on" {
+@test "killed behind the commit: the next backup rotates the slots, and goes on" {
     after_the_commit KILL ep-store
     [[ $status -eq 137 ]]
     goes_on 3
 }
 
-@test "SIGTERM behind the commit: the next backup turns the slots, and goes on" {
+@test "SIGTERM behind the commit: the next backup rotates the slots, and goes on" {
     after_the_commit TERM ep-store
     [[ $status -eq 143 && -z $(ls -A tmp) ]]
     goes_on 3
 }
 
-@test "SIGINT behind the commit: the next backup turns the slots, and goes on" {
+@test "SIGINT behind the commit: the next backup rotates the slots, and goes on" {
     after_the_commit INT ep-store
     [[ $status -eq 130 && -z $(ls -A tmp) ]]
     goes_on 3
 }
 
-@test "killed before the slots turn: the next backup turns them, and goes on" {
+@test "killed before the slots are rotated: the next backup rotates them, and goes on" {
     after_the_commit KILL ep-snap
     [[ $status -eq 137 ]]
     goes_on 3
@@ -189,7 +189,7 @@ goes_on() {
 @test "killed behind the commit of a full backup: the next one is incremental" {
     make_pod
     stand_in ep-snap <<'END'
-[[ $1 = turn ]] || exec "$real" "$@"
+[[ $1 = rotate ]] || exec "$real" "$@"
 kill -KILL "$PPID"
 END
     run -137 timeout 60 escapepod backup ./pod.conf

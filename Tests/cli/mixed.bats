@@ -56,7 +56,7 @@ restore="restore --to vol/back"
         [[ ! -e new.conf ]]
         ep-fetch last "$store" --domain pod | ep-unseal --kind metadata --key pod.key >document
         refuses 65 "of other, not of pod" ep-meta check --domain pod <document
-        ep-snap list vol --store x --json >snapshots
+        ep-snap list vol --name x --json >snapshots
         refuses 65 "of other, not of pod" ep-plan --domain pod --snapshots snapshots <document
         mended
     done

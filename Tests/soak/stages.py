@@ -93,7 +93,7 @@ def build(world):
     text = world.run("ep-unseal", "--key", secret, "--kind", "metadata", stdin=document, check=True).out
     page = world.run("ep-meta", "show", "--format", "line", stdin=text, check=True).out
     slots = next(name for name, taken in sorted(world.slots().items()) if taken)
-    listed = world.run("ep-snap", "list", world.vol, "--store", slots, "--json", check=True).out
+    listed = world.run("ep-snap", "list", world.vol, "--name", slots, "--json", check=True).out
     with open(world.path("listed"), "wb") as file:
         file.write(listed)
     plan = world.run("ep-plan", "--domain", "pod", "--snapshots", world.path("listed"), stdin=text, check=True).out
@@ -123,7 +123,7 @@ def build(world):
         Stage("ep-key mac", ["ep-key", "mac", secret], b"said", out=mac),
         Stage("ep-key id", ["ep-key", "id", secret], out=number),
         Stage("ep-key generate", ["ep-key", "generate", world.path("made")], out=lambda out: len(out) == 33, made=[world.path("made")]),
-        Stage("ep-snap list", ["ep-snap", "list", world.vol, "--store", slots, "--json"], out=listed),
+        Stage("ep-snap list", ["ep-snap", "list", world.vol, "--name", slots, "--json"], out=listed),
         Stage("ep-snap nested", ["ep-snap", "nested", world.vol], out=b""),
         Stage("ep-snap compare", ["ep-snap", "compare", f"{world.vol}/.escapepod/{slots}/root", f"{world.vol}/.escapepod/{slots}/root"], out=b""),
     ]

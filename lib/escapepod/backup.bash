@@ -18,7 +18,7 @@ backup() {
     plan_on_head
     if [[ $parent_slot = current-state && -z $dry_run ]]; then
         # A run before this one was committed and died before its slots moved on.
-        ep-snap turn "$volume" --store "$folder_name" --type "$head_type"
+        ep-snap rotate "$volume" --name "$folder_name" --type "$head_type"
         plan_on_head
     fi
     [[ -z $warning ]] ||
@@ -33,9 +33,9 @@ backup() {
     under_way="a backup, $type, generation $next"
 
     # What lies there is of a run that was never committed.
-    ep-snap discard "$volume" --store "$folder_name"
+    ep-snap discard "$volume" --name "$folder_name"
     snapshot_is_ours=1
-    ep-snap create "$volume" --store "$folder_name" --json >"$work/snapshot"
+    ep-snap create "$volume" --name "$folder_name" --json >"$work/snapshot"
     owed ep-snap "$work/snapshot"
     local parent=() shown=() expected=() status=0
     [[ $parent_slot = none ]] || parent=("$slots/$parent_slot")
@@ -74,7 +74,7 @@ backup() {
     ep-meta keep "$witness" --parents <"$work/document" ||
         warn "this machine will not notice if the store forgets this backup: $witness" "see why it cannot be written"
     rm -f -- "$state/failed.json"
-    ep-snap turn "$volume" --store "$folder_name" --type "$type"
+    ep-snap rotate "$volume" --name "$folder_name" --type "$type"
     say "  done: $(size "$size") stored, generation $next"
 }
 
@@ -88,7 +88,7 @@ plan_on_head() {
 
 # plan FILE [--history]: what the next backup will be, on the store's head or history: in $work/plan, and here.
 plan() {
-    ep-snap list "$volume" --store "$folder_name" --json >"$work/snapshots"
+    ep-snap list "$volume" --name "$folder_name" --json >"$work/snapshots"
     owed ep-snap "$work/snapshots"
     ep-plan --domain "$domain" --snapshots "$work/snapshots" --witness "$witness" --format lines --record "$work/plan" \
         "${@:2}" <"$1" >"$work/planned"
@@ -115,7 +115,7 @@ read_back() {
 }
 
 discard_snapshot() {
-    [[ -z $snapshot_is_ours ]] || ep-snap discard "$volume" --store "$folder_name"
+    [[ -z $snapshot_is_ours ]] || ep-snap discard "$volume" --name "$folder_name"
 }
 snapshot_is_ours=''
 

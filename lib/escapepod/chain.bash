@@ -70,7 +70,7 @@ bring_back() {
         slots=(--slot "current-parent=$made" --slot "root=$first")
         ((backups == 2)) || slots+=(--slot "last-parent=$parent")
     fi
-    ep-snap promote "$ground" "$made" --to "$to" --store "$folder_name" "${slots[@]}" || status=$?
+    ep-snap promote "$ground" "$made" --to "$to" --name "$folder_name" "${slots[@]}" || status=$?
     # 3: without its slots, and it has said why.
     attended "$status"
     [[ -d $to ]] || owes ep-snap

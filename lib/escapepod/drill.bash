@@ -52,7 +52,7 @@ started='' mounted=''
 # retained UUID: the snapshot in a slot that is, or was received as, that one; nothing where there is none.
 retained() {
     local slot own received read_only
-    ep-snap list "$volume" --store "$folder_name" >"$work/slots"
+    ep-snap list "$volume" --name "$folder_name" >"$work/slots"
     while read -r slot own received _ _ read_only; do
         [[ $own != "$1" && $received != "$1" || $read_only = no ]] || { echo "$volume/.escapepod/$folder_name/$slot" && return; }
     done <"$work/slots"

@@ -23,7 +23,7 @@ init() {
     setting[key]=$key
     make_work
     cleanups+=(tell_of_words)
-    ep-snap list "$volume" --store "$folder_name" >"$work/slots"
+    ep-snap list "$volume" --name "$folder_name" >"$work/slots"
     owed ep-snap "$work/slots"
     is_apart "$volume" || together fail 64
     [[ -z $key_space ]] || check_key_space

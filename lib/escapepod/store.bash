@@ -91,6 +91,6 @@ move_old_folders() {
         return 0
     done
     [[ -z $volume || ! -d $volume/.escapepod/$old || -e $volume/.escapepod/$folder_name ]] ||
-        ep-snap move "$volume" --store "$old" --to "$folder_name"
+        ep-snap move "$volume" --name "$old" --to "$folder_name"
     [[ ! -d $states/$old || -e $states/$folder_name ]] || mv -nT "$states/$old" "$states/$folder_name"
 }
