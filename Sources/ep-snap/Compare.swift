@@ -17,18 +17,18 @@ struct Compare: ParsableCommand {
 
     func run() throws {
         var meter = progress.meter
-        let likeness = try compare(
+        let result = try compare(
             Subvolume(original, absent: .unavailable), with: Subvolume(copy, absent: .unavailable),
             allowingFilledHoles: filledHoles,
             differs: { try Descriptor.standardOutput.write(Array("\($0)\n".utf8)) },
             progress: { meter.advance(to: $0) })
         meter.finish()
         if let report {
-            try AtomicFile.write(likeness.record.line, to: report, mode: 0o644, replacing: true)
+            try AtomicFile.write(result.record.line, to: report, mode: 0o644, replacing: true)
         }
-        guard likeness.differences == 0 else {
+        guard result.differences == 0 else {
             throw Failure(
-                .badData, likeness.differences == 1 ? "a difference" : "\(likeness.differences) differences",
+                .badData, result.differences == 1 ? "a difference" : "\(result.differences) differences",
                 at: "\(original) and \(copy)")
         }
     }

@@ -42,20 +42,20 @@ struct ContentTests {
 
     private func differences(
         _ system: FileSystem, allowingFilledHoles: Bool = false
-    ) throws -> (lines: [String], likeness: Likeness) {
+    ) throws -> (lines: [String], report: ComparisonReport) {
         var lines: [String] = []
-        let likeness = try compare(
+        let report = try compare(
             system.subvolume("snapshot"), with: system.subvolume("volume"),
             allowingFilledHoles: allowingFilledHoles, differs: { lines.append($0) }, progress: { _ in })
-        return (lines, likeness)
+        return (lines, report)
     }
 
     @Test func zerosInPlaceOfAHoleAreADifferenceUnlessTheyMayBe() throws {
         let system = try FileSystem()
         try system.write([1], to: "file", at: 1 << 20)
         try system.subvolume("volume").snapshot(as: "snapshot", in: system.root, readOnly: true)
-        let (same, likeness) = try differences(system)
-        #expect(same.isEmpty && likeness == Likeness(entries: 1, files: 1, bytes: 1 << 20 + 1))
+        let (same, report) = try differences(system)
+        #expect(same.isEmpty && report == ComparisonReport(entries: 1, files: 1, bytes: 1 << 20 + 1))
 
         let times = try Times(of: "file", in: system)
         try system.write([UInt8](repeating: 0, count: 1 << 13), to: "file", at: 1 << 14)

@@ -15,9 +15,9 @@ struct RecordTests {
     }
 
     @Test func countsThatNoNumberOfJSONHoldsAreClamped() {
-        let likeness = Likeness(entries: 3, files: 2, bytes: .max, filledHoles: 1 << 63, differences: 1)
+        let report = ComparisonReport(entries: 3, files: 2, bytes: .max, filledHoles: 1 << 63, differences: 1)
         #expect(
-            likeness.record.description
+            report.record.description
                 == #"{"entries":3,"files":2,"bytes":9223372036854775807,"filledHoles":9223372036854775807,"differences":1}"#
         )
     }
