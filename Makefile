@@ -13,7 +13,7 @@ MAN := $(DESTDIR)$(PREFIX)/share/man
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 SWIFT := swift
-TOOLS := ep-snap ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
+TOOLS := ep-config ep-snap ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
 # What `make install` puts in place, and `make install-dunesea`.
 BUILT := .build/release
 DUNESEA := dunesea/.build/release/dunesea
@@ -59,7 +59,7 @@ dunesea: needs-build
 check: build needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
-	shellcheck -x -P SCRIPTDIR $(SCRIPTS) $(SUITES)
+	shellcheck -x -P SCRIPTDIR -P lib/escapepod $(SCRIPTS) $(SUITES)
 	shfmt -d $(SCRIPTS) $(PARTS) $(SUITES)
 	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]
@@ -84,7 +84,6 @@ install: build needs-install
 	$(call put,$(TOOLS:%="$(BUILT)"/%),$(PAGES))
 	install -m 0755 bin/escapepod "$(BIN)"
 	install -m 0644 lib/escapepod/*.bash "$(LIB)"
-	install -D -m 0644 -t "$(LIB)/help" lib/escapepod/help/*.txt
 	install -d "$(SHARE)"
 	install -m 0755 contrib/escapepod-open "$(SHARE)"
 	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"

@@ -30,7 +30,7 @@ func tests(_ library: String, _ others: [Target.Dependency] = []) -> Target {
 let package = Package(
     name: "escapepod",
     products: [
-        "ep-snap", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store", "ep-fetch",
+        "ep-config", "ep-snap", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store", "ep-fetch",
     ].map { .executable(name: $0, targets: [$0]) }
         // What the server, a package of its own in dunesea/, shares with the tools.
         + [
@@ -71,6 +71,7 @@ let package = Package(
                 "Plumbing", "JSON", "OpenSSL", "Envelope", "StoreFormat", "DurableFiles", "DuneSeaProtocol",
                 "CLinux", "CBlkid", "CCurl",
             ]),
+        library("Configuration", ["Plumbing"]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
         library(
@@ -86,6 +87,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        tool("ep-config", ["Configuration", "StoreArguments", "Storage", "StoreFormat"]),
         tool("ep-snap", ["Snapshots", "Receiving", "SendStream", "JSON"]),
         tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
         tool("ep-unseal", ["Sealing", "Envelope"]),
@@ -97,6 +99,7 @@ let package = Package(
 
         tests("Sealing", ["Envelope", "OpenSSL"]),
         tests("Plumbing"),
+        tests("Configuration"),
         tests("SendStream", ["JSON"]),
         tests("Receiving", ["SendStream"]),
         tests("JSON"),

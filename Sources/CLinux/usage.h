@@ -1,6 +1,7 @@
 /* What a btrfs has left, in bytes: linux/btrfs.h, BTRFS_IOC_SPACE_INFO, DEV_INFO and TREE_SEARCH. */
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
+#include <endian.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -40,13 +41,21 @@ static inline int linux_btrfs_ask_usage(int fd, struct linux_btrfs_usage *usage)
         if (ioctl(fd, BTRFS_IOC_DEV_INFO, &device) == 0 && device.total_bytes > device.bytes_used)
             usage->unallocated += device.total_bytes - device.bytes_used;
     }
-    /* The quota tree is there only where quotas are on. */
+    /* The quota tree is there only where quotas are on; simple ones count nothing anew. */
     struct btrfs_ioctl_search_args search;
     memset(&search, 0, sizeof search);
     search.key.tree_id = BTRFS_QUOTA_TREE_OBJECTID;
     search.key.max_objectid = search.key.max_offset = search.key.max_transid = ~0ULL;
     search.key.max_type = ~0U;
     search.key.nr_items = 1;
-    usage->has_quotas = ioctl(fd, BTRFS_IOC_TREE_SEARCH, &search) == 0;
+    if (ioctl(fd, BTRFS_IOC_TREE_SEARCH, &search) == 0) {
+        struct btrfs_ioctl_search_header header;
+        unsigned long long flags = 0;
+        memcpy(&header, search.buf, sizeof header);
+        /* struct btrfs_qgroup_status_item: version, generation, flags. */
+        if (search.key.nr_items == 1 && header.type == BTRFS_QGROUP_STATUS_KEY && header.len >= 3 * sizeof flags)
+            memcpy(&flags, search.buf + sizeof header + 2 * sizeof flags, sizeof flags);
+        usage->has_quotas = !(le64toh(flags) & 1 << 3 /* BTRFS_QGROUP_STATUS_FLAG_SIMPLE_MODE */);
+    }
     return 0;
 }

@@ -23,15 +23,23 @@ public struct Memory: Sendable {
 
 /// Whether a machine could be brought back now, as far as one can tell: what `escapepod status` says.
 public struct Status: Sendable {
+    /// Where the key is.
     public struct Key: Sendable {
-        public let id: String
-        public let isInStore: Bool
-        /// Whether the key space, of this path, has a copy; nil where no key space is known.
-        public let space: (path: String, hasIt: Bool)?
+        /// What is where a copy should be.
+        public enum Copy: Sendable {
+            case here
+            case missing
+            case anotherKey
+        }
 
-        public init(id: String, isInStore: Bool, space: (path: String, hasIt: Bool)?) {
+        public let id: String
+        public let inStore: Copy
+        /// The key space and what is in it, nil where it is not there; nil where no key space is known.
+        public let space: (path: String, copy: Copy?)?
+
+        public init(id: String, inStore: Copy, space: (path: String, copy: Copy?)?) {
             self.id = id
-            self.isInStore = isInStore
+            self.inStore = inStore
             self.space = space
         }
     }
@@ -106,12 +114,28 @@ public struct Status: Sendable {
         }
         let taken = Time(newest.date) ?? now
         age = now.since(taken)
+        lookAtCopies(of: key)
         expectPast("the newest backup", taken)
         if let limit, age > limit {
             warn(
                 "the newest backup is \(span(age)) old, and may be \(span(limit))",
                 "see why escapepod backup does not run, or fails")
         }
+    }
+
+    private mutating func lookAtCopies(of key: Key) {
+        switch key.inStore {
+        case .here: break
+        case .missing:
+            warn(
+                "no copy of the key is in the store: \(store)",
+                "ep-key wrap and ep-store key put one there, under a passphrase")
+        case .anotherKey:
+            warn("the key in the store is another: \(store)", "ep-key wrap and ep-store key put this one there")
+        }
+        // A drive that is kept elsewhere is not there, and that is as it should be.
+        guard let space = key.space, let copy = space.copy, copy != .here else { return }
+        warn("the key is not in the key space: \(space.path)", "copy it there as escapepod-\(domain).key")
     }
 
     private mutating func warn(_ what: String, _ hint: String) {
@@ -205,10 +229,10 @@ extension Status {
             row("last proven", "restorable: never; escapepod drill does it")
         }
         if let key {
-            let space = key.space.map { "; \($0.hasIt ? "in" : "nothing known of") \($0.path)" } ?? ""
+            let space = key.space.map { "; \($0.copy == .here ? "in" : "nothing known of") \($0.path)" } ?? ""
             row(
                 "key",
-                "here, id \(key.id); \(key.isInStore ? "in the store, under a passphrase" : "not in the store")\(space)"
+                "here, id \(key.id); \(key.inStore == .here ? "in the store, under a passphrase" : "not in the store")\(space)"
             )
         }
         return lines.map { "\(printable($0))\n" }.joined()
@@ -230,8 +254,8 @@ extension Status {
             "lastVerify": memory.verified ?? .null, "lastSample": memory.sampled ?? .null,
             "lastDrill": memory.drilled ?? .null, "lastProven": memory.proven ?? .null,
             "key": [
-                "id": .string(key.id), "inStore": .bool(key.isInStore),
-                "inKeySpace": .bool(key.space?.hasIt == true),
+                "id": .string(key.id), "inStore": .bool(key.inStore == .here),
+                "inKeySpace": .bool(key.space?.copy == .here),
             ],
             "warnings": .array((told + warnings.map(\.what)).map { .string($0) }),
         ]
@@ -262,7 +286,7 @@ extension Status {
             gauge("chain_size_bytes", "How much that is.", chain.bytes)
             gauge(
                 "key_in_store", "Whether the store has the key, under a passphrase.",
-                key?.isInStore == true ? 1 : 0)
+                key?.inStore == .here ? 1 : 0)
         }
         if let record = memory.verified {
             gauge(

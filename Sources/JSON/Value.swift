@@ -94,10 +94,13 @@ extension JSON: CustomStringConvertible {
             case "\n": text += "\\n"
             case "\r": text += "\\r"
             case "\t": text += "\\t"
-            case "\0"..<" ", "\u{7f}"..<"\u{a0}":
-                // Control characters of both ranges: a document that is shown must not steer a terminal.
-                text += "\\u" + scalar.value.padded(to: 4, radix: 16)
-            default: text.unicodeScalars.append(scalar)
+            default:
+                if scalar.isPrintable {
+                    text.unicodeScalars.append(scalar)
+                } else {
+                    // A document that is shown must not steer a terminal.
+                    for unit in String(scalar).utf16 { text += "\\u" + unit.padded(to: 4, radix: 16) }
+                }
             }
         }
         text += "\""

@@ -144,6 +144,13 @@ extension Descriptor {
         return number
     }
 
+    /// Reads to the end of the file, and forgets it.
+    public func drain() throws {
+        let step = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+        defer { step.deallocate() }
+        while try read(into: step) > 0 {}
+    }
+
     /// Asks for a pipe buffer of 1 MiB: the default of 64 KiB makes two stages take turns. No effect on anything else.
     public func widenPipe() {
         _ = fcntl(number, linux_F_SETPIPE_SZ, 1 << 20)

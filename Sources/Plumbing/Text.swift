@@ -10,13 +10,23 @@ public func printable(_ bytes: some Collection<UInt8>) -> String {
     if bytes.allSatisfy({ (0x20..<0x7f).contains($0) }) { return text }
     var shown = ""
     for scalar in text.unicodeScalars {
-        switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned:
+        if scalar.isPrintable {
+            shown.unicodeScalars.append(scalar)
+        } else {
             shown += escaped(String(scalar).utf8)
-        default: shown.unicodeScalars.append(scalar)
         }
     }
     return shown
+}
+
+extension Unicode.Scalar {
+    /// Whether it neither steers a terminal nor hides from the eye.
+    public var isPrintable: Bool {
+        switch properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned: false
+        default: true
+        }
+    }
 }
 
 /// The same of text.

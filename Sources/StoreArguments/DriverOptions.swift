@@ -6,7 +6,7 @@ public import Storage
 /// `ParsableArguments` finds its options by reflection, so this one reflects those of the registry in place of its properties.
 public struct DriverOptions: ParsableArguments, CustomReflectable {
     /// What was given, by the options' names; a flag that is there has an empty text.
-    var given: [String: String] = [:]
+    public private(set) var given: [String: String] = [:]
 
     public init() {}
 

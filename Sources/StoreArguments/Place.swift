@@ -15,6 +15,22 @@ public struct StoreArgument: ParsableArguments {
     public func parsed() throws -> StoreURL { try StoreURL(url) }
 }
 
+/// How long a tool waits for others.
+public struct PatienceOption: ParsableArguments {
+    @Option(
+        help: .init(
+            "Give up on a server after so long without progress, and on a lock that somebody else holds; default: 120.",
+            valueName: "seconds"))
+    public var patience: Int?
+
+    public init() {}
+
+    public func validate() throws {
+        guard let patience, !(1...86400).contains(patience) else { return }
+        throw ValidationError("--patience is 1 to 86400 seconds, not \(patience)")
+    }
+}
+
 /// The arguments that say which store a tool speaks to, about which system, and as whom.
 public struct Place: ParsableArguments {
     @OptionGroup var store: StoreArgument
@@ -24,20 +40,12 @@ public struct Place: ParsableArguments {
 
     @OptionGroup var options: DriverOptions
 
-    @Option(help: .init(.init(Place.patienceHelp), valueName: "seconds"))
-    var patience = 120
-
-    /// What the option of that name is for.
-    public static let patienceHelp =
-        "Give up a server after so long without progress, and a lock that somebody else has."
+    @OptionGroup var patience: PatienceOption
 
     public init() {}
 
-    public func validate() throws {
-        guard (1...86400).contains(patience) else {
-            throw ValidationError("--patience is 1 to 86400 seconds, not \(patience)")
-        }
-    }
+    /// The store, as it was given.
+    public var url: String { store.url }
 
     /// Opens the store, for as long as `body` runs.
     ///
@@ -48,7 +56,7 @@ public struct Place: ParsableArguments {
         let (url, domain) = (try store.parsed(), try Domain(domain))
         var settings = Settings()
         settings.options = options.given
-        settings.patience = Double(patience)
+        if let patience = patience.patience { settings.patience = Double(patience) }
         settings.notify = { warn($0, from: tool) }
         return try withStore(at: url, for: access, told: settings) { try body($0, domain) }
     }

@@ -74,13 +74,14 @@ struct Document: ParsableCommand {
 
     @OptionGroup var place: Place
 
+    @OptionGroup var lenience: Lenience
+
     @Argument(help: "The blob: a SHA-256.")
     var blob: String
 
     func run() throws {
         let blob = try Address(blob)
-        try Descriptor.standardOutput.write(
-            place.read { try $0.metadata(of: blob, in: $1) }.metadata)
+        try lenience.read(place) { try $0.metadata(of: blob, in: $1).metadata }
     }
 }
 
@@ -206,7 +207,7 @@ struct Differing: ParsableCommand {
 
 struct Apart: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say by the exit status whether the store lies on another file system than a folder.")
+        abstract: "Fail unless the store lies on another file system than a folder.")
 
     @OptionGroup var place: Place
 
@@ -216,8 +217,8 @@ struct Apart: ParsableCommand {
     func run() throws {
         guard try place.isApart(from: folder) else {
             throw Failure(
-                .attention, "the store lies on the file system of this folder", at: folder,
-                hint: "whatever takes the one takes the other too; choose another drive, or another host")
+                .usage, "the store \(place.url) is on the file system of this folder", at: folder,
+                hint: "whatever takes or finds the one has the other too; choose another drive, or another host")
         }
     }
 }

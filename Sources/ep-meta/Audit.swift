@@ -1,5 +1,5 @@
-public import ArgumentParser
-public import Catalog
+import ArgumentParser
+import Catalog
 import Glibc
 import Plumbing
 import Tool
@@ -122,25 +122,51 @@ struct Audit: ParsableCommand {
 
 struct Fault: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print what a fault of a blob takes down.",
-        usage: "ep-meta fault --domain DOMAIN --store URL BLOB PROBLEM < HISTORY")
+        abstract: "Judge a blob that could not be read or opened, and print what that takes down.",
+        usage: """
+            ep-meta fault --domain DOMAIN --store URL --fetched STATUS --opened STATUS --faults FILE BLOB < HISTORY
+            """,
+        discussion: "Where it was no fault of the blob, ends in the status of the tool that failed.")
 
     @OptionGroup var subject: Subject
+
+    @Option(help: .init("What ep-fetch blob ended in.", valueName: "status"))
+    var fetched: Int32
+
+    @Option(help: .init("What ep-unseal --check behind it ended in.", valueName: "status"))
+    var opened: Int32
+
+    @Option(help: .init("The file that the blob and its problem are added to, as a line.", valueName: "file"))
+    var faults: String
 
     @Argument(help: "The blob: a SHA-256.")
     var blob: String
 
-    @Argument(help: "missing, damaged, unreadable or forged (sealed with another key).")
-    var problem: Catalog.Audit.Problem
-
     func run() throws {
+        let problem = try Catalog.Audit.Problem(fetched: fetched, opened: opened)
         // Whoever asks has heard of the documents before.
         let history = try subject.history { _ in }
         var audit = Catalog.Audit(of: history, witness: nil)
         let before = audit.lines.count
         audit.find(blob: blob, problem)
+        try Descriptor(opening: faults, O_WRONLY | O_APPEND | O_CREAT, mode: 0o600).write(
+            Array("\(blob) \(problem)\n".utf8))
         for line in audit.lines.dropFirst(before) { try put("  \(line)") }
     }
 }
 
-extension Catalog.Audit.Problem: ExpressibleByArgument {}
+extension Catalog.Audit.Problem {
+    /// What is wrong with a blob, by the statuses of the two tools that have read it.
+    ///
+    /// - Throws: the status of the tool that failed, which has said why, where it was not the blob's fault.
+    fileprivate init(fetched: Int32, opened: Int32) throws {
+        switch (ExitStatus(rawValue: fetched), ExitStatus(rawValue: opened)) {
+        case (.notFound, _): self = .missing
+        case (.badData, _): self = .damaged
+        case (.io, _): self = .unreadable
+        case (.done, .badData): self = .forged
+        case (.done, _): throw ExitCode(opened)
+        default: throw ExitCode(fetched)
+        }
+    }
+}

@@ -47,7 +47,7 @@ struct Chain: ParsableCommand {
         guard let wanted = chain.backups.last else { return }
         try put(
             "\(wanted.generation) \(wanted.date) \(wanted.uuid) \(chain.backups.count) \(chain.size) \(chain.need) "
-                + (chain.isNewest ? "yes" : "no"))
+                + "\(chain.isNewest ? "yes" : "no") \(readable(bytes: UInt64(clamping: chain.size)))")
         for backup in chain.backups {
             try put("\(backup.sha256) \(backup.size) \(backup.sha512) \(backup.uuid) \(backup.generation)")
         }

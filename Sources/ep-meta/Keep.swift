@@ -36,9 +36,15 @@ struct Keep: ParsableCommand {
 
 struct Printable: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print standard input as one line that a terminal may show.")
+        abstract: "Print the lines of standard input as a terminal may show them.")
+
+    @Flag(help: "Each line ends in a zero byte; a newline is a part of it.")
+    var null = false
 
     func run() throws {
-        try put(printable(Descriptor.standardInput.readAll(limit: 1 << 20)))
+        var lines = try Descriptor.standardInput.readAll(limit: 16 << 20).split(
+            separator: null ? 0 : UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        if lines.last?.isEmpty == true { lines.removeLast() }
+        try Descriptor.standardOutput.write(Array(lines.map { "\(printable($0))\n" }.joined().utf8))
     }
 }

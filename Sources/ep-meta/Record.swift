@@ -164,7 +164,7 @@ struct DrillRecord: ParsableCommand {
             domain: subject.domain, store: subject.store, generation: generation, uuid: uuid,
             started: started,
             finished: finished, seconds: seconds, result: result.rawValue,
-            likeness: try likeness.map { try ep_meta.record($0) })
+            likeness: try likeness.flatMap { exists($0) ? try ep_meta.record($0) : nil })
         try signing.keep(record, as: "drill-\(finished.filter { $0 != "-" && $0 != ":" }).json")
         try put(StateRecord.summary(ofDrill: record))
     }

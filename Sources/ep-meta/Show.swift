@@ -8,7 +8,7 @@ struct Show: ParsableCommand {
         abstract: "Print a document for people, or for a script.",
         usage: "ep-meta show [--format text|line] < METADATA",
         discussion:
-            "The line has generation, type, date, size, blob, UUID and domain, with a space between each.")
+            "The line has generation, type, date, size, blob, UUID and domain, and the size for people, with a space between each.")
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
         case text

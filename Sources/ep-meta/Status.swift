@@ -11,7 +11,7 @@ struct Status: ParsableCommand {
         abstract: "Say whether a restore would succeed now: a screen, a record, metrics.",
         usage: """
             ep-meta status --domain DOMAIN --store URL --key FILE --state DIR [--plan FILE] [--now SECONDS] \
-            [--max-age AGE] [--key-in-store] [--key-space DIR [--key-in-space]] [--warning TEXT …] [--json] \
+            [--max-age AGE] [--sealed-key FILE] [--key-space DIR] [--warning TEXT …] [--json] \
             [--prometheus FILE] [--ending STATUS | < HISTORY]
             """,
         discussion: """
@@ -33,14 +33,11 @@ struct Status: ParsableCommand {
         help: .init("How old the newest backup may be: 90m, 26h, 8d; default: no limit.", valueName: "age"))
     var maxAge: String?
 
-    @Flag(help: "The store has the key, under a passphrase.")
-    var keyInStore = false
+    @Option(help: .init("The sealed key that the store has; an empty file: none.", valueName: "file"))
+    var sealedKey: String?
 
     @Option(help: .init("The folder that should have a copy of the key.", valueName: "dir"))
     var keySpace: String?
-
-    @Flag(help: "It has one.")
-    var keyInSpace = false
 
     @Option(help: .init("What was found elsewhere, and has been told.", valueName: "text"))
     var warning: [String] = []
@@ -66,9 +63,8 @@ struct Status: ParsableCommand {
         var nothing: Failure?
         if ending == nil {
             let history = try subject.history()
-            let key = Catalog.Status.Key(
-                id: try key.id().hex, isInStore: keyInStore, space: keySpace.map { ($0, keyInSpace) })
-            do { try status.look(at: history, key: key, limit: limit) } catch let failure as Failure {
+            let copies = try copies(of: key)
+            do { try status.look(at: history, key: copies, limit: limit) } catch let failure as Failure {
                 nothing = failure
             }
         }
@@ -86,6 +82,24 @@ struct Status: ParsableCommand {
         }
         if let prometheus { try write(status.metrics(ending: ending), to: prometheus) }
         guard ending != nil || status.exit == .done else { throw ExitCode(status.exit.rawValue) }
+    }
+
+    private func copies(of key: Key) throws -> Catalog.Status.Key {
+        let id = try key.id()
+        func compare(_ other: () throws -> [UInt8]) -> Catalog.Status.Key.Copy {
+            (try? other() == id) == true ? .here : .anotherKey
+        }
+        let sealed = try sealedKey.map { try Descriptor(opening: $0, O_RDONLY).readAll(limit: 64 << 10) } ?? []
+        let space = keySpace.map { folder in
+            let path = "\(folder)/escapepod-\(subject.domain).key"
+            let copy = exists(path) ? compare { try KeyFile.read(path) { _ in }.id() } : .missing
+            return (path: folder, copy: exists(folder) ? copy : nil)
+        }
+        return .init(
+            id: id.hex,
+            inStore: sealed.isEmpty
+                ? .missing : compare { try WrappedKey(parsing: sealed, at: "the sealed key").keyID },
+            space: space)
     }
 
     private func write(_ metrics: String, to path: String) throws {

@@ -11,7 +11,7 @@ struct Snap: Tool {
         abstract: "Take, keep and look at the snapshots that backups are made from.",
         version: version,
         subcommands: [
-            Create.self, List.self, Rotate.self, Discard.self, Move.self, Import.self, Check.self,
+            Create.self, List.self, Find.self, Rotate.self, Discard.self, Move.self, Import.self, Check.self,
             Estimate.self,
             Compare.self, Nested.self, MakeScratch.self, Receive.self, Promote.self, Sweep.self, AskRoom.self,
         ])

@@ -14,7 +14,7 @@ struct StoreTool: Tool {
         commandName: "ep-store",
         abstract: "Put a sealed backup into a store, durably or not at all.",
         version: version,
-        subcommands: [Blob.self, Metadata.self, Key.self, Name.self, Options.self])
+        subcommands: [Blob.self, Metadata.self, Key.self, Name.self])
 }
 
 struct Blob: ParsableCommand {
@@ -102,24 +102,5 @@ struct Name: ParsableCommand {
 
     @OptionGroup var store: StoreArgument
 
-    @Flag(help: "The name that an earlier version gave it.")
-    var earlier = false
-
-    func run() throws {
-        let name = try store.parsed().folderName
-        try put(earlier ? StoreURL.earlierFolderName(of: store.url) : name)
-    }
-}
-
-struct Options: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Print the options by which stores are reached, for a script that passes them on.",
-        discussion: "A line for each: its name, what its value is, or - for a flag, and what it is for.")
-
-    func run() throws {
-        for option in Drivers.standard.options {
-            try put("\(option.name) \(option.placeholder ?? "-") \(option.help)")
-        }
-        try put("patience seconds \(Place.patienceHelp)")
-    }
+    func run() throws { try put(store.parsed().folderName) }
 }

@@ -19,7 +19,7 @@ struct Unseal: Tool {
 
     @OptionGroup var progress: ProgressOptions
 
-    @Flag(help: "Verify the whole stream and write nothing.")
+    @Flag(help: "Verify the whole stream and write nothing; read it to its end whatever it is.")
     var check = false
 
     func run() throws {
@@ -34,9 +34,15 @@ struct Unseal: Tool {
             if Series.recognises(front) { return try openSeries(behind: front, under: key, output) }
         }
         var meter = progress.meter
-        try unseal(
-            content.kind, under: key, from: input, behind: front, to: output,
-            progress: { meter.advance(to: $0) })
+        do {
+            try unseal(
+                content.kind, under: key, from: input, behind: front, to: output,
+                progress: { meter.advance(to: $0) })
+        } catch {
+            // The stage in front then comes to its end, and can say whether this is what was stored.
+            if check { try? input.drain() }
+            throw error
+        }
         meter.finish()
     }
 

@@ -111,6 +111,13 @@ private let sample =
         #expect(refusal("{\"\(long)\":1,\"\(long)\":1}").map { $0.utf8.count < 200 } == true)
     }
 
+    @Test func whatCouldSteerATerminalIsEscaped() throws {
+        let text = "\u{1b}[2J \u{9b} \u{202e} \u{2028} \u{e000} \u{e0041} \u{e9} \u{1f680}"
+        let line = JSON.string(text).description
+        #expect(line == #""\u001b[2J \u009b \u202e \u2028 \ue000 \udb40\udc41 \#u{e9} \#u{1f680}""#)
+        #expect(try parse(line) == .string(text))
+    }
+
     @Test func namesAreComparedByBytes() throws {
         // Canonically equivalent: one accented letter, and a letter with an accent behind it.
         let value = try parse(#"{"\u00e9":1,"e\u0301":2}"#)

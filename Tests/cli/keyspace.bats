@@ -130,13 +130,13 @@ comes_back() {
     btrfs -q subvolume create vol/apart
     local space
     for space in vol/keys vol/apart "file://$PWD/vol/keys"; do
-        refuses 64 "lies on the file system that is backed up" timeout 60 escapepod init ./pod.conf --volume vol \
+        refuses 64 "is on the file system of this folder: $PWD/vol" timeout 60 escapepod init ./pod.conf --volume vol \
             --store "$store" --domain pod --key-space "$space"
     done
     ln -s store/keys link
     for space in store store/keys link "file:$PWD/store"; do
-        refuses 64 "lies in the store" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod \
-            --key-space "$space"
+        refuses 64 "the store $store is on the file system of this folder: " timeout 60 escapepod init ./pod.conf --volume vol \
+            --store "$store" --domain pod --key-space "$space"
     done
     on_drive
     mkdir drive
@@ -145,8 +145,8 @@ comes_back() {
     local url
     for url in "$store" label:EscapePod "file:$PWD/drive"; do
         for space in drive bound; do
-            refuses 64 "lies in the store" timeout 60 escapepod init ./pod.conf --volume vol --store "$url" --domain pod \
-                --key-space "$space"
+            refuses 64 "the store $url is on the file system of this folder: " timeout 60 escapepod init ./pod.conf \
+                --volume vol --store "$url" --domain pod --key-space "$space"
         done
     done
     refuses 69 "no such folder" timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod \
@@ -164,17 +164,17 @@ comes_back() {
     btrfs -q filesystem label vol "$label"
     begin
     for url in "file:$PWD/vol/store" "file://$PWD/bound" "file:$PWD/vol/apart" "label:$label"; do
-        refuses 64 "the store lies on the file system that is backed up: $url" timeout 60 escapepod init ./another.conf \
+        refuses 64 "the store $url is on the file system of this folder: $PWD/vol" timeout 60 escapepod init ./another.conf \
             --volume vol --store "$url" --domain pod
         [[ ! -e another.conf && ! -e another.key ]]
-        refuses 64 "the store lies on the file system that is backed up: $url" timeout 60 escapepod backup ./pod.conf --store "$url"
+        refuses 64 "the store $url is on the file system of this folder" timeout 60 escapepod backup ./pod.conf --store "$url"
     done
     [[ -z $(ls -A vol/store) && -z $(ls -A vol/apart) && ! -e vol/.escapepod ]]
     # From before this was refused.
     escapepod backup ./pod.conf
     cp -r store/. vol/store
     run -3 --separate-stderr timeout 60 escapepod status ./pod.conf --store "file:$PWD/vol/store"
-    [[ $stderr == *"warning: the store lies on the file system that is backed up"* ]]
+    [[ $stderr == *"warning: the store is on the file system that is backed up"* ]]
     run -0 timeout 60 escapepod status ./pod.conf
 }
 

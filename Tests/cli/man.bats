@@ -29,14 +29,10 @@ gather() {
     local subcommand text
     text=$(timeout 10 "$@" --help </dev/null)
     echo "$text" >>"$work/help"
-    # ArgumentParser lists them under a heading; bin/escapepod in its usage line, with bars between.
     while read -r subcommand; do
         echo "${*:2} $subcommand" | sed 's/^ //' >>"$work/subcommands"
         gather "$@" "$subcommand"
-    done < <(awk -v depth=$# '/^SUBCOMMANDS:/ { listed = 1 } listed && /^  [a-z]/ { print $1 }
-        /^usage: .* \| / && depth == 1 {
-            gsub(/^usage: [^ ]+|\(.*/, ""); gsub(/\|/, " "); for (i = 1; i <= NF; i++) print $i
-        }' <<<"$text")
+    done < <(awk '/^SUBCOMMANDS:/ { listed = 1 } listed && /^  [a-z]/ { print $1 }' <<<"$text")
 }
 
 # The long options that the help offers, not those that its words mention: `  -h, --help  What it does.`

@@ -37,8 +37,7 @@ ep-snap create*
 ep-plan *
 ep-meta show*
 ep-seal *metadata*
-ep-store options*
-ep-store name*
+ep-config *
 ep-store blob*
 ep-store metadata*
 END
@@ -152,8 +151,8 @@ END
             # `status` warns of the backup before it, which has failed.
             case $end in
             '>&-') [[ $output = *"escapepod: standard output is closed" ]] ;;
-            '>/dev/full') [[ $output = *"escapepod: cannot write: no space left on device: standard output" ]] ;;
-            '>&7') [[ $output = *"escapepod: the reader went away before the end: standard output" ]] ;;
+            '>/dev/full') [[ $output = *"cannot write: no space left on device: standard output"* ]] ;;
+            '>&7') [[ $output = *"the reader went away before the end: standard output"* ]] ;;
             esac || { echo "$command $end: $output" && return 1; }
             [[ -z $(ls -A tmp) && ! -e $(slots)/current-state ]]
         done

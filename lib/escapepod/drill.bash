@@ -2,17 +2,12 @@
 # shellcheck shell=bash
 
 drill() {
-    parse "volume generation scratch" "" "$@"
     ((EUID == 0)) || fail 77 "a drill makes and mounts a file system" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
-    [[ -n ${ESCAPEPOD_DRILL-} ]] || ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" drill "$@"
-    needs volume store domain key
-    a_generation generation
-    local folder
-    folder=$(realpath -ms "${setting[scratch]:-/var/tmp}")
+    [[ -n ${ESCAPEPOD_DRILL-} ]] || { rm -r -- "$work" && ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" "$@"; }
+    local folder=${setting[scratch]}
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
-    [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with room"
-    make_work
+    [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with enough free space"
     know_key
     cleanups+=(leave_ground conclude_failure)
     started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
@@ -21,11 +16,9 @@ drill() {
     fetch_history
     choose_chain
     local original restored differences=0 holes=()
-    original=$(retained "$uuid")
-    [[ -n $original ]] || fail 69 \
-        "no snapshot of generation $generation is here to compare with: $volume/.escapepod/$folder_name" \
-        "the newest backup has one, and perhaps the one before it and the full one"
-    say "$domain: drill of generation $generation of $date from $store" "  $backups backups to read, $(size "$total")"
+    ask original ep-snap find "$volume" --name "$folder_name" "$uuid"
+    original=$(<"$work/original")
+    say "$domain: drill of generation $generation of $date from $store" "  $backups backups to read, $size"
     make_ground "$folder"
     restored=$ground/restored
 
@@ -34,8 +27,7 @@ drill() {
     say "  comparing with $original"
     # An incremental stream brings a hole that is new in an old file as zeros.
     ((backups == 1)) || holes=(--filled-holes)
-    [[ ! -t 2 ]] || holes+=(--progress)
-    ep-snap compare "$original" "$restored" "${holes[@]}" --report "$work/likeness" >"$work/differences" || differences=$?
+    ep-snap compare "$original" "$restored" "${holes[@]}" --progress --report "$work/likeness" >"$work/differences" || differences=$?
     ((differences == 0 || differences == 65)) || exit "$differences"
     owed ep-snap "$work/likeness"
     if ((differences != 0)); then
@@ -49,15 +41,6 @@ drill() {
 }
 started='' mounted=''
 
-# retained UUID: the snapshot in a slot that is, or was received as, that one; nothing where there is none.
-retained() {
-    local slot own received read_only
-    ep-snap list "$volume" --name "$folder_name" >"$work/slots"
-    while read -r slot own received _ _ read_only; do
-        [[ $own != "$1" && $received != "$1" || $read_only = no ]] || { echo "$volume/.escapepod/$folder_name/$slot" && return; }
-    done <"$work/slots"
-}
-
 # make_ground DIR: sets ground, a scratch folder on a btrfs: in DIR if that is on one, else on one in a file that is gone when
 # it is unmounted. Not on the volume's own, though: it would take the room of the data.
 make_ground() {
@@ -65,8 +48,7 @@ make_ground() {
     drop_scratch "$1" "drill $domain"
     ep-snap room "$1" --need "$need"
     open_scratch "$1" "drill $domain"
-    [[ $(stat -f -c %T "$1") != btrfs || $(file_system "$1") = "$(file_system "$volume")" ]] || return 0
-    programs mkfs.btrfs mount umount
+    [[ $(stat -f -c %T "$1") != btrfs ]] || ! ep-fetch apart "file:$1" --domain "$domain" "$volume" 2>/dev/null || return 0
     outer=$scratch image=$ground/image
     # It takes what is written and no more. Streams of small files grow on the way, but not by that.
     if truncate -s $((total * 4 + (1 << 30))) "$image" && mkfs.btrfs -q -m single "$image" >/dev/null &&
@@ -96,11 +78,8 @@ conclude_failure() {
 
 # conclude RESULT: the receipt.
 conclude() {
-    local options=()
-    [[ -z $generation ]] || options=(--generation "$generation")
-    [[ -z $uuid ]] || options+=(--uuid "$uuid")
-    [[ ! -s $work/likeness ]] || options+=(--likeness "$work/likeness")
     ep-meta record drill --domain "$domain" --store "$store" --started "$started" --seconds "$SECONDS" --result "$1" \
-        "${options[@]}" --key "$key" --state "$state" >"$work/concluded" || warn "the receipt cannot be kept: $state"
+        ${generation:+--generation "$generation"} ${uuid:+--uuid "$uuid"} --likeness "$work/likeness" \
+        --key "$key" --state "$state" >"$work/concluded" || warn "the receipt cannot be kept: $state"
     under_way=''
 }

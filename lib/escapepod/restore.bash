@@ -1,15 +1,8 @@
-# escapepod restore: a chain verified, received, and made a live volume.
+# escapepod restore: a chain verified, received, and made a live volume; a drill does the same.
 # shellcheck shell=bash
 
 restore() {
-    parse "to generation at-least-generation" dry-run "$@"
-    needs store domain key
-    local to=${setting[to]-} folder floor=()
-    [[ -n $to ]] || fail 64 "missing --to" "give --to DIR, the subvolume to make on a mounted btrfs"
-    a_generation generation
-    a_generation at-least-generation
-    to=$(realpath -ms "$to")
-    folder=${to%/*}/
+    local to=${setting[to]} folder=${setting[to]%/*}/ floor=()
     if [[ -e $to || -L $to ]]; then
         # A run before this one may have died when all was done but this.
         [[ -n ${setting["dry-run"]-} || ! -d $folder ]] || drop_scratch "$folder" "restore $domain"
@@ -17,7 +10,6 @@ restore() {
     fi
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "mount the new btrfs first"
     [[ $(stat -f -c %T "$folder") = btrfs ]] || fail 65 "no btrfs: $folder" "btrfs receive needs one"
-    make_work
     know_key
     fetch_history
     # The newest backup that the store shows may be no older than what is known: from its person, or from the witness.
@@ -26,7 +18,7 @@ restore() {
     choose_chain "${floor[@]}"
     [[ -n ${setting[generation]-}${setting["at-least-generation"]-} || -e $witness ]] ||
         say "$domain: nothing here tells whether the store hides newer backups than generation $generation of $date"
-    say "$domain: generation $generation of $date from $store to $to" "  $backups backups to read, $(size "$total")"
+    say "$domain: generation $generation of $date from $store to $to" "  $backups backups to read, $size"
     ep-snap room "$folder" --need "$need"
     [[ -z ${setting["dry-run"]-} ]] || return 0
 
@@ -40,4 +32,76 @@ restore() {
     [[ $newest = yes ]] || next="The store has newer backups than this one, so the next one will be full."
     say "  done: $to is generation $generation of $date" "" \
         "To put it in the old volume's place:  mount -o subvol=$(btrfs subvolume show "$to" | sed -n 1p) DEVICE DIR" "$next"
+}
+
+# The wanted backup, and what there is to read for it; the backups themselves are lines in $work/chain.
+generation='' date='' uuid='' backups='' total='' need='' newest='' size=''
+
+# choose_chain [OPTION…]: of ep-meta chain.
+choose_chain() {
+    [[ -z ${setting[generation]-} ]] || set -- "$@" --generation "${setting[generation]}"
+    ask chosen ep-meta chain --domain "$domain" --store "$store" "$@" <"$work/history" || attended "$?"
+    read -r generation date uuid backups total need newest size <"$work/chosen"
+    sed 1d "$work/chosen" >"$work/chain"
+}
+
+# Reads every blob of the chain, before anything is written.
+verify_chain() {
+    local blob size sum
+    while read -r blob size sum _; do
+        fetch_blob "$blob" "$size" --sha512 "$sum" | ep-unseal --key "$key" --check || piped "${PIPESTATUS[@]}"
+    done <"$work/chain"
+}
+
+# open_scratch DIR PURPOSE: the folder in DIR that is for that, found or made. Others may write to DIR, so from here on it is
+# reached by its open descriptor, whose path is `ground`; with that goes the lock.
+open_scratch() {
+    local held
+    ask scratch ep-snap scratch "$1" --for "$2" "${@:3}"
+    scratch=$(<"$work/scratch")
+    # With the dot, what is no folder cannot be opened: a pipe that somebody put there would be waited for.
+    exec {held}<"$scratch/."
+    flock -n "$held" || fail 75 "another run is at work: $scratch" "run it again when that one is done"
+    ground=/dev/fd/$held
+}
+scratch='' ground=''
+
+# drop_scratch DIR PURPOSE: takes away what a run left that was killed.
+drop_scratch() {
+    [[ -n $(ep-snap scratch "$1" --for "$2" --find) ]] || return 0
+    open_scratch "$@" --find
+    ep-snap sweep "$scratch"
+}
+
+# bring_back DIR: receives the chain into the scratch folder, and makes the subvolume DIR of it, with the slots that its next
+# backup needs. What a run before this one received whole is not received again.
+bring_back() {
+    local to=$1 index=0 first='' made='' parent='' blob size received slots status=0
+    while read -r blob size _ received _; do
+        parent=$made made=$blob
+        [[ -n $first ]] || first=$blob
+        if ! ep-snap check "$ground/$made" --received "$received" </dev/null 2>/dev/null; then
+            : >"$work/received"
+            fetch_blob "$blob" "$size" | ep-unseal --key "$key" |
+                ep-snap receive "$ground" "$made" --received "$received" ${parent:+--parent "$parent"} \
+                    >"$work/received" || piped "${PIPESTATUS[@]}"
+            owed ep-snap "$work/received"
+        fi
+        # The full one and the newest two stay, as the slots of the machine that is gone had them.
+        index=$((index + 1))
+        ((index <= 2 || index == backups)) || ep-snap sweep "$ground" "$parent" </dev/null
+    done <"$work/chain"
+    slots=(--slot "root=$first")
+    ((backups == 1)) || slots+=(--slot "current-parent=$made")
+    ((backups <= 2)) || slots+=(--slot "last-parent=$parent")
+    ep-snap promote "$ground" "$made" --to "$to" --name "$folder_name" "${slots[@]}" || status=$?
+    # 3: without its slots, and it has said why.
+    attended "$status"
+    [[ -d $to ]] || owed ep-snap "$to"
+}
+
+# fetch_blob BLOB SIZE [OPTION…]: its address and every tag are checked each time that it is read; the second digest, which
+# costs as much as all the rest, when it is verified.
+fetch_blob() {
+    ep-fetch blob "${place[@]}" "$1" --size "$2" "${@:3}" </dev/null
 }

@@ -1,0 +1,70 @@
+import Plumbing
+
+/// What stands in a configuration of `escapepod`: lines of `setting=value`, escapepod(1).
+public struct Configuration: Equatable, Sendable {
+    /// A setting that a configuration may have.
+    public struct Setting: Equatable, Sendable {
+        /// The name of the option with the same meaning, without dashes in front; in a line it has underscores.
+        public let name: String
+        /// Whether the only value that it has is `yes`.
+        public let isSwitch: Bool
+
+        public init(_ name: String, isSwitch: Bool = false) {
+            self.name = name
+            self.isSwitch = isSwitch
+        }
+
+        var key: String { name.replacing("-", with: "_") }
+    }
+
+    /// Values by the names of their settings.
+    public var values: [String: String]
+
+    public init(_ values: [String: String] = [:]) { self.values = values }
+
+    /// Reads a configuration: empty lines and lines that start with `#` say nothing.
+    ///
+    /// - Parameters:
+    ///   - path: how messages call it.
+    ///   - settings: those that it may have; either spelling of their names counts.
+    /// - Throws: `badData` with the line's number for anything else, and for a setting that is there twice.
+    public init(parsing bytes: [UInt8], at path: String, knowing settings: [Setting]) throws {
+        self.init()
+        let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (index, line) in lines.enumerated() {
+            func wrong(_ what: String, _ hint: String) -> Failure {
+                Failure(.badData, what, at: "\(path), line \(index + 1)", hint: hint)
+            }
+            guard let first = line.first, first != UInt8(ascii: "#") else { continue }
+            guard line.last != UInt8(ascii: "\r") else {
+                throw wrong(
+                    "the line ends in a carriage return, as on Windows", "sed -i 's/\\r$//' \(path) mends it")
+            }
+            guard line.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+                throw wrong("a control character", "look at it with cat -A")
+            }
+            guard let text = String(validating: line, as: UTF8.self) else {
+                throw wrong("not UTF-8", "look at it with cat -A")
+            }
+            let name = text.prefix { $0 != "=" }.replacing("_", with: "-")
+            guard let setting = settings.first(where: { $0.name == name }), text.contains("=") else {
+                throw wrong("no such setting", "escapepod(1) lists them; each is KEY=value")
+            }
+            let value = String(text.drop { $0 != "=" }.dropFirst())
+            guard !setting.isSwitch || value == "yes" else {
+                throw wrong("\(setting.key) can only be yes", "remove the line to turn it off")
+            }
+            guard values.updateValue(value, forKey: setting.name) == nil else {
+                throw wrong("\(setting.key) is set twice", "keep one of the two lines")
+            }
+        }
+    }
+
+    /// The lines of a configuration with these values, in the order of `settings`; what is empty is left out.
+    public func lines(of settings: [Setting]) -> String {
+        let lines = settings.compactMap { setting in
+            values[setting.name].flatMap { $0.isEmpty ? nil : "\(setting.key)=\($0)\n" }
+        }
+        return "# escapepod.conf, see escapepod(1)\n" + lines.joined()
+    }
+}

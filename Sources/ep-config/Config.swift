@@ -1,0 +1,243 @@
+import ArgumentParser
+import Tool
+
+/// The command line of `escapepod`, whose name it therefore has in help and messages.
+@main
+struct Config: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "escapepod",
+        abstract: "Back up a btrfs volume to a store, and bring it back from the store and the key alone.",
+        version: version,
+        subcommands: [
+            Init.self, Backup.self, Restore.self, List.self, Verify.self, Drill.self, Status.self,
+            PrintSheet.self,
+        ])
+}
+
+struct Init: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a key, if there is none, and a configuration.",
+        discussion: """
+            The store gets the key, sealed under a passphrase: ten new words, unless one is given.
+            """)
+
+    @Argument(help: "The configuration to make: NAME for /etc/escapepod/NAME.conf, or a path with a slash.")
+    var name: String
+
+    @OptionGroup var subject: Subject
+
+    @OptionGroup var volume: VolumeOption
+
+    @Option(
+        help: .init(
+            "Put a copy of the key there: on another drive, or on a mount from another host.",
+            valueName: "dir"))
+    var keySpace: String?
+
+    @Option(help: .init("Read the passphrase from this file.", valueName: "file"))
+    var passphraseFile: String?
+
+    @Option(help: .init("Take the output of this shell command as the passphrase.", valueName: "command"))
+    var passphraseCommand: String?
+
+    @Flag(help: "Ask for the passphrase on the terminal.")
+    var askPassphrase = false
+
+    func validate() throws {
+        guard [passphraseFile != nil, passphraseCommand != nil, askPassphrase].count(where: { $0 }) <= 1 else {
+            throw ValidationError(
+                "only one of '--passphrase-file', '--passphrase-command' and '--ask-passphrase'")
+        }
+    }
+
+    func run() throws {
+        var run = try Run("init", of: subject, volume: volume)
+        run.offer("key-space", keySpace)
+        try run.found(called: name)
+        try run.require("volume", "store", "domain", "key")
+        var answer = try run.answer()
+        answer.add("configuration", run.text)
+        for (option, value) in [
+            ("--passphrase-file", passphraseFile), ("--passphrase-command", passphraseCommand),
+        ] {
+            guard let value else { continue }
+            answer.add("passphrase", option)
+            answer.add("passphrase", value)
+        }
+        answer.add("ask-passphrase", askPassphrase)
+        try answer.write()
+    }
+}
+
+struct Backup: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Take a snapshot and store it, sealed: full at first, then incremental.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+    @OptionGroup var volume: VolumeOption
+    @OptionGroup var rehearsal: DryRun
+
+    func run() throws {
+        var run = try Run("backup", of: subject, volume: volume)
+        run.isRehearsal = rehearsal.dryRun
+        try run.read(name)
+        try run.require("volume", "store", "domain", "key")
+        var answer = try run.answer()
+        answer.add("dry-run", rehearsal.dryRun)
+        try answer.write()
+    }
+}
+
+struct Restore: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Bring a backup back as a new subvolume. Everything is verified first.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+
+    @Option(
+        help: .init(
+            "The subvolume to make, on a mounted btrfs; it must not be there yet.", valueName: "dir"))
+    var to: String?
+
+    @OptionGroup var choice: Choice
+
+    @Option(
+        help: .init("Refuse a store whose newest backup is older than this generation.", valueName: "n"))
+    var atLeastGeneration: Generation?
+
+    @OptionGroup var rehearsal: DryRun
+
+    func run() throws {
+        var run = try Run("restore", of: subject)
+        run.isRehearsal = rehearsal.dryRun
+        try run.read(name)
+        run.offer("to", try to.map(absolute))
+        try run.require("store", "domain", "key", "to")
+        var answer = try run.answer()
+        answer.add("generation", choice.generation)
+        answer.add("at-least-generation", atLeastGeneration)
+        answer.add("dry-run", rehearsal.dryRun)
+        try answer.write()
+    }
+}
+
+struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the backups in the store.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+    @OptionGroup var volume: VolumeOption
+
+    func run() throws {
+        var run = try Run("list", of: subject, volume: volume)
+        try run.read(name)
+        try run.require("store", "domain", "key")
+        try run.answer().write()
+    }
+}
+
+struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Check every document and every blob in the store. Interrupted, it goes on the next time.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+    @OptionGroup var volume: VolumeOption
+
+    @Option(
+        help: .init(
+            "Read only a share of the bytes: blobs chosen at random, and all documents.", valueName: "n%"))
+    var sample: Share?
+
+    @OptionGroup var form: RecordForm
+
+    func run() throws {
+        var run = try Run("verify", of: subject, volume: volume)
+        try run.read(name)
+        try run.require("store", "domain", "key")
+        var answer = try run.answer()
+        answer.add("sample", sample)
+        answer.add("json", form.json)
+        try answer.write()
+    }
+}
+
+struct Drill: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Restore a backup as a test, and compare all of it with the snapshot that is still here.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+    @OptionGroup var volume: VolumeOption
+    @OptionGroup var choice: Choice
+
+    @Option(
+        help: .init(
+            "A folder with enough free space to restore into; default: /var/tmp.", valueName: "dir"))
+    var scratch: String?
+
+    func run() throws {
+        var run = try Run("drill", of: subject, volume: volume)
+        try run.read(name)
+        run.offer("scratch", try absolute(scratch ?? "/var/tmp"))
+        try run.require("volume", "store", "domain", "key")
+        var answer = try run.answer()
+        answer.add("generation", choice.generation)
+        try answer.write()
+    }
+}
+
+struct Status: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Could I restore now? 0: yes, as far as one can tell. 3: something needs attention.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+    @OptionGroup var volume: VolumeOption
+
+    @Option(
+        help: .init("How old the newest backup may be: 90m, 26h, 8d; default: no limit.", valueName: "age"))
+    var maxAge: String?
+
+    @OptionGroup var form: RecordForm
+
+    @Option(
+        help: .init(
+            "Also write metrics to this file, for node_exporter's textfile collector.", valueName: "file"))
+    var prometheus: String?
+
+    func run() throws {
+        var run = try Run("status", of: subject, volume: volume)
+        run.offer("max-age", maxAge)
+        try run.read(name)
+        try run.require("store", "domain", "key")
+        var answer = try run.answer()
+        answer.add("json", form.json)
+        answer.add("prometheus", prometheus)
+        try answer.write()
+    }
+}
+
+struct PrintSheet: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sheet",
+        abstract: "Print the recovery sheet: the key to be typed in, where the backups are, and what to do.",
+        discussion: "Keep it off this machine. Print a new one now and then: it names the newest backup.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+
+    @Option(help: .init("Write a page of A4 to this file instead.", valueName: "file"))
+    var pdf: String?
+
+    func run() throws {
+        var run = try Run("sheet", of: subject)
+        try run.read(name)
+        try run.require("store", "domain", "key")
+        var answer = try run.answer()
+        answer.add("pdf", pdf)
+        try answer.write()
+    }
+}

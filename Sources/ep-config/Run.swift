@@ -1,0 +1,206 @@
+import Configuration
+import Glibc
+import Plumbing
+import Storage
+import StoreArguments
+import StoreFormat
+import Tool
+
+/// What a run of `escapepod` is told, by its command line and a configuration.
+struct Run {
+    let command: String
+    private var settings = Configuration()
+    /// A plan is all that is wanted: nothing may change.
+    var isRehearsal = false
+    private var name = ""
+    private var path = ""
+
+    /// - Parameter volume: nil for a command that has no such option.
+    init(_ command: String, of subject: Subject, volume: VolumeOption? = nil) throws {
+        self.command = command
+        offer("volume", volume?.volume)
+        offer("store", subject.store)
+        offer("domain", subject.domain)
+        offer("key", subject.key)
+        offer("patience", subject.patience.patience.map { "\($0)" })
+        for option in Drivers.standard.options {
+            offer(option.name, subject.driver.given[option.name].map { option.placeholder == nil ? "yes" : $0 })
+        }
+    }
+
+    /// Takes a value that the command line gives; an empty one is none.
+    mutating func offer(_ name: String, _ value: String?) {
+        if let value, !value.isEmpty { settings.values[name] = value }
+    }
+
+    /// Refuses a run that was not told all of it.
+    func require(_ names: String...) throws {
+        for name in names where settings.values[name, default: ""].isEmpty {
+            throw Failure(.usage, "missing --\(name)", hint: "give it, or a NAME that has it")
+        }
+    }
+
+    // MARK: - The configuration
+
+    private static let driverSettings =
+        Drivers.standard.options.filter { $0.placeholder != nil }.map { Configuration.Setting($0.name) }
+        + [.init("patience")]
+        + Drivers.standard.options.filter { $0.placeholder == nil }.map { .init($0.name, isSwitch: true) }
+    private static let known =
+        ["domain", "volume", "store", "key", "key-space", "max-age"].map { .init($0) } + driverSettings
+
+    /// The configuration that the run makes.
+    var text: String { settings.lines(of: Run.known) }
+
+    /// Takes from the configuration what the command line does not say.
+    mutating func read(_ argument: NameArgument) throws {
+        guard let name = argument.name else { return }
+        try locate(name)
+        guard access(path, F_OK) == 0 || errno != ENOENT else {
+            throw Failure(.unavailable, "no configuration", at: path, hint: "escapepod init makes one")
+        }
+        let file = try Configuration(
+            parsing: Descriptor(opening: path, O_RDONLY).readAll(limit: 1 << 20), at: path,
+            knowing: Run.known)
+        settings.values.merge(file.values) { given, _ in given }
+    }
+
+    /// Fills in what a new configuration has where the command line does not say it. A timer will read it, so no path in it
+    /// may depend on the folder that this runs in.
+    mutating func found(called name: String) throws {
+        try locate(name)
+        var status = stat()
+        guard lstat(path, &status) != 0 else {
+            throw Failure(.io, "will not overwrite a configuration", at: path, hint: "choose another name")
+        }
+        if settings.values["domain"] == nil { settings.values["domain"] = try hostName() }
+        if settings.values["key"] == nil {
+            settings.values["key"] = (path.hasSuffix(".conf") ? String(path.dropLast(5)) : path) + ".key"
+        }
+        if let space = settings.values["key-space"], space.hasPrefix("file:") {
+            settings.values["key-space"] = String(space.dropFirst(space.hasPrefix("file://") ? 7 : 5))
+        }
+        let files = Drivers.standard.options.filter { $0.placeholder == "file" }.map(\.name)
+        for name in ["volume", "key", "key-space"] + files {
+            settings.values[name] = try settings.values[name].map(absolute)
+        }
+    }
+
+    private mutating func locate(_ name: String) throws {
+        let isPath = name.contains("/")
+        let isName = name.first != "." && !name.isEmpty && name.utf8.allSatisfy(isNameByte)
+        guard isPath || isName else {
+            throw Failure(
+                .usage, "not a name for a configuration", at: name.isEmpty ? "''" : name,
+                hint: "letters, digits, dots, dashes and underscores, the first one no dot; or a path with a slash")
+        }
+        self.name = name
+        path = isPath ? name : "/etc/escapepod/\(name).conf"
+    }
+
+    private func isNameByte(_ byte: UInt8) -> Bool {
+        switch Unicode.Scalar(byte) {
+        case "a"..."z", "A"..."Z", "0"..."9", ".", "_", "-": true
+        default: false
+        }
+    }
+
+    // MARK: - What the script reads
+
+    /// All that every command knows.
+    ///
+    /// - Throws: `usage` where the domain or the store is none.
+    func answer() throws -> Answer {
+        let store = settings.values["store", default: ""]
+        let domain = try Domain(settings.values["domain", default: ""])
+        var folders = StoreFolders(
+            domain: domain, volume: settings.values["volume"], folder: try StoreURL(store).folderName)
+        try folders.lookForEarlier(
+            name: StoreURL.earlierFolderName(of: store), isRehearsal: isRehearsal, store: store,
+            others: stores(besides: store))
+        var answer = Answer()
+        for (name, value) in settings.values.sorted(by: { $0.key < $1.key }) where !value.isEmpty {
+            answer.add(name, value)
+        }
+        answer.add("command", command)
+        answer.add("name", name)
+        answer.add("config", path)
+        answer.add("folder", folders.folder)
+        answer.add("state", folders.state)
+        answer.add("move-slots", folders.slotsToMove)
+        answer.add("move-state", folders.stateToMove)
+        answer.add("warning", folders.warning)
+        for word in [store, "--domain", domain.description] { answer.add("place", word) }
+        for setting in Run.driverSettings {
+            guard let value = settings.values[setting.name], !value.isEmpty else { continue }
+            answer.add("place", "--\(setting.name)")
+            if !setting.isSwitch { answer.add("place", value) }
+        }
+        return answer
+    }
+
+    /// The other stores that the configurations here name.
+    private func stores(besides store: String) -> () -> [String] {
+        let folders = [path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")]
+        return {
+            (folders + ["/etc/escapepod"]).filter { !$0.isEmpty }.flatMap { folder -> [String] in
+                let names = (try? Descriptor(opening: folder, O_RDONLY | O_DIRECTORY).names()) ?? []
+                return names.filter { $0.hasSuffix(".conf") }.sorted().compactMap { name in
+                    let file = try? Descriptor(opening: "\(folder)/\(name)", O_RDONLY).readAll(limit: 1 << 20)
+                    let path = "\(folder)/\(name)"
+                    let other = file.flatMap { try? Configuration(parsing: $0, at: path, knowing: Run.known) }
+                    return other?.values["store"].flatMap { $0 == store ? nil : $0 }
+                }
+            }
+        }
+    }
+}
+
+/// What the script reads: `NAME=VALUE`, each with a zero byte behind it, since a path may hold anything else.
+struct Answer {
+    private var bytes: [UInt8] = []
+
+    /// Leaves out what is empty.
+    mutating func add(_ name: String, _ value: (some CustomStringConvertible)?) {
+        guard let text = value?.description, !text.isEmpty else { return }
+        bytes += Array("\(name)=\(text)".utf8) + [0]
+    }
+
+    mutating func add(_ name: String, _ isOn: Bool) {
+        if isOn { add(name, "yes") }
+    }
+
+    func write() throws { try Descriptor.standardOutput.write(bytes) }
+}
+
+/// An absolute path, without empty and dotted parts; links stay as they are.
+func absolute(_ path: String) throws -> String {
+    var parts: [Substring] = []
+    var whole = path
+    if !path.hasPrefix("/") {
+        guard let folder = getcwd(nil, 0) else { throw Failure.system("cannot find the current folder", at: ".") }
+        defer { free(folder) }
+        whole = "\(String(cString: folder))/\(path)"
+    }
+    for part in whole.split(separator: "/") {
+        switch part {
+        case ".": continue
+        case "..": _ = parts.popLast()
+        default: parts.append(part)
+        }
+    }
+    return "/" + parts.joined(separator: "/")
+}
+
+/// This host's full name, in lower case.
+private func hostName() throws -> String {
+    var child = try Child(["hostname", "-f"])
+    let output = try child.output.readAll(limit: 1 << 10)
+    let name = String(decoding: output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self).lowercased()
+    guard try child.wait().isSuccess, !name.isEmpty else {
+        throw Failure(
+            .unavailable, "this host does not know its full name, which would be the domain",
+            hint: "give --domain, or see to it that hostname -f prints one")
+    }
+    return name
+}
