@@ -71,7 +71,7 @@ let package = Package(
                 "Plumbing", "JSON", "OpenSSL", "Envelope", "StoreFormat", "DurableFiles", "DuneSeaProtocol",
                 "CLinux", "CBlkid", "CCurl",
             ]),
-        library("Configuration", ["Plumbing"]),
+        library("ConfigurationFile", ["Plumbing"]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
         library(
@@ -87,7 +87,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
-        tool("ep-config", ["Configuration", "StoreArguments", "Storage", "StoreFormat"]),
+        tool("ep-config", ["ConfigurationFile", "StoreArguments", "Storage", "StoreFormat"]),
         tool("ep-snap", ["Snapshots", "Receiving", "SendStream", "JSON"]),
         tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
         tool("ep-unseal", ["Sealing", "Envelope"]),
@@ -99,7 +99,7 @@ let package = Package(
 
         tests("Sealing", ["Envelope", "OpenSSL"]),
         tests("Plumbing"),
-        tests("Configuration"),
+        tests("ConfigurationFile"),
         tests("SendStream", ["JSON"]),
         tests("Receiving", ["SendStream"]),
         tests("JSON"),

@@ -1,4 +1,4 @@
-import Configuration
+import ConfigurationFile
 import Glibc
 import Plumbing
 import Storage

@@ -160,7 +160,7 @@ END
     fallocate -p -o $((100 << 20)) -l 4096 vol/image
     btrfs quota enable vol
     run -0 backup
-    [[ $output = *"  quotas are on: "*"  100.0 MiB of zeros: image has a new hole, "*done:* ]]
+    [[ $output = *"warning: quotas are on there"*"  100.0 MiB of zeros: image has a new hole, "*done:* ]]
 }
 
 @test "the name of a nested subvolume cannot steer the terminal" {
