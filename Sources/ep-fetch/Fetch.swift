@@ -187,20 +187,19 @@ struct Differing: ParsableCommand {
     @OptionGroup var place: Place
 
     @Argument(help: "Files as they should be.")
-    var files: [String]
+    var files: [CompanionFile]
 
     func run() throws {
         let differing = try place.read { store, _ in
-            try files.map { ($0, $0.split(separator: "/").last.map(String.init) ?? $0) }.filter {
-                path, name in
+            try files.filter { file in
                 let there: [UInt8]
-                do { there = try store.file(named: name) } catch let failure as Failure
+                do { there = try store.file(named: file.name) } catch let failure as Failure
                     where [.badData, .notFound].contains(failure.status)
                 { return failure.status == .badData }
-                return try Descriptor.file(at: path).readAll(limit: 1 << 20) != there
+                return try file.read() != there
             }
         }
-        for (_, name) in differing { try put(printable(name)) }
+        for file in differing { try put(printable(file.name)) }
     }
 }
 
