@@ -7,7 +7,7 @@ import Testing
 @testable import Storage
 
 /// What is made of a history, whatever a driver says it is.
-@Suite struct Histories {
+@Suite struct StoredHistories {
     private let pod: Domain
 
     init() throws {
