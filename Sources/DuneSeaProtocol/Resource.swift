@@ -10,15 +10,13 @@ public enum Resource: Equatable, Sendable {
     case upload(String)
     /// By its address.
     case blob(String)
-    /// By its blob's address, or `last`, `next` or `history`.
+    /// By its blob's address, or `last` or `history`.
     case metadata(String)
     /// By its address, or `last`.
     case key(String)
 
     /// The name of the newest document, or key.
     public static let last = "last"
-    /// The name of the document after another one, or of the first.
-    public static let next = "next"
     /// The name of all documents, as a series.
     public static let history = "history"
 

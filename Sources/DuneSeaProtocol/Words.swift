@@ -33,7 +33,7 @@ public enum Field: String, CaseIterable, Sendable {
 public enum Query: String, Sendable {
     /// The head's blob that a document follows, or `none`.
     case follows
-    /// The backup before the one that is asked for, or before the first of a series.
+    /// The backup before the first of a series.
     case after
     /// In which order a series comes: `newest` first; oldest where it is left out.
     case order

@@ -19,7 +19,9 @@ public struct History: Sendable {
     ///
     /// - Throws: `badData` where two entries claim to be it.
     public func last() throws -> Entry? {
-        try only(entries.last)
+        guard let last = entries.last else { return nil }
+        guard entries.dropLast().last?.number != last.number else { throw twice("number", last.number) }
+        return last
     }
 
     /// Every entry, ordered by number.
@@ -34,27 +36,6 @@ public struct History: Sendable {
             throw twice("blob", entry.address)
         }
         return entries
-    }
-
-    /// The entry with the next higher number, whatever that is, or the first; nil behind the head.
-    ///
-    /// - Throws: `notFound` where the blob is not in the history; `badData` where it, or what follows, is there twice.
-    public func next(after blob: Address?) throws -> Entry? {
-        guard let blob else { return try only(entries.first) }
-        let found = entries.filter { $0.address == blob }
-        guard let entry = found.first else {
-            throw Failure(.notFound, "no backup with the blob \(blob)", at: place)
-        }
-        guard found.count == 1 else { throw twice("blob", blob) }
-        return try only(entries.first { $0.number > entry.number })
-    }
-
-    private func only(_ entry: Entry?) throws -> Entry? {
-        guard let entry else { return nil }
-        guard entries.filter({ $0.number == entry.number }).count == 1 else {
-            throw twice("number", entry.number)
-        }
-        return entry
     }
 
     /// What to say of a history that has more than `most` backups.

@@ -13,7 +13,7 @@ struct Fetch: Tool {
         abstract: "Get a sealed backup out of a store.",
         version: version,
         subcommands: [
-            Last.self, Next.self, Document.self, History.self, Blob.self, List.self, Key.self, File.self,
+            Last.self, Document.self, History.self, Blob.self, List.self, Key.self, File.self,
             Differing.self, Apart.self,
         ])
 }
@@ -49,22 +49,6 @@ struct Last: ParsableCommand {
 
     func run() throws {
         try lenience.read(place) { try $0.lastMetadata(of: $1).metadata }
-    }
-}
-
-struct Next: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Write the sealed metadata of the backup after the given one, or of the first.")
-
-    @OptionGroup var place: Place
-
-    @Argument(help: "The blob of the backup before: a SHA-256.")
-    var blob: String?
-
-    func run() throws {
-        let blob = try blob.map { try Address($0) }
-        try Descriptor.standardOutput.write(
-            place.read { try $0.nextMetadata(of: $1, after: blob) }.metadata)
     }
 }
 
@@ -188,20 +172,19 @@ struct Differing: ParsableCommand {
     @OptionGroup var place: Place
 
     @Argument(help: "Files as they should be.")
-    var files: [String]
+    var files: [CompanionFile]
 
     func run() throws {
         let differing = try place.read { store, _ in
-            try files.map { ($0, $0.split(separator: "/").last.map(String.init) ?? $0) }.filter {
-                path, name in
+            try files.filter { file in
                 let there: [UInt8]
-                do { there = try store.file(named: name) } catch let failure as Failure
+                do { there = try store.file(named: file.name) } catch let failure as Failure
                     where [.badData, .notFound].contains(failure.status)
                 { return failure.status == .badData }
-                return try Descriptor.file(at: path).readAll(limit: 1 << 20) != there
+                return try file.read() != there
             }
         }
-        for (_, name) in differing { try put(printable(name)) }
+        for file in differing { try put(printable(file.name)) }
     }
 }
 

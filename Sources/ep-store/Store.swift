@@ -74,18 +74,13 @@ struct Key: ParsableCommand {
         parsing: .upToNextOption,
         help: .init(
             "Files for whoever finds the store, into its top folder; a server has none.", valueName: "file"))
-    var with: [String] = []
+    var with: [CompanionFile] = []
 
     func run() throws {
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
         let key = try input.readAll(limit: StoreLimits.key)
-        let files = try with.map { path in
-            (
-                name: path.split(separator: "/").last.map(String.init) ?? path,
-                bytes: try Descriptor.file(at: path).readAll(limit: StoreLimits.file)
-            )
-        }
+        let files = try with.map { (name: $0.name, bytes: try $0.read()) }
         try place.open(for: .writing, by: "ep-store") {
             try $0.storeKey(key, of: $1, from: input.name, with: files)
         }

@@ -54,8 +54,7 @@ struct Subject: Sendable, CustomTestStringConvertible {
         try driver.withEmptyStore { store in
             let blob = try address([])
             #expect(status { _ = try store.lastMetadata(of: pod) } == .notFound)
-            #expect(status { _ = try store.nextMetadata(of: pod, after: nil) } == .notFound)
-            #expect(status { _ = try store.nextMetadata(of: pod, after: blob) } == .notFound)
+            #expect(status { _ = try store.metadata(of: blob, in: pod) } == .notFound)
             #expect(status { _ = try store.list(of: pod) } == .notFound)
             #expect(try fetch(blob, of: pod, from: store).failure?.status == .notFound)
         }
@@ -162,10 +161,6 @@ struct Subject: Sendable, CustomTestStringConvertible {
             let second = try back(up: store, following: first.blob)
             let third = try back(up: store, following: second.blob)
             #expect(try store.lastMetadata(of: pod) == third)
-            #expect(try store.nextMetadata(of: pod, after: nil) == first)
-            #expect(try store.nextMetadata(of: pod, after: first.blob) == second)
-            #expect(try store.nextMetadata(of: pod, after: second.blob) == third)
-            #expect(status { _ = try store.nextMetadata(of: pod, after: third.blob) } == .notFound)
             #expect(try store.list(of: pod) == [first.blob, second.blob, third.blob])
         }
     }

@@ -212,13 +212,6 @@ import Testing
         #expect(status { _ = try directory.names(atMost: 2) } == .badData)
     }
 
-    @Test func aHistoryThatGoesOnAndOnIsNone() throws {
-        let endless = Endless()
-        #expect(try endless.walk(pod, atMost: endless.count) == endless.list(of: pod))
-        #expect(status { _ = try endless.walk(pod, atMost: endless.count - 1) } == .badData)
-        #expect(StoreLimits.history == 1_000_000)
-    }
-
     @Test func aBadInputMakesNothing() throws {
         #expect(status { _ = try put([1, 2, 3]) } == .badData)
         #expect(try names("").isEmpty)
@@ -241,25 +234,4 @@ import Testing
         feeder.join()
         try producer.close()
     }
-}
-
-/// A store that always has a next backup; after many a one it lets the test end.
-private struct Endless: Store {
-    let count = 100
-
-    func next(of domain: Domain, after blob: Address?) throws -> Backup {
-        let number = blob.map { Int($0.hex, radix: 16) ?? 0 } ?? 0
-        guard number < count else { throw Failure(.notFound, "no backup follows") }
-        return Backup(blob: try Address((number + 1).padded(to: 64, radix: 16)), metadata: [])
-    }
-
-    func put(_ blob: Intake, of domain: Domain) throws { throw none }
-    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
-        throw none
-    }
-    func last(of domain: Domain) throws -> Backup { throw none }
-    func put(key: [UInt8], of domain: Domain) throws { throw none }
-    func key(of domain: Domain) throws -> StoredKey { throw none }
-    func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws { throw none }
-    private var none: Failure { Failure(.notFound, "nothing here") }
 }

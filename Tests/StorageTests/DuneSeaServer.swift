@@ -93,10 +93,6 @@ struct PerDomain: Store {
 
     func last(of domain: Domain) throws -> Backup { try store(of: domain).last(of: domain) }
 
-    func next(of domain: Domain, after blob: Address?) throws -> Backup {
-        try store(of: domain).next(of: domain, after: blob)
-    }
-
     func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
         try store(of: domain).document(of: blob, in: domain)
     }

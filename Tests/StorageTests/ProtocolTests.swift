@@ -51,8 +51,8 @@ import Testing
         let pod = try Domain("pod.example.org")
         let name = String(repeating: "0f", count: 32)
         for resource in [
-            Resource.uploads, .upload("id"), .blob(name), .metadata(Resource.last), .metadata(Resource.next),
-            .metadata(name), .key(Resource.last), .key(name),
+            Resource.uploads, .upload("id"), .blob(name), .metadata(Resource.last),
+            .metadata(Resource.history), .metadata(name), .key(Resource.last), .key(name),
         ] {
             let (domain, rest) = try #require(Resource.split(resource.path(in: pod)))
             #expect(domain == pod.description)

@@ -28,7 +28,7 @@ load curl
             base=$DUNESEA_URL/v1/$domain
             for request in "-X POST $base/uploads" "-I $base/uploads/$id" "-X PATCH $base/uploads/$id" \
                 "-X PUT $base/blobs/$sha" "$base/blobs/$sha" "-X PUT $base/metadata/$sha?follows=none" \
-                "$base/metadata/last" "$base/metadata/next" "-X DELETE $base/uploads/$id" "-X PUT $base/keys/$sha" \
+                "$base/metadata/last" "$base/metadata/history" "-X DELETE $base/uploads/$id" "-X PUT $base/keys/$sha" \
                 "$base/keys/last" "$base/nothing"; do
                 # shellcheck disable=SC2086
                 [[ $(as "$who" $request) == 401 ]]
@@ -47,7 +47,7 @@ load curl
         [[ $(as reader $request) == 403 ]]
     done
     [[ $(as writer -X POST "$store/uploads") == 201 ]]
-    for path in metadata/last metadata/next keys/last "blobs/$sha"; do [[ $(as writer "$store/$path") == 403 ]]; done
+    for path in metadata/last metadata/history "metadata/$sha" keys/last "blobs/$sha"; do [[ $(as writer "$store/$path") == 403 ]]; done
     sed s/Bearer/Basic/ writer >basic
     [[ $(as basic -X POST "$store/uploads") == 401 ]]
 
@@ -79,7 +79,7 @@ load curl
         "/v1/pod.example.org/blobs/${sha}0" "/v1/pod.example.org/blobs/" "/v1/./pod.example.org/blobs/$sha" \
         "/v1/POD.example.org/blobs/$sha" "/v1/.hidden/blobs/$sha" "/v1/a%2fb/blobs/$sha" "/v1//blobs/$sha" \
         "/v1/pod.example.org/metadata/../blobs/$sha" "/v1/pod.example.org/uploads/../../../tokens" \
-        "/v1/pod.example.org/metadata/next?after=../../../../secret" "/v1/$(printf 'a%.0s' {1..254})/blobs/$sha"; do
+        "/v1/pod.example.org/metadata/history?after=../../../../secret" "/v1/$(printf 'a%.0s' {1..254})/blobs/$sha"; do
         for method in GET HEAD PUT POST PATCH DELETE; do
             option=(-X "$method")
             [[ $method != HEAD ]] || option=(-I)

@@ -63,12 +63,8 @@ load curl
     dunesea check --dir store
     while read -r blob; do ask 200 -I "$store/blobs/$blob"; done <acknowledged
     # The history has every acknowledged head, in order; one that was not acknowledged may be there too.
-    after=
-    while [[ $(as auth "$store/metadata/next$after") == 200 ]]; do
-        field Backup-Blob | tee -a walked
-        after="?after=$(tail -1 walked)"
-    done
-    grep -xFf heads walked | cmp - heads
+    DUNESEA_TOKEN=$(awk '{ print $3 }' auth) ep-fetch list "dunesea+$DUNESEA_URL" --domain pod.example.org >listed
+    grep -xFf heads listed | cmp - heads
     for file in store/dunesea/uploads/pod.example.org/*; do [[ ${file##*/} =~ ^([0-9a-f]{32}|\*)$ ]]; done
 }
 

@@ -70,12 +70,12 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     ep-store key "${place[@]}" <key
     fetches blob
     ep-fetch last "${place[@]}" | cmp - meta
-    ep-fetch next "${place[@]}" | cmp - meta
+    ep-fetch document "${place[@]}" "$(sha256 blob)" | cmp - meta
     ep-fetch key "${place[@]}" | cmp - key
     flip "$(echo "$DUNESEA_DIR"/escapepod/pod/keys/*)" 100
     refuses 65 "the stored key is damaged" ep-fetch key "${place[@]}"
     [[ $(ep-fetch list "${place[@]}") = $(sha256 blob) ]]
-    refuses 10 "no backup follows" ep-fetch next "${place[@]}" "$(sha256 blob)"
+    refuses 10 "no backup with the blob" ep-fetch document "${place[@]}" "$(sha256 meta)"
     run ! grep -qF "$(<token)" "$DUNESEA_LOG"
 }
 
@@ -404,8 +404,6 @@ requests() { grep -c "^$1" said || :; }
     refuses 69 "status 503" timeout 20 ep-store blob "${place[@]}" --patience 4 <blob
     # The pauses grow.
     (($(requests POST) < 8))
-    lying circle meta
-    refuses 65 "in a circle" timeout 20 ep-fetch list "${place[@]}"
     lying endless meta
     refuses 65 "damaged" timeout 20 ep-fetch last "${place[@]}"
     lying short blob
@@ -420,6 +418,7 @@ requests() { grep -c "^$1" said || :; }
 @test "a history that is cut goes on behind what has come; one that goes round, or is none, is refused" {
     local head=$'HTTP/1.1 200 OK\r\nDuneSea: 1\r\nConnection: close\r\n\r\n'
     item() { printf EPODITEM && printf %016x 400 | xxd -r -p && printf "$1%.0s" {1..64} | xxd -r -p && cat "$2"; }
+    misses() { printf EPODMISS && printf %016x 74 | xxd -r -p && printf "$1%.0s" {1..64} | xxd -r -p; }
     ends() { printf EPODENDS && printf '%016x%064d' "$1" 0 | xxd -r -p; }
     sealed metadata 400 >one
     sealed metadata 400 >two
@@ -431,8 +430,15 @@ requests() { grep -c "^$1" said || :; }
     grep -q "^GET /v1/pod/metadata/history?after=aaaaaaaa" said
     { printf %s "$head" && item a one && item a two; } >circle
     lying says circle
-    run -65 --separate-stderr timeout 20 ep-fetch history "${place[@]}"
-    [[ $stderr = *"in a circle"* ]]
+    for order in history list; do
+        run -65 --separate-stderr timeout 20 ep-fetch "$order" "${place[@]}"
+        [[ $stderr = *"in a circle"* ]]
+    done
+    # What the server cannot read is a backup nevertheless.
+    { printf %s "$head" && item a one && misses b && ends 2; } >rotten
+    lying says rotten
+    ep-fetch list "${place[@]}" | cmp - <(printf 'a%.0s' {1..64} && echo && printf 'b%.0s' {1..64} && echo)
+    (($(requests GET) == 1))
     { printf %s "$head" && item a one | tr I J; } >none
     lying says none
     refuses 65 "no series" timeout 20 ep-fetch history "${place[@]}"

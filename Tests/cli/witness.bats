@@ -103,8 +103,10 @@ warned() {
     run -3 --separate-stderr timeout 60 escapepod backup ./pod.conf --dry-run
     [[ $stderr = *rollback:* && $output != *done:* && $(head_of_store) = none ]]
     warned rollback full 3 third
-    ep-fetch next "$store" --domain pod | ep-unseal --kind metadata --key pod.key >document
-    [[ $(jq -r '[.generation, .previous.generation, .previous.metadataSha512] | join(" ")' document) = "3 2 $digest" ]]
+    local first
+    first=$(ep-fetch list "$store" --domain pod | sed -n 1p)
+    ep-fetch document "$store" --domain pod "$first" | ep-unseal --kind metadata --key pod.key >opened
+    [[ $(jq -r '[.generation, .previous.generation, .previous.metadataSha512] | join(" ")' opened) = "3 2 $digest" ]]
     new_machine
     restores third
 }

@@ -35,10 +35,10 @@ class Rot(Single):
             sane(got)
             require(got.status == 65 and not got.out, f"a rotten key is 65: {got}")
             return False
-        (_, one), (_, two) = heads(world.trees[place.kind])
+        (_, one), _ = heads(world.trees[place.kind])
         address, kind = name[-64:], name.split("/")[2]
         fetch = ["ep-fetch", "blob", *place.words, address] if kind == "blobs" else \
-            ["ep-fetch", "next", *place.words, *([one] if address == two else [])]
+            ["ep-fetch", "document", *place.words, address]
         got = world.run(*fetch)
         sane(got)
         require(got.out != content, f"gives what is not there: {got}")

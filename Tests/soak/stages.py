@@ -77,7 +77,6 @@ def build(world):
             Stage("ep-store key", [*store, "key", *place.words], KEY, place, files, keyed,
                   record(keyId=KEY[16:32].hex(), size=len(KEY))),
             Stage("ep-fetch last", [*fetch, "last", *place.words], place=place, before=files, out=documents[two]),
-            Stage("ep-fetch next", [*fetch, "next", *place.words, one], place=place, before=files, out=documents[two]),
             Stage("ep-fetch document", [*fetch, "document", *place.words, one], place=place, before=files, out=documents[one]),
             Stage("ep-fetch history", [*fetch, "history", *place.words], place=place, before=files,
                   out=series((one, documents[one]), (two, documents[two]))),

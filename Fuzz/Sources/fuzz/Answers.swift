@@ -36,11 +36,13 @@ func answers(_ input: [UInt8]) throws {
     do {
         switch input.first {
         case UInt8(ascii: "l"): hold(try store.lastMetadata(of: pod).metadata.count <= 1 << 21, "too long")
-        case UInt8(ascii: "n"): _ = try store.nextMetadata(of: pod, after: address)
+        case UInt8(ascii: "d"): _ = try store.metadata(of: address, in: pod)
         case UInt8(ascii: "h"):
             _ = try store.fetchHistory(of: pod, newestFirst: false, to: sink.holding(), complain: { _ in })
         case UInt8(ascii: "k"): _ = try store.sealedKey(of: pod)
-        case UInt8(ascii: "a"): hold(Set(try store.list(of: pod)).count <= said.count, "a circle")
+        case UInt8(ascii: "a"): 
+            let blobs = try store.list(of: pod)
+            hold(Set(blobs).count == blobs.count, "a circle")
         case UInt8(ascii: "m"):
             try store.storeMetadata(
                 sealed(.metadata, count: 200), of: pod, for: address, following: nil, from: "input")

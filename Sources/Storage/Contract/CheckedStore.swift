@@ -67,11 +67,6 @@ extension Store {
         try checked(last(of: domain))
     }
 
-    /// The metadata of the backup after another one, or of the first, known to be whole.
-    public func nextMetadata(of domain: Domain, after blob: Address?) throws -> Backup {
-        try checked(next(of: domain, after: blob))
-    }
-
     /// The metadata of the backup with this blob, known to be whole.
     public func metadata(of blob: Address, in domain: Domain) throws -> Backup {
         try checked(Backup(blob: blob, metadata: document(of: blob, in: domain)))
@@ -81,13 +76,14 @@ extension Store {
     ///
     /// - Parameter complain: hears of those that are damaged or cannot be read; the series says so, too.
     /// - Returns: whether all are there.
-    /// - Throws: `notFound` where the domain has no backup.
+    /// - Throws: `notFound` where the domain has no backup; `badData` where it has more than `StoreLimits.history`, or one
+    ///   of them twice.
     public func fetchHistory(
         of domain: Domain, newestFirst: Bool, to sink: borrowing Descriptor, complain: (Failure) -> Void
     ) throws -> Bool {
         sink.widenPipe()
         var (count, isWhole) = (UInt64(0), true)
-        try history(of: domain, newestFirst: newestFirst) { blob, result in
+        try boundedHistory(of: domain, newestFirst: newestFirst) { blob, result in
             count += 1
             do {
                 let metadata = try checked(Backup(blob: blob, metadata: result.get())).metadata
@@ -118,6 +114,24 @@ extension Store {
         try outlet.start()
         try get(blob, of: domain, to: outlet)
         try outlet.finish()
+    }
+
+    /// `history`, and an end of it, whatever the store says.
+    ///
+    /// - Throws: `badData` where a backup comes twice, or more than `most` come.
+    func boundedHistory(
+        of domain: Domain, newestFirst: Bool, atMost most: Int = StoreLimits.history,
+        _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
+        var seen: Set<Address> = []
+        try history(of: domain, newestFirst: newestFirst) { blob, result in
+            guard seen.insert(blob).inserted else {
+                throw Failure(
+                    .badData, "the history goes round in a circle", at: "\(domain), blob \(blob)")
+            }
+            guard seen.count <= most else { throw History.tooLong(most, at: "\(domain)") }
+            try visit(blob, result)
+        }
     }
 
     private func checked(_ backup: Backup) throws -> Backup {

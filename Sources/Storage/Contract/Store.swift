@@ -23,17 +23,12 @@ public protocol Store {
     /// - Throws: `notFound` where the domain has no backup; the hint says which domains have.
     func last(of domain: Domain) throws -> Backup
 
-    /// The backup that came after another one, or the first.
-    ///
-    /// - Throws: `notFound` where there is no further one, or where `blob` is not in the history.
-    func next(of domain: Domain, after blob: Address?) throws -> Backup
-
-    /// The sealed metadata of the backup with this blob. The default walks to it.
+    /// The sealed metadata of the backup with this blob.
     ///
     /// - Throws: `notFound` where the blob is not in the history.
     func document(of blob: Address, in domain: Domain) throws -> [UInt8]
 
-    /// Calls with every backup's blob and sealed metadata, oldest first, from one look at the history. The default walks it.
+    /// Calls with every backup's blob and sealed metadata, oldest first, from one look at the history.
     ///
     /// What the metadata is, is not looked into. Where one cannot be read for a reason that is its own, `badData` or `io`,
     /// that is its result, and the others follow.
@@ -45,9 +40,8 @@ public protocol Store {
         of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void)
         throws
 
-    /// Every backup's blob, oldest first. The default walks `next`; a driver may know a shorter way.
-    ///
-    /// What the history says is not looked into: the backups behind a damaged document are still there.
+    /// Every backup's blob, oldest first, from one look at the history. The default takes it from `history`; a driver may
+    /// know a way without the documents. The backup of a document that is damaged or cannot be read is listed, too.
     ///
     /// - Throws: `notFound` where the domain has no backup; `badData` where it has more than `StoreLimits.history`.
     func list(of domain: Domain) throws -> [Address]
@@ -86,39 +80,9 @@ extension Store {
             hint: "\(Drivers.standard.formsWithFiles) has one")
     }
 
-    public func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
-        let blobs = try list(of: domain)
-        guard let index = blobs.firstIndex(of: blob) else {
-            throw Failure(.notFound, "no backup with the blob \(blob)", at: "\(domain)")
-        }
-        return try next(of: domain, after: index == 0 ? nil : blobs[index - 1]).metadata
-    }
-
-    public func history(
-        of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
-    ) throws {
-        let blobs = try list(of: domain)
-        for blob in newestFirst ? blobs.reversed() : blobs {
-            try visit(blob, .success(document(of: blob, in: domain)))
-        }
-    }
-
-    public func list(of domain: Domain) throws -> [Address] { try walk(domain, atMost: StoreLimits.history) }
-
-    func walk(_ domain: Domain, atMost most: Int) throws -> [Address] {
-        var blobs = [try next(of: domain, after: nil).blob]
-        var seen = Set(blobs)
-        while true {
-            do {
-                let blob = try next(of: domain, after: blobs.last).blob
-                guard seen.insert(blob).inserted else {
-                    throw Failure(.badData, "the history goes round in a circle", at: "blob \(blob)")
-                }
-                guard blobs.count < most else { throw History.tooLong(most, at: "blob \(blob)") }
-                blobs.append(blob)
-            } catch let failure as Failure where failure.status == .notFound {
-                return blobs
-            }
-        }
+    public func list(of domain: Domain) throws -> [Address] {
+        var blobs: [Address] = []
+        try boundedHistory(of: domain, newestFirst: false) { blob, _ in blobs.append(blob) }
+        return blobs
     }
 }

@@ -93,29 +93,14 @@ struct DirectoryStore: Store {
         guard let directory = try home(of: domain)?.folder(Layout.metadata),
             let newest = try history(in: directory).last()
         else { throw none(of: domain) }
-        return try backup(newest, in: directory)
+        return Backup(blob: newest.address, metadata: try read(newest, in: directory))
     }
 
-    func next(of domain: Domain, after blob: Address?) throws -> Backup {
-        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
-        let history = try self.history(in: directory)
-        guard !history.entries.isEmpty else { throw none(of: domain) }
-        guard let entry = try history.next(after: blob) else {
-            throw Failure(.notFound, "no backup follows", at: "\(url), \(domain)")
-        }
-        return try backup(entry, in: directory)
-    }
-
-    func list(of domain: Domain) throws -> [Address] {
-        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
-        let entries = try history(in: directory).all()
-        guard !entries.isEmpty else { throw none(of: domain) }
-        return entries.map(\.address)
-    }
+    func list(of domain: Domain) throws -> [Address] { try backups(of: domain).entries.map(\.address) }
 
     func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
-        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
-        guard let entry = try history(in: directory).all().first(where: { $0.address == blob }) else {
+        let (directory, entries) = try backups(of: domain)
+        guard let entry = entries.first(where: { $0.address == blob }) else {
             throw Failure(.notFound, "no backup with the blob \(blob)", at: "\(url), \(domain)")
         }
         return try read(entry, in: directory)
@@ -124,9 +109,7 @@ struct DirectoryStore: Store {
     func history(
         of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
     ) throws {
-        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
-        let entries = try history(in: directory).all()
-        guard !entries.isEmpty else { throw none(of: domain) }
+        let (directory, entries) = try backups(of: domain)
         for entry in newestFirst ? entries.reversed() : entries {
             let metadata: Result<[UInt8], Failure>
             do { metadata = .success(try read(entry, in: directory)) } catch let failure as Failure
@@ -138,8 +121,12 @@ struct DirectoryStore: Store {
         }
     }
 
-    private func backup(_ entry: History.Entry, in directory: Folder) throws -> Backup {
-        Backup(blob: entry.address, metadata: try read(entry, in: directory))
+    /// The folder of a domain's documents, and what its names tell: one entry at least.
+    private func backups(of domain: Domain) throws -> (directory: Folder, entries: [History.Entry]) {
+        guard let directory = try home(of: domain)?.folder(Layout.metadata) else { throw none(of: domain) }
+        let entries = try history(in: directory).all()
+        guard !entries.isEmpty else { throw none(of: domain) }
+        return (directory, entries)
     }
 
     private func read(_ entry: History.Entry, in directory: Folder) throws -> [UInt8] {

@@ -168,18 +168,11 @@ final class DuneSeaStore: Store {
     }
 
     func last(of domain: Domain) throws -> Backup {
-        try document(Resource.last, [], of: domain, none: "no backup of \(domain)")
-    }
-
-    func next(of domain: Domain, after blob: Address?) throws -> Backup {
-        try document(
-            Resource.next, blob.map { [(.after, $0.hex)] } ?? [], of: domain,
-            none: blob == nil ? "no backup of \(domain)" : "no backup follows")
+        try document(Resource.last, of: domain, none: "no backup of \(domain)")
     }
 
     func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
-        let backup = try document(
-            blob.hex, [], of: domain, none: "no backup with the blob \(blob)")
+        let backup = try document(blob.hex, of: domain, none: "no backup with the blob \(blob)")
         guard backup.blob == blob else { throw foreign("it gave the metadata of another blob", of: domain) }
         return backup.metadata
     }
@@ -188,7 +181,6 @@ final class DuneSeaStore: Store {
         of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
     ) throws {
         let policy = policy(for: domain)
-        var seen: Set<Address> = []
         var last: Address?
         // A series that was cut goes on behind what has come.
         try withoutActuallyEscaping(visit) { visit in
@@ -210,14 +202,6 @@ final class DuneSeaStore: Store {
                             result = .failure(Failure(status, what, at: self.place(domain)))
                         case .end: return
                         }
-                        guard seen.insert(blob).inserted else {
-                            throw Failure(
-                                .badData, "the history goes round in a circle",
-                                at: "\(self.place(domain)), blob \(blob)")
-                        }
-                        guard seen.count <= StoreLimits.history else {
-                            throw History.tooLong(StoreLimits.history, at: self.place(domain))
-                        }
                         try visit(blob, result)
                         last = blob
                         policy.progressed()
@@ -234,10 +218,8 @@ final class DuneSeaStore: Store {
         }
     }
 
-    private func document(
-        _ name: String, _ query: [(Query, String)], of domain: Domain, none: String
-    ) throws -> Backup {
-        let answer = try persist("GET", .metadata(name), query, of: domain, limit: StoreLimits.document)
+    private func document(_ name: String, of domain: Domain, none: String) throws -> Backup {
+        let answer = try persist("GET", .metadata(name), of: domain, limit: StoreLimits.document)
         guard answer.means != .notFound else { throw Failure(.notFound, none, at: place(domain)) }
         guard answer.means == .ok else { throw refusal(answer, of: domain) }
         guard let blob = answer[.backupBlob].flatMap({ try? Address($0) }) else {

@@ -89,12 +89,21 @@ struct ToyStore: Store {
         return last
     }
 
-    func next(of domain: Domain, after blob: Address?) throws -> Backup {
+    func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
+        guard let backup = content(domain).backups.first(where: { $0.blob == blob }) else {
+            throw Failure(.notFound, "no such backup")
+        }
+        return backup.metadata
+    }
+
+    func history(
+        of domain: Domain, newestFirst: Bool, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
         let backups = content(domain).backups
-        var rest = backups[...]
-        if let blob { rest = rest.drop { $0.blob != blob }.dropFirst() }
-        guard let next = rest.first else { throw Failure(.notFound, "no further backup") }
-        return next
+        guard !backups.isEmpty else { throw Failure(.notFound, "no backup") }
+        for backup in newestFirst ? backups.reversed() : backups {
+            try visit(backup.blob, .success(backup.metadata))
+        }
     }
 
     func put(key: [UInt8], of domain: Domain) throws { try change(domain) { $0.key = key } }

@@ -137,11 +137,6 @@ public struct API: HTTPResponder {
             switch name {
             case Resource.last:
                 return try await document(shelf.last, of: shelf, for: request, none: "no backup yet")
-            case Resource.next:
-                let after = try request.query(.after).map(address)
-                return try await document(
-                    shelf.next(after: after), of: shelf, for: request,
-                    none: after == nil ? "no backup yet" : "no backup after that one")
             case Resource.history:
                 return try history(request, of: shelf)
             default:

@@ -11,17 +11,6 @@ extension Shelf {
     /// The head; nil before the first backup.
     var last: Address? { state.withLock { $0.history.last?.address } }
 
-    /// The backup after that of `address`, or the first for nil; nil where there is none.
-    func next(after address: Address?) -> Address? {
-        state.withLock { state in
-            guard let address else { return state.history.first?.address }
-            guard let position = state.position[address], position + 1 < state.history.count else {
-                return nil
-            }
-            return state.history[position + 1].address
-        }
-    }
-
     /// Every backup's blob, oldest first.
     var blobs: [Address] { state.withLock { $0.history.map(\.address) } }
 

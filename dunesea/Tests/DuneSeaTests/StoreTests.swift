@@ -56,10 +56,9 @@ import Testing
         #expect(try await shelf.advance(to: third, following: second, document: document))
 
         #expect(shelf.last == third)
-        #expect(shelf.next(after: nil) == first)
-        #expect(shelf.next(after: first) == second)
-        #expect(shelf.next(after: third) == nil)
-        #expect(shelf.next(after: missing) == nil)
+        #expect(shelf.blobs == [first, second, third])
+        #expect(shelf.has(second))
+        #expect(!shelf.has(missing))
         #expect(
             try names(place.metadata) == [
                 "0000000001-\(first)", "0000000002-\(second)", "0000000003-\(third)",

@@ -1,0 +1,86 @@
+import CBtrfsUtil
+import CLinux
+import Glibc
+import Plumbing
+import SendStream
+
+/// The commands that change what is in a file.
+extension Applier {
+    mutating func write(_ frame: Frame) throws {
+        let path = try path(frame)
+        var data = try frame.bytes(.data)
+        var (offset, _) = try range(.offset, UInt64(data.count), frame)
+        let file = try tree.file(at: path, frame)
+        while !data.isEmpty {
+            let count = retrying { pwrite(file, data.baseAddress, data.count, offset) }
+            guard count > 0 else { throw tree.failure("cannot write to", path, frame) }
+            data = .init(rebasing: data[count...])
+            offset += off_t(count)
+        }
+    }
+
+    mutating func writeEncoded(_ frame: Frame) throws {
+        let path = try path(frame)
+        let data = try frame.bytes(.data)
+        let fileLength: UInt64 = try frame.number(.unencodedFileLength)
+        let (offset, _) = try range(.offset, fileLength, frame)
+        let length: UInt64 = try frame.number(.unencodedLength)
+        let start: UInt64 = try frame.number(.unencodedOffset)
+        let compression = try frame.numberOrZero(.compression)
+        guard try frame.numberOrZero(.encryption) == 0 else {
+            throw frame.refuse("encrypted data of an unknown kind")
+        }
+        guard compression > 0, compression < UInt32(BTRFS_ENCODED_IO_COMPRESSION_TYPES) else {
+            throw frame.refuse("compression \(compression) is unknown")
+        }
+        let file = try tree.file(at: path, frame)
+        let written = retrying {
+            btrfs_write_encoded(
+                file, data.baseAddress, data.count, Int64(offset), fileLength, length, start, compression)
+        }
+        guard written < 0 else { return }
+        switch errno {
+        case ENOTTY:
+            throw Failure(
+                .unavailable, "this kernel does not take data as it was compressed", at: path.shown,
+                hint: "it takes Linux 5.18 or newer")
+        case EINVAL:
+            throw frame.refuse(
+                "compressed data that this file system does not take: \(path.shown)",
+                hint:
+                    "its sector size may be another than where the stream was made; btrfs receive decompresses"
+            )
+        default: throw tree.failure("cannot write compressed data to", path, frame)
+        }
+    }
+
+    mutating func clone(_ frame: Frame) throws {
+        let path = try path(frame)
+        let from = try Path(.clonePath, of: frame, in: room + Path.room)
+        let length: UInt64 = try frame.number(.cloneLength)
+        let (offset, _) = try range(.offset, length, frame)
+        let (start, _) = try range(.cloneOffset, length, frame)
+        let uuid = try frame.uuid(.cloneUUID).uuid
+        let isInTree = uuid == identity.uuid
+        guard isInTree || parent?.uuids.contains(uuid) == true else {
+            throw frame.refuse(
+                "data of a subvolume that is neither this one nor its parent: \(uuid)",
+                hint: "btrfs send -c makes such streams; send without it")
+        }
+        let file = try tree.file(at: path, frame)
+        let source =
+            try isInTree
+            ? tree.source(at: from, frame) : Applier.source(at: from, below: parent?.root ?? -1, frame)
+        let cloned = retrying {
+            linux_clone_range(file, UInt64(offset), source.number, UInt64(start), length)
+        }
+        guard cloned == 0 else { throw tree.failure("cannot share data of \(from.shown) with", path, frame) }
+    }
+
+    private static func source(at path: Path, below root: Int32, _ frame: Frame) throws -> Descriptor {
+        let folder = Tree.open(folderOf: path, below: root)
+        guard folder >= 0 else { throw Tree.failure("cannot open the folder of", path, frame) }
+        defer { close(folder) }
+        return Descriptor(owning: try Tree.open(path, in: folder, O_RDONLY, frame), name: path.shown)
+    }
+}
