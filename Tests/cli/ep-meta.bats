@@ -100,9 +100,9 @@ create() {
 @test "show --format line: what a script reads word by word" {
     meta show --format line <meta2 >line
     [[ $(wc -l <line) -eq 1 ]]
-    read -r generation type date size blob id of rest <line
+    read -r generation type date size blob id of readable <line
     [[ $generation == 2 && $type == incremental && $date == 2026-11-23T06:10:00Z && $size == 1001128 ]]
-    [[ $blob == "$(jq -r .sha256 meta2)" && $id == "$two" && $of == "$domain" && -z $rest ]]
+    [[ $blob == "$(jq -r .sha256 meta2)" && $id == "$two" && $of == "$domain" && $readable == "977.7 KiB" ]]
 }
 
 @test "a history: a list, a chain, an audit, what a fault takes down; cut it is none" {
@@ -112,14 +112,22 @@ create() {
     ep-meta list "${of[@]}" <history >list
     [[ $(wc -l <list) -eq 3 && $(tail -n 1 list) == *" 2  incremental  2026-11-23T06:10:00Z "*"${blobs[1]:0:16}" ]]
     ep-meta chain "${of[@]}" <history >chain
-    read -r generation _ id count bytes _ newest <chain
-    [[ $generation == 2 && $id == "$two" && $count == 2 && $newest == yes && $(wc -l <chain) -eq 3 ]]
+    read -r generation _ id count bytes _ newest readable <chain
+    [[ $generation == 2 && $id == "$two" && $count == 2 && $newest == yes && $readable == *iB && $(wc -l <chain) -eq 3 ]]
     [[ $bytes -eq $(($(jq .size meta1) + $(jq .size meta2))) ]]
     refuses 10 "no generation 3 of $domain: store" ep-meta chain "${of[@]}" --generation 3 <history
     refuses 65 "there was a generation 3: store" ep-meta chain "${of[@]}" --at-least-generation 3 <history
     ep-meta audit "${of[@]}" --tasks tasks <history >said
     [[ $(head -n 1 tasks) == *"Z 2 $bytes" && $(wc -l <tasks) -eq 3 && $(wc -l <said) -eq 1 ]]
-    [[ $(ep-meta fault "${of[@]}" "${blobs[0]}" missing <history) == *"takes down generations 1 to 2" ]]
+    judge() { ep-meta fault "${of[@]}" --fetched "$1" --opened "$2" --faults faults "${blobs[0]}" <history; }
+    for statuses in "10 65 missing" "65 65 damaged" "74 0 unreadable" "0 65 forged"; do
+        # shellcheck disable=SC2086 # words
+        [[ $(judge $statuses) == *"takes down generations 1 to 2" && $(tail -n 1 faults) == "${blobs[0]} ${statuses##* }" ]]
+    done
+    # No fault of the blob: who failed has said why.
+    run -69 judge 69 65
+    run -77 judge 0 77
+    [[ $output = "" && $(wc -l <faults) -eq 4 ]]
     # Kept, it is a holder's of the key; and it ends in 65, since there is a fault.
     ep-key generate key >/dev/null
     echo "${blobs[0]} missing" >faults
@@ -270,7 +278,8 @@ create() {
     [[ -e .escapepod-fedcba9876543210 && -d .escapepod-0000000000000000 ]]
 }
 
-@test "printable prints one line that a terminal may show" {
-    [[ $(printf 'a\nb\e[31mä\xff' | ep-meta printable) = 'a\x0ab\x1b[31m\xc3\xa4\xff' ]]
-    [[ $(printf 'plain ä' | ep-meta printable) = 'plain ä' ]]
+@test "printable prints lines that a terminal may show" {
+    [[ $(printf 'a\nb\e[31mä\xff\n' | ep-meta printable) = $'a\nb\\x1b[31m\\xc3\\xa4\\xff' ]]
+    [[ $(printf 'a\nb\0\0ä' | ep-meta printable --null) = $'a\\x0ab\n\nä' ]]
+    [[ $(printf '' | ep-meta printable | wc -c) -eq 0 && $(echo | ep-meta printable | wc -l) -eq 1 ]]
 }

@@ -21,7 +21,9 @@ half_there() { [[ -n $(find "$DUNESEA_DIR" -type f -size +4M) ]]; }
     three_backups
     [[ $(newest) = "3 incremental" ]]
     [[ $(escapepod list ./pod.conf | wc -l) = 4 ]]
-    escapepod status ./pod.conf | grep "generation 3, incremental"
+    # No key is in the store yet.
+    run -3 escapepod status ./pod.conf
+    [[ $output = *"generation 3, incremental"* ]]
     tree vol >before
     new_machine
     restores third

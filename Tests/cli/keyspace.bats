@@ -190,9 +190,9 @@ comes_back() {
     for file in escapepod-open RECOVERY.txt; do
         echo 'print("the key, please")' >>store/$file
         run -3 --separate-stderr timeout 60 escapepod status ./pod.conf
-        [[ $stderr == *"not as it was installed here: $file in $store"* ]]
+        [[ $stderr == *"not the installed version: $file in $store"* ]]
         run -3 --separate-stderr timeout 60 escapepod verify ./pod.conf
-        [[ $stderr == *"not as it was installed here: $file in $store"* ]]
+        [[ $stderr == *"not the installed version: $file in $store"* ]]
         truncate -s 2M store/$file
         run -3 --separate-stderr timeout 60 escapepod status ./pod.conf
         # As the hint says.
@@ -288,12 +288,12 @@ begin_to() { timeout 60 escapepod init ./pod.conf --volume vol --store "$store" 
     # The store takes nothing.
     stand_in ep-store <<<'[[ $1 != key ]] || exit 74; exec "$real" "$@"'
     run -74 begin
-    [[ $output = *"whether the store has the key under the ten words above is not certain: keep them"*hint:* ]]
+    [[ $output = *"the store may have the key sealed under the ten words above: keep them"*hint:* ]]
     cp said first
     # It takes the key, and dies before it says so.
     stand_in ep-store <<<'"$real" "$@" || exit; [[ $1 != key ]] || kill -9 "$$"'
     run -74 begin
-    [[ $output = *"is not certain: keep them"*hint:* && ! -e pod.conf ]]
+    [[ $output = *"under the ten words above: keep them"*hint:* && ! -e pod.conf ]]
     sed -n '/these ten words/{n;n;s/^ *//p}' first >before
     sed -n '/these ten words/{n;n;s/^ *//p}' said >words
     run -1 cmp -s before words
@@ -301,7 +301,7 @@ begin_to() { timeout 60 escapepod init ./pod.conf --volume vol --store "$store" 
     cp words last
     begin
     [[ ! -s words ]]
-    grep -qF "The store had the key already, sealed under the ten words that init showed last" said
+    grep -qF "The store has the key already, sealed under the ten words that init showed last" said
     cp last words
     words_open
     # What lies beside it is there, too, wherever the run before ended.
@@ -309,8 +309,8 @@ begin_to() { timeout 60 escapepod init ./pod.conf --volume vol --store "$store" 
     # Nor is it believed that a store has what it does not show.
     rm -r pod.conf store/escapepod
     stand_in ep-store <<<'[[ $1 = key ]] || exec "$real" "$@"; echo "{\"keyId\":\"$(ep-key id "$here/pod.key")\",\"size\":184}"'
-    run -10 begin
-    [[ $output = *"is not certain: keep them"* && ! -e pod.conf ]]
+    run -74 begin
+    [[ $output = *"under the ten words above: keep them"* && ! -e pod.conf ]]
 }
 
 @test "on a terminal, a person types two of the words before anything is sealed under them" {
@@ -327,7 +327,7 @@ while True:
     shown += data
     asked = re.findall(rb"Word (\d+): ", shown)
     if len(asked) > answered:
-        words = shown.split(b"shown this once:")[1].split()
+        words = shown.split(b"shown only once:")[1].split()
         if sys.argv[1] == "leaves": os.write(terminal, b"\x04")
         elif answered == 0: os.write(terminal, b"nonsense\n")
         else: os.write(terminal, words[int(asked[-1]) - 1] + b"\n")
@@ -338,7 +338,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 END
     init=(timeout 60 escapepod init ./pod.conf --volume vol --store "$store" --domain pod)
     run -64 python3 person leaves "${init[@]}"
-    [[ $output = *"nobody said that the ten words are written down"*"the ten words above are void"* ]]
+    [[ $output = *"the ten words were not confirmed"*"the ten words above are void"* ]]
     [[ ! -e store/escapepod && ! -e pod.conf ]]
     run -0 python3 person stays "${init[@]}"
     [[ $(grep -o 'Word [0-9]*: ' <<<"$output" | wc -l) -eq 3 ]]

@@ -111,7 +111,7 @@ END
     [[ $(<new/pod/note) = third && -n $(compgen -G 'new/.escapepod-*') ]]
     before=$(listing new/pod)
     run -74 escapepod restore ./pod.conf --to new/pod
-    [[ $output = *"it is there already: $PWD/new/pod"* ]]
+    [[ $output = *"already exists: $PWD/new/pod"* ]]
     [[ $(listing new/pod) = "$before" ]]
     [[ $(ls -A new) = pod ]]
 }
@@ -123,13 +123,13 @@ END
     before=$(listing new)
     for target in folder file symlink; do
         run -74 escapepod restore ./pod.conf --to "new/$target"
-        [[ $output = *"it is there already: $PWD/new/$target"*hint:* ]]
+        [[ $output = *"already exists: $PWD/new/$target"*hint:* ]]
     done
     [[ $(listing new) = "$before" ]]
     run -69 escapepod restore ./pod.conf --to new/no/pod
     [[ $output = *"no such folder"* ]]
     run -65 escapepod restore ./pod.conf --to tmp/pod
-    [[ $output = *"no btrfs"* ]]
+    [[ $output = *"not on btrfs"* ]]
 }
 
 @test "a damaged blob: 65, before the target is touched" {
@@ -225,7 +225,7 @@ END
     first=$!
     eventually test -e waits
     run -75 timeout 60 escapepod restore ./pod.conf --to new/second
-    [[ $output = *"another run is at work"*hint:* ]]
+    [[ $output = *"another run is in progress"*hint:* ]]
     touch go
     wait "$first"
     [[ $(<new/pod/note) = third && $(ls -A new) = pod ]]

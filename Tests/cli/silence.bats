@@ -24,7 +24,7 @@ broken() {
         echo second >>vol/note
         stand_in "$tool" <<<"[[ \$* = $arguments ]] || exec \"\$real\" \"\$@\"; cat >/dev/null"
         run -70 timeout 60 escapepod backup ./pod.conf </dev/null
-        [[ $output = *"escapepod: $tool ended as if all were well, and said nothing"*hint:* && $output != *done:* ]]
+        [[ $output = *"escapepod: $tool reported success without any output"*hint:* && $output != *done:* ]]
         no_stand_in
         rm "stand-in/$tool"
         [[ $(head_of_store) = "$before" && $(cat state/pod/*/witness.json) = "$witness" ]]
@@ -58,7 +58,7 @@ END
     for silent in list status; do
         stand_in ep-meta <<<"[[ \$1 = $silent ]] || exec \"\$real\" \"\$@\""
         run -70 timeout 60 escapepod "$silent" ./pod.conf
-        [[ $output = *"escapepod: ep-meta ended as if all were well, and said nothing"* ]]
+        [[ $output = *"escapepod: ep-meta reported success without any output"* ]]
         no_stand_in
         rm stand-in/ep-meta
     done

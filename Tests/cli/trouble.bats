@@ -126,7 +126,7 @@ END
     eventually test -e waits
     before=$(btrfs subvolume list -u vol)
     run -75 timeout 60 escapepod backup ./pod.conf
-    [[ $output =~ "another run is at work: $volume: process "[0-9]+", escapepod backup".*hint: ]]
+    [[ $output =~ "another run is in progress: $volume: process "[0-9]+", escapepod backup".*hint: ]]
     [[ $(btrfs subvolume list -u vol) = "$before" && $(newest) = "1 full" ]]
     touch go
     wait "$first"
@@ -248,9 +248,9 @@ END
     eventually locked
     run -0 timeout 60 escapepod backup ./pod.conf
     # A folder that others can write to is none for locks.
-    refuses 77 "others can change this folder, or look into it: /run/escapepod" unshare --mount bash -c '
+    refuses 77 "others can change or read this folder: /run/escapepod" unshare --mount bash -c '
         mount -t tmpfs none /run && mkdir -m 0755 /run/escapepod && timeout 60 escapepod backup ./pod.conf'
-    refuses 77 "others can change this folder, or look into it: /run/escapepod" unshare --mount bash -c '
+    refuses 77 "others can change or read this folder: /run/escapepod" unshare --mount bash -c '
         mount -t tmpfs none /run && mkdir -m 0700 /run/theirs && chown 65534 /run/theirs
         ln -s theirs /run/escapepod && timeout 60 escapepod backup ./pod.conf'
     [[ $(newest) = "1 full" ]]

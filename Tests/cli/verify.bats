@@ -267,7 +267,7 @@ END
     pid=$!
     eventually test -e at-work
     run -75 verify
-    [[ $output = *"another run is at work"* ]]
+    [[ $output = *"another run is in progress"* ]]
     no_stand_in
     : >hold
     wait "$pid"

@@ -19,7 +19,7 @@ backup() {
         plan_on_head
     fi
     [[ -z $warning ]] ||
-        warn "$warning" "an old copy of the store, or somebody changed it; escapepod-security(7) says what to do"
+        warn "$warning" "the store is an old copy, or somebody changed it; see escapepod-security(7)"
     say "$domain: $type backup of $volume to $store, generation $next" "  $reason"
     ep-snap nested "$volume" | sed 's/^/  left out, a subvolume of its own: /'
     ep-snap room "$volume" --need 0
@@ -60,7 +60,7 @@ backup() {
     ask committed ep-store metadata "${place[@]}" --blob "$blob" --follows "$follows" <"$work/sealed"
     read_back "$blob"
     ep-meta keep "$witness" --parents <"$work/document" ||
-        warn "this machine will not notice if the store forgets this backup: $witness" "see why it cannot be written"
+        warn "this machine will not notice if the store forgets this backup: $witness" "find out why it cannot be written"
     rm -f -- "$state/failed.json"
     ep-snap rotate "$volume" --name "$folder_name" --type "$type"
     say "  done: $size stored, generation $next"
@@ -91,8 +91,8 @@ type='' next='' follows='' head_type='' parent_slot='' reason='' warning=''
 read_back() {
     fetch back document "$1"
     cmp -s "$work/back" "$work/sealed" ||
-        fail 74 "the store took generation $next, and does not show it: $store" \
-            "the slots and the witness stay as they were; see what is wrong with the store, then run it again"
+        fail 74 "the store accepted generation $next but does not show it: $store" \
+            "slots and witness are unchanged; find out what is wrong with the store, then run it again"
 }
 
 discard_snapshot() {

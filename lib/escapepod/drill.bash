@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 drill() {
-    ((EUID == 0)) || fail 77 "a drill makes and mounts a file system" "run it as root"
+    ((EUID == 0)) || fail 77 "a drill creates and mounts a file system" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
     [[ -n ${ESCAPEPOD_DRILL-} ]] || { rm -r -- "$work" && ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" "$@"; }
     local folder=${setting[scratch]}
@@ -34,7 +34,7 @@ drill() {
         head -n 20 "$work/differences" | sed 's/^/  /'
         conclude differs
         fail 65 "what came back is not what was backed up: generation $generation, $store" \
-            "keep the snapshots; where they are deleted, the next backup is a full one again"
+            "keep the snapshots; if they are deleted, the next backup is full"
     fi
     conclude proven
     say "  done: $(<"$work/concluded")"
@@ -51,14 +51,15 @@ make_ground() {
     [[ $(stat -f -c %T "$1") != btrfs ]] || ! ep-fetch apart "file:$1" --domain "$domain" "$volume" 2>/dev/null || return 0
     outer=$scratch image=$ground/image
     # It takes what is written and no more. Streams of small files grow on the way, but not by that.
-    if truncate -s $((total * 4 + (1 << 30))) "$image" && mkfs.btrfs -q -m single "$image" >/dev/null &&
-        mkdir "$work/ground" && mount -o loop "$image" "$work/ground"; then
-        mounted=$work/ground
-    fi
-    [[ -n $mounted ]] || fail 69 "cannot make a btrfs to restore to: $1" "a loop device takes root; --scratch may name a folder on a btrfs"
+    truncate -s $((total * 4 + (1 << 30))) "$image"
+    mkfs.btrfs -q -m single "$image" >/dev/null
+    mkdir "$work/ground"
+    mount -o loop "$image" "$work/ground" ||
+        fail 69 "cannot mount a btrfs to restore into: $1" "loop devices may be missing here; let --scratch name a folder on a btrfs"
+    mounted=$work/ground
     # mount(8) goes by the path, which somebody may have turned to another file meanwhile.
     [[ $(losetup -nO BACK-INO "$(findmnt -nro SOURCE "$mounted")" | tr -d ' ') = "$(stat -c %i "$image")" ]] ||
-        fail 77 "somebody has exchanged the file system to restore to: $outer" "choose another --scratch"
+        fail 77 "somebody replaced the file system to restore into: $outer" "choose another --scratch"
     ep-snap sweep "$outer"
     open_scratch "$mounted" "drill $domain"
 }
@@ -80,6 +81,6 @@ conclude_failure() {
 conclude() {
     ep-meta record drill --domain "$domain" --store "$store" --started "$started" --seconds "$SECONDS" --result "$1" \
         ${generation:+--generation "$generation"} ${uuid:+--uuid "$uuid"} --likeness "$work/likeness" \
-        --key "$key" --state "$state" >"$work/concluded" || warn "the receipt cannot be kept: $state"
+        --key "$key" --state "$state" >"$work/concluded" || warn "cannot keep the receipt: $state"
     under_way=''
 }

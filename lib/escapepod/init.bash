@@ -15,12 +15,12 @@ init() {
     fi
     fetch sealed last
     [[ -e $key || ! -s $work/sealed ]] ||
-        fail 69 "the store has backups of $domain, and their key is not here: $key" \
+        fail 69 "the store has backups of $domain, but their key is not here: $key" \
             "put it there (with its passphrase: ep-fetch key … | ep-key unwrap $key), or choose another domain"
     [[ -z $key_space ]] || has_copy || :
     folder=$(dirname "$config")
     [[ -d $folder ]] || mkdir -m 0700 "$folder"
-    [[ -w $folder ]] || fail 77 "cannot write there: $folder" "it gets the configuration"
+    [[ -w $folder ]] || fail 77 "cannot write to the folder: $folder" "the configuration goes there"
     [[ -e $key ]] || ep-key generate "$key" >"$work/generated"
     know_key
     fetch_head
@@ -33,8 +33,8 @@ init() {
     [[ ! -s $work/head ]] || there=", which has backups of $domain"
     say "  store          $store$there"
     [[ -z $was_wrapped ]] || say "" \
-        "The store had the key already, sealed under the ten words that init showed last, or a passphrase that was given." \
-        "Where nobody knows it, give another:  ep-key wrap $key | ep-store key $store --domain $domain"
+        "The store has the key already, sealed under the ten words that init showed last, or under a given passphrase." \
+        "If nobody knows it, set another:  ep-key wrap $key | ep-store key $store --domain $domain"
     say "" "Whoever has the key, or the store and its passphrase, can read the backups; without them nobody can." \
         "Print the sheet:   escapepod sheet $name" "The first backup:  escapepod backup $name"
 }
@@ -44,8 +44,8 @@ tell_of_words() {
     case $words in
     shown) complain "the ten words above are void" "nothing was stored under them; the next run shows new ones" ;;
     used)
-        complain "whether the store has the key under the ten words above is not certain: keep them" \
-            "run the same again: it shows new ones, or says that these hold"
+        complain "the store may have the key sealed under the ten words above: keep them" \
+            "run the same command again: it shows new words, or says that these are in effect"
         ;;
     esac
 }
@@ -60,14 +60,14 @@ show_words() {
     ask words ep-key passphrase
     read -ra list <"$work/words"
     words=shown
-    say "The store gets the key too, sealed under these ten words. They are shown this once:" "" "  ${list[*]}" ""
+    say "The store gets the key too, sealed under these ten words. They are shown only once:" "" "  ${list[*]}" ""
     [[ -t 0 && -t 1 ]] || return 0
     say "Write them down; then type two of them."
     for index in "$first" $(((first + 1 + RANDOM % 9) % 10)); do
         word=${list[index]} answer=''
         until [[ ${answer,,} = "$word" ]]; do
             printf 'Word %d: ' $((index + 1))
-            read -r answer || fail 64 "nobody said that the ten words are written down"
+            read -r answer || fail 64 "the ten words were not confirmed"
         done
     done
 }
@@ -88,7 +88,7 @@ store_wrapped_key() {
     ask stored ep-store key "${place[@]}" --with "$contrib/RECOVERY.txt" "$contrib/escapepod-open" <"$work/wrapped"
     fetch back key
     cmp -s "$work/back" "$work/wrapped" ||
-        fail 74 "the store took the key, and does not show it: $store" "see what is wrong with the store, then run it again"
+        fail 74 "the store accepted the key but does not show it: $store" "find out what is wrong with the store, then run it again"
     words=''
 }
 

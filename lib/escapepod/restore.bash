@@ -6,10 +6,10 @@ restore() {
     if [[ -e $to || -L $to ]]; then
         # A run before this one may have died when all was done but this.
         [[ -n ${setting["dry-run"]-} || ! -d $folder ]] || drop_scratch "$folder" "restore $domain"
-        fail 74 "it is there already: $to" "restore never overwrites; choose a new name"
+        fail 74 "already exists: $to" "restore never overwrites; choose a new name"
     fi
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "mount the new btrfs first"
-    [[ $(stat -f -c %T "$folder") = btrfs ]] || fail 65 "no btrfs: $folder" "btrfs receive needs one"
+    [[ $(stat -f -c %T "$folder") = btrfs ]] || fail 65 "not on btrfs: $folder" "a restore needs a mounted btrfs"
     know_key
     fetch_history
     # The newest backup that the store shows may be no older than what is known: from its person, or from the witness.
@@ -17,7 +17,7 @@ restore() {
     [[ -n ${setting[generation]-} ]] || floor+=(--witness "$witness")
     choose_chain "${floor[@]}"
     [[ -n ${setting[generation]-}${setting["at-least-generation"]-} || -e $witness ]] ||
-        say "$domain: nothing here tells whether the store hides newer backups than generation $generation of $date"
+        say "$domain: nothing here can tell whether the store has newer backups than generation $generation of $date"
     say "$domain: generation $generation of $date from $store to $to" "  $backups backups to read, $size"
     ep-snap room "$folder" --need "$need"
     [[ -z ${setting["dry-run"]-} ]] || return 0
@@ -61,7 +61,7 @@ open_scratch() {
     scratch=$(<"$work/scratch")
     # With the dot, what is no folder cannot be opened: a pipe that somebody put there would be waited for.
     exec {held}<"$scratch/."
-    flock -n "$held" || fail 75 "another run is at work: $scratch" "run it again when that one is done"
+    flock -n "$held" || fail 75 "another run is in progress: $scratch" "run it again when that one is done"
     ground=/dev/fd/$held
 }
 scratch='' ground=''

@@ -23,11 +23,11 @@ fetch_head() {
     fetch sealed last
     [[ -s $work/sealed ]] || return 0
     ep-unseal --kind metadata --key "$key" <"$work/sealed" >"$work/head" ||
-        fail "$?" "the newest metadata of $domain cannot be opened: $store" "see whether this is the store and the key that belong together"
+        fail "$?" "the newest metadata of $domain cannot be opened: $store" "check that this key belongs to this store"
     ask line ep-meta show --format line <"$work/head"
     read -r _ _ _ _ _ _ head _ <"$work/line"
     [[ $head = "$domain" ]] ||
-        fail 65 "the store gave the metadata of $head for that of $domain: $store" "it was mixed up or tampered with"
+        fail 65 "the store returned the metadata of $head instead of $domain: $store" "it was mixed up or tampered with"
 }
 
 # fetch_history [OPTION]: puts what the store has of every backup into $work/history; what is damaged is a line there, and is
@@ -47,7 +47,7 @@ compare_files() {
     local file
     ep-fetch differing "${place[@]}" "$contrib/escapepod-open" "$contrib/RECOVERY.txt" >"$work/differing"
     while IFS= read -r file; do
-        warn "not as it was installed here: $file in $store" \
-            "somebody changed it, or it is of another version; ep-store key --with puts this one there: ep-store(1)"
+        warn "not the installed version: $file in $store" \
+            "somebody changed it, or it is from another version; ep-store key --with replaces it, see ep-store(1)"
     done <"$work/differing"
 }
