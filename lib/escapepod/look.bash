@@ -28,7 +28,7 @@ status() {
     local answered=0 status=0 sight=() warning
     # What ep-meta makes of it.
     report=(ep-meta status --domain "$domain" --store "$store" --key "$key" --state "$state" --now "$(date +%s)"
-        ${setting["max-age"]:+--max-age "${setting["max-age"]}"} ${setting[json]:+--json})
+    ${setting["max-age"]:+--max-age "${setting["max-age"]}"} ${setting[json]:+--json})
     cleanups+=(tell_metrics)
     fetch_history --or-none || answered=$?
     if ((answered == 10)); then
