@@ -93,7 +93,7 @@ public struct API: HTTPResponder {
         let path = request.uri.path
         if path == "/\(DuneSeaProtocol.health)", request.method == .get || request.method == .head {
             guard await store.isThere() else {
-                throw Refusal(.serviceUnavailable, "the store does not answer")
+                throw Refusal(.serviceUnavailable, "the store is not available")
             }
             return text(.ok, "ok\n", for: request)
         }
@@ -141,7 +141,7 @@ public struct API: HTTPResponder {
                 let after = try request.query(.after).map(address)
                 return try await document(
                     shelf.next(after: after), of: shelf, for: request,
-                    none: after == nil ? "no backup yet" : "no backup after that one")
+                    none: after == nil ? "no backup yet" : "no backup follows")
             case Resource.history:
                 return try history(request, of: shelf)
             default:
@@ -158,8 +158,8 @@ public struct API: HTTPResponder {
             return try await lastKey(of: shelf, for: request)
         default:
             throw Refusal(
-                .methodNotAllowed, "\(request.method.rawValue) is not for this",
-                hint: "what is stored is never changed nor removed")
+                .methodNotAllowed, "\(request.method.rawValue) is not allowed here",
+                hint: "what is stored is never changed or removed")
         }
     }
 
@@ -167,7 +167,7 @@ public struct API: HTTPResponder {
 
     func address(_ text: String) throws -> Address {
         do { return try Address(text) } catch {
-            throw Refusal(.badRequest, "an address is 64 digits of lower-case hex")
+            throw Refusal(.badRequest, "an address has 64 lower-case hexadecimal digits")
         }
     }
 }
