@@ -38,7 +38,7 @@ struct Applier: ~Copyable {
             if count < 0, errno == ENODATA || errno == ENOTSUP { continue }
             guard count >= 0, linux_fremovexattr(number, name) == 0 else {
                 throw Failure.system(
-                    "cannot take the extended attribute \(name) from the root", at: root.name)
+                    "cannot remove the extended attribute \(name) from the root", at: root.name)
             }
             heldBack.append((name, Array(value.prefix(count))))
         }
@@ -55,22 +55,22 @@ struct Applier: ~Copyable {
         case .makeFile:
             try tree.make(path(frame), frame)
         case .makeFolder:
-            try call("cannot make the folder", frame) { mkdirat($0, $1, 0o700) }
+            try call("cannot create the folder", frame) { mkdirat($0, $1, 0o700) }
         case .makeDevice:
             let mode: UInt64 = try frame.number(.mode)
             let device: UInt64 = try frame.number(.device)
             let kind = mode_t(truncatingIfNeeded: mode) & S_IFMT
             guard kind == S_IFCHR || kind == S_IFBLK, device <= UInt32.max else {
-                throw frame.refuse("a device that is none")
+                throw frame.refuse("an invalid device number")
             }
-            try call("cannot make the device", frame) { mknodat($0, $1, kind, dev_t(device)) }
+            try call("cannot create the device", frame) { mknodat($0, $1, kind, dev_t(device)) }
         case .makePipe:
-            try call("cannot make the named pipe", frame) { mknodat($0, $1, S_IFIFO | 0o600, 0) }
+            try call("cannot create the named pipe", frame) { mknodat($0, $1, S_IFIFO | 0o600, 0) }
         case .makeSocket:
-            try call("cannot make the socket", frame) { mknodat($0, $1, S_IFSOCK | 0o600, 0) }
+            try call("cannot create the socket", frame) { mknodat($0, $1, S_IFSOCK | 0o600, 0) }
         case .makeLink:
             let target = try string(.target, frame)
-            try call("cannot make the symbolic link", frame) { symlinkat(target, $0, $1) }
+            try call("cannot create the symbolic link", frame) { symlinkat(target, $0, $1) }
         case .rename: try rename(frame)
         case .link: try link(frame)
         case .unlink, .removeFolder:
@@ -96,7 +96,7 @@ struct Applier: ~Copyable {
             let (offset, length) = try range(.offset, frame.number(.size), frame)
             let file = try tree.file(at: path, frame)
             guard retrying({ linux_fallocate(file, Int32(bitPattern: mode), offset, length) }) == 0 else {
-                throw tree.failure("cannot allocate room in", path, frame)
+                throw tree.failure("cannot allocate space in", path, frame)
             }
         case .changeMode: try changeMode(frame)
         case .changeOwner: try changeOwner(frame)
@@ -114,18 +114,18 @@ struct Applier: ~Copyable {
             // What chattr(1) sets is left out, as btrfs receive does.
             _ = try frame.number(.flags) as UInt64
             var status = stat()
-            try call("cannot look at", path(frame, orRoot: true), frame) {
+            try call("cannot stat", path(frame, orRoot: true), frame) {
                 fstatat($0, $1, &status, AT_SYMLINK_NOFOLLOW)
             }
         case .updateExtent:
             throw frame.refuse(
-                "the btrfs stream has no data in it", hint: "it was made with btrfs send --no-data")
+                "the btrfs stream contains no data", hint: "it was made with btrfs send --no-data")
         case .enableVerity:
             throw Failure(
-                .unavailable, "the btrfs stream has a file with fs-verity, which is not known here",
+                .unavailable, "the btrfs stream contains a file with fs-verity, which is not supported",
                 at: try path(frame).shown)
         case .subvolume, .snapshot, .end:
-            throw Failure(.bug, "command \(frame.command.rawValue) is none to apply")
+            throw Failure(.bug, "command \(frame.command.rawValue) cannot be applied")
         }
     }
 
@@ -165,8 +165,8 @@ extension Applier {
         // Without AT_SYMLINK_FOLLOW: a symbolic link gets another name itself.
         guard linkat(from, old.name, to, new.name, 0) == 0 else {
             // linkat(2): a folder.
-            guard errno != EPERM else { throw frame.refuse("no second name for \(old.shown)") }
-            throw tree.failure("cannot give another name to \(old.shown):", new, frame)
+            guard errno != EPERM else { throw frame.refuse("\(old.shown) cannot have a hard link") }
+            throw tree.failure("cannot create a hard link to \(old.shown):", new, frame)
         }
     }
 }
@@ -196,10 +196,10 @@ extension Applier {
         let start: UInt64 = try frame.number(.unencodedOffset)
         let compression = try frame.numberOrZero(.compression)
         guard try frame.numberOrZero(.encryption) == 0 else {
-            throw frame.refuse("encrypted data of an unknown kind")
+            throw frame.refuse("unknown encryption")
         }
         guard compression > 0, compression < UInt32(BTRFS_ENCODED_IO_COMPRESSION_TYPES) else {
-            throw frame.refuse("compression \(compression) is unknown")
+            throw frame.refuse("unknown compression \(compression)")
         }
         let file = try tree.file(at: path, frame)
         let written = retrying {
@@ -210,13 +210,13 @@ extension Applier {
         switch errno {
         case ENOTTY:
             throw Failure(
-                .unavailable, "this kernel does not take data as it was compressed", at: path.shown,
-                hint: "it takes Linux 5.18 or newer")
+                .unavailable, "this kernel does not accept compressed data", at: path.shown,
+                hint: "Linux 5.18 or newer is required")
         case EINVAL:
             throw frame.refuse(
-                "compressed data that this file system does not take: \(path.shown)",
+                "compressed data that this file system does not accept: \(path.shown)",
                 hint:
-                    "its sector size may be another than where the stream was made; btrfs receive decompresses"
+                    "its sector size may differ from where the stream was made; btrfs receive decompresses"
             )
         default: throw tree.failure("cannot write compressed data to", path, frame)
         }
@@ -232,7 +232,7 @@ extension Applier {
         let isInTree = uuid == identity.uuid
         guard isInTree || parent?.uuids.contains(uuid) == true else {
             throw frame.refuse(
-                "data of a subvolume that is neither this one nor its parent: \(uuid)",
+                "data shared with a subvolume that is neither this one nor its parent: \(uuid)",
                 hint: "btrfs send -c makes such streams; send without it")
         }
         let file = try tree.file(at: path, frame)
@@ -258,7 +258,7 @@ extension Applier {
 extension Applier {
     private mutating func changeMode(_ frame: Frame) throws {
         let mode: UInt64 = try frame.number(.mode)
-        guard mode <= 0o7777 else { throw frame.refuse("a mode that is none") }
+        guard mode <= 0o7777 else { throw frame.refuse("an invalid mode") }
         try changeMode(of: path(frame, orRoot: true), to: mode_t(mode), frame)
     }
 
@@ -280,7 +280,7 @@ extension Applier {
         let owner: UInt64 = try frame.number(.owner)
         let group: UInt64 = try frame.number(.group)
         // The last one means "as it is" to the kernel.
-        guard owner < UInt32.max, group < UInt32.max else { throw frame.refuse("an owner that is none") }
+        guard owner < UInt32.max, group < UInt32.max else { throw frame.refuse("an invalid owner") }
         let path = try path(frame, orRoot: true)
         // A change of owner takes the set-user-ID bit, and a stream does not name a mode that is as it was in the parent.
         // btrfs receive loses it.
@@ -377,7 +377,7 @@ extension Applier {
     private func string(_ attribute: Attribute, _ frame: Frame) throws -> UnsafePointer<CChar> {
         let value = try frame.bytes(attribute)
         guard (1..<Path.room).contains(value.count), !value.contains(0) else {
-            throw frame.refuse("a text of \(value.count) bytes that is none")
+            throw frame.refuse("an invalid string of \(value.count) bytes")
         }
         UnsafeMutableRawPointer(text).copyMemory(from: value.baseAddress!, byteCount: value.count)
         text[value.count] = 0
@@ -394,7 +394,7 @@ extension Applier {
     private func range(_ attribute: Attribute, _ length: UInt64, _ frame: Frame) throws -> (off_t, off_t) {
         let start: UInt64 = try frame.number(attribute)
         let (end, overflow) = start.addingReportingOverflow(length)
-        guard !overflow, end <= UInt64(off_t.max) else { throw frame.refuse("a place beyond 63 bits") }
+        guard !overflow, end <= UInt64(off_t.max) else { throw frame.refuse("an offset beyond 63 bits") }
         return (off_t(start), off_t(length))
     }
 

@@ -29,13 +29,13 @@ public struct Place: ParsableArguments {
 
     /// What the option of that name is for.
     public static let patienceHelp =
-        "Give up a server after so long without progress, and a lock that somebody else has."
+        "The timeout for a server without progress, and for a lock that somebody else holds."
 
     public init() {}
 
     public func validate() throws {
         guard (1...86400).contains(patience) else {
-            throw ValidationError("--patience is 1 to 86400 seconds, not \(patience)")
+            throw ValidationError("--patience must be 1 to 86400 seconds, not \(patience)")
         }
     }
 

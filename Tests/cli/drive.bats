@@ -201,7 +201,7 @@ round() {
         make_drive $type $type
         # Not mounted, it is known all the same, and where its image lies.
         ep-fetch apart "$store" --domain pod plain
-        refuses 3 "the store lies on" ep-fetch apart "$store" --domain pod .
+        refuses 3 "the store is on" ep-fetch apart "$store" --domain pod .
         mkdir my-$type bound-$type
         mount "$device" my-$type
         mkdir my-$type/x && mount --bind my-$type/x bound-$type
@@ -209,7 +209,7 @@ round() {
         for place in my-$type my-$type/x bound-$type my-$type/sub; do
             [ -d "$place" ] || continue
             for url in "$store" "label:${label^^}" "file:$PWD/my-$type" "file://$PWD/bound-$type"; do
-                refuses 3 "the store lies on the file system of this folder: $place" ep-fetch apart "$url" --domain pod "$place"
+                refuses 3 "the store is on the file system of this folder: $place" ep-fetch apart "$url" --domain pod "$place"
             done
         done
         for url in "$store" "file:$PWD/bound-$type"; do ep-fetch apart "$url" --domain pod plain; done
@@ -217,7 +217,7 @@ round() {
         # In an image that lies on it.
         truncate -s 20M my-$type/x.img && mkfs.ext4 -q my-$type/x.img
         mount -o loop my-$type/x.img image
-        refuses 3 "the store lies on" ep-fetch apart "file:$PWD/image" --domain pod my-$type
+        refuses 3 "the store is on" ep-fetch apart "file:$PWD/image" --domain pod my-$type
         ep-fetch apart "file:$PWD/my-$type" --domain pod image
         umount image bound-$type
         # The image's device is let go of a moment later.
@@ -225,7 +225,7 @@ round() {
         losetup -d "$device"
     done
     refuses 69 "no drive with this label" ep-fetch apart "$store" --domain pod plain
-    refuses 69 "the store is not there" ep-fetch apart "file:$PWD/absent" --domain pod plain
+    refuses 69 "the store is not available" ep-fetch apart "file:$PWD/absent" --domain pod plain
     ep-fetch apart dunesea+https://127.0.0.1:1 --domain pod plain
 }
 
@@ -320,9 +320,9 @@ round() {
     for type in ext4 exfat; do
         make_drive $type $type
         head -c 3000000 /dev/zero >bad
-        refuses 65 "no sealed stream" ep-store blob "$store" --domain pod <bad
+        refuses 65 "not a sealed stream" ep-store blob "$store" --domain pod <bad
         sealed blob 3000000 | head -c 2000000 >part
-        refuses 65 "does not end in its trailer" ep-store blob "$store" --domain pod <part
+        refuses 65 "does not end with its trailer" ep-store blob "$store" --domain pod <part
         released
         losetup -d "$device"
     done

@@ -82,7 +82,7 @@ extension Store {
 
     public func get(fileNamed name: String) throws -> [UInt8] {
         throw Failure(
-            .notFound, "this store has no folder with files for whoever finds it",
+            .notFound, "this store has no folder for files",
             hint: "\(Drivers.standard.formsWithFiles) has one")
     }
 
@@ -112,7 +112,7 @@ extension Store {
             do {
                 let blob = try next(of: domain, after: blobs.last).blob
                 guard seen.insert(blob).inserted else {
-                    throw Failure(.badData, "the history goes round in a circle", at: "blob \(blob)")
+                    throw Failure(.badData, "the history is circular", at: "blob \(blob)")
                 }
                 guard blobs.count < most else { throw History.tooLong(most, at: "blob \(blob)") }
                 blobs.append(blob)
