@@ -1,7 +1,7 @@
 public import JSON
 import Plumbing
 
-/// What is wrong with what a store has of a domain, and what each fault takes down: the record of a verify in the making.
+/// What is wrong with a domain's backups in a store, and what each fault takes down: the record that a verify builds up.
 public struct Audit: Sendable {
     /// What can be wrong with an object.
     public enum Problem: String, Sendable, CaseIterable {
@@ -17,7 +17,7 @@ public struct Audit: Sendable {
             case .damaged: "is damaged"
             case .unreadable: "cannot be read"
             case .unlinked: "was not made on the one before"
-            case .forged: "has the right digests, and cannot be opened with this key"
+            case .forged: "has the right digests, but cannot be opened with this key"
             }
         }
     }
@@ -32,7 +32,7 @@ public struct Audit: Sendable {
     /// Whether the newest backup cannot be restored.
     public private(set) var headIsLost = false
 
-    /// Looks at the documents: whether each is there, whole, and made on the one before.
+    /// Checks the documents: whether each is there, whole, and made on the one before.
     ///
     /// - Parameter witness: the backup that this machine committed last, where that is known.
     public init(of history: History, witness: Backup?) {
@@ -105,7 +105,7 @@ public struct Audit: Sendable {
         ])
     }
 
-    /// Documents that are not there, so nobody knows of what blobs: one finding, however many they are.
+    /// Missing documents, whose blobs are unknown: one finding, however many there are.
     private mutating func lack(_ gap: ClosedRange<Int64>) {
         let first = gap.lowerBound
         let isOne = gap.count == 1

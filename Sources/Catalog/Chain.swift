@@ -16,7 +16,7 @@ public struct Chain {
     public mutating func append(_ document: Document, at place: String) throws {
         let backup = document.metadata.backup
         if let domain = domain ?? last?.metadata.backup.domain, backup.domain != domain {
-            throw Failure(.badData, "the document is of \(backup.domain), not of \(domain)", at: place)
+            throw Failure(.badData, "the document belongs to \(backup.domain), not to \(domain)", at: place)
         }
         if let last { try document.requireMade(on: last, at: place) }
         last = document
@@ -33,18 +33,17 @@ extension Document {
         guard metadata.previous?.generation == base.generation else {
             throw refuse(
                 "generation \(generation) follows generation \(base.generation)",
-                hint: "documents come one a line, oldest first, none left out")
+                hint: "give one document per line, oldest first, with none left out")
         }
         guard metadata.previous?.names(before) == true else {
             throw refuse(
                 "generation \(generation) was not made on this generation \(base.generation): "
-                    + "its previous.metadataSha512 is another",
+                    + "its previous.metadataSha512 differs",
                 hint: "one of the two was changed or replaced")
         }
         guard metadata.parent == nil || metadata.parent == base else {
             throw refuse(
-                "the parent in generation \(generation) is not what generation "
-                    + "\(base.generation) says of itself",
+                "the parent in generation \(generation) does not match generation \(base.generation)",
                 hint: "one of the two was changed or replaced")
         }
     }

@@ -14,16 +14,16 @@ extension Document {
         }
         try require(plan.domain == domain, "the plan is for \(plan.domain), not for \(domain)")
         try require(
-            snapshot.isReadOnly, "the snapshot is writable: it need not be what was sent",
-            hint: "a snapshot of ep-snap create is read-only")
-        try require(!snapshot.isChanged, "the snapshot was changed since it was taken")
+            snapshot.isReadOnly, "the snapshot is writable, so it may not be what was sent",
+            hint: "ep-snap create takes read-only snapshots")
+        try require(!snapshot.isChanged, "the snapshot has changed since it was taken")
         try require(
             report.uuid == snapshot.sentUUID,
-            "the send stream is of UUID \(report.uuid), but the snapshot's is \(snapshot.sentUUID)")
+            "the send stream has UUID \(report.uuid), but the snapshot has \(snapshot.sentUUID)")
         try require(
             report.type == plan.type,
             "the send stream is \(report.type.rawValue), but the plan is \(plan.type.rawValue)",
-            hint: "btrfs send takes -p for an incremental backup, and none for a full one")
+            hint: "btrfs send needs -p for an incremental backup, and must not get it for a full one")
         try require(
             report.parentUUID == plan.parent?.uuid,
             "the send stream builds on \(report.parentUUID ?? "nothing"), "

@@ -43,8 +43,8 @@ public struct History: Sendable {
                 let backup = document.metadata.backup
                 guard backup.domain == domain, backup.sha256 == blob else {
                     throw Failure(
-                        .badData, "the store gave the metadata of another backup than \(blob)", at: place,
-                        hint: "it was mixed up or tampered with")
+                        .badData, "the store returned the metadata of a backup other than \(blob)", at: place,
+                        hint: "the store was mixed up or tampered with")
                 }
                 let content = Content.backup(
                     backup, previousGeneration: document.metadata.previous?.generation ?? 0,
@@ -98,8 +98,8 @@ public struct History: Sendable {
 
     private static func broken(at place: String) -> Failure {
         Failure(
-            .badData, "not a whole history", at: place,
-            hint: "ep-fetch history … | ep-unseal --kind metadata … makes one; see the messages of these two")
+            .badData, "not a complete history", at: place,
+            hint: "ep-fetch history … | ep-unseal --kind metadata … makes one; see their messages")
     }
 }
 
@@ -135,7 +135,7 @@ extension History.Entry {
         case .damaged:
             throw Failure(
                 .badData, "the metadata of blob \(blob) is damaged", at: store,
-                hint: "escapepod verify says what that takes down")
+                hint: "escapepod verify shows what that takes down")
         case .unreadable:
             throw Failure(.io, "the metadata of blob \(blob) cannot be read", at: store)
         }

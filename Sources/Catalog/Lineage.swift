@@ -13,7 +13,7 @@ public struct Lineage: Sendable {
         self.domain = domain
         self.witness = witness
         if let backup = witness?.metadata.backup, backup.domain != domain {
-            throw Failure(.badData, "the witness is of \(backup.domain), not of \(domain)")
+            throw Failure(.badData, "the witness belongs to \(backup.domain), not to \(domain)")
         }
     }
 
@@ -25,13 +25,13 @@ public struct Lineage: Sendable {
         let backup = document.metadata.backup
         guard backup.domain == domain else {
             throw Failure(
-                .badData, "the store's metadata is of \(backup.domain), not of \(domain)", at: place,
-                hint: "the store was mixed up or tampered with; nothing is planned on it")
+                .badData, "the store's metadata belongs to \(backup.domain), not to \(domain)", at: place,
+                hint: "the store was mixed up or tampered with; no backup is planned on it")
         }
         if let before = head?.metadata.backup.generation, before >= backup.generation {
             throw Failure(
                 .badData, "generation \(backup.generation) follows generation \(before)", at: place,
-                hint: "documents come one a line, oldest first")
+                hint: "give one document per line, oldest first")
         }
         if let witness, backup.generation > witness.metadata.backup.generation {
             let before = head.flatMap { $0.isNewer(than: witness) ? $0 : nil } ?? witness
@@ -40,7 +40,7 @@ public struct Lineage: Sendable {
         head = document
     }
 
-    /// Takes a whole history. What lies before the witness is of no account, be it damaged.
+    /// Takes a whole history. What comes before the witness does not matter, even if it is damaged.
     ///
     /// - Throws: as the other one; `badData` or `io` where the newest document is not there to plan on.
     public mutating func append(_ history: borrowing Descriptor) throws {
@@ -57,7 +57,7 @@ public struct Lineage: Sendable {
         guard !isHeadMissing else {
             throw Failure(
                 .badData, "the newest metadata of \(domain) cannot be opened", at: history.name,
-                hint: "see whether this is the store and the key that belong together")
+                hint: "check that the key belongs to this store")
         }
         if head == nil, let newest { try append(newest, at: history.name) }
     }
@@ -67,15 +67,15 @@ public struct Lineage: Sendable {
         max(head?.metadata.backup.generation ?? 0, witness?.metadata.backup.generation ?? 0) + 1
     }
 
-    /// What a person has to look into: the store went back behind the witness, or off to another history.
+    /// What a person must look into: the store went back to before the witness, or shows another history.
     var warning: String? {
         guard let witness else { return nil }
-        let committed = "\(witness.metadata.backup.name), which this machine has committed"
+        let committed = "\(witness.metadata.backup.name), which this machine committed"
         guard let head else { return "rollback: the store has no backup of \(domain), not even \(committed)" }
         let found = "the store's newest backup is \(head.metadata.backup.name)"
         if witness.isNewer(than: head) { return "rollback: \(found), older than \(committed)" }
         let isSound = head.isNewer(than: witness) ? descends : head.sha512 == witness.sha512
-        return isSound ? nil : "fork: \(found), and does not descend from \(committed)"
+        return isSound ? nil : "fork: \(found), which does not descend from \(committed)"
     }
 }
 

@@ -170,12 +170,12 @@ public struct Metadata: Sendable {
             let link = try members.object("previous")
             let previous = try Previous(link)
             guard previous.generation < backup.generation else {
-                throw link.failure("generation", "is not below \(backup.generation)")
+                throw link.failure("generation", "is not less than \(backup.generation)")
             }
             self.previous = previous
         } else {
             guard !members.contains("previous") else {
-                throw members.failure("previous", "is there, but generation 1 is the first")
+                throw members.failure("previous", "is present, but generation 1 is the first")
             }
             previous = nil
         }
@@ -183,7 +183,7 @@ public struct Metadata: Sendable {
             parent = try Metadata.parent(of: backup, behind: previous, members.object("parent"))
         } else {
             guard !members.contains("parent") else {
-                throw members.failure("parent", "is there, but the backup is full")
+                throw members.failure("parent", "is present, but the backup is full")
             }
             parent = nil
         }
@@ -193,7 +193,7 @@ public struct Metadata: Sendable {
         of backup: Backup, behind previous: Previous?, _ members: Members
     ) throws -> Backup {
         for link in ["previous", "parent"] where members.contains(link) {
-            throw members.failure(link, "is there, but a parent has no links of its own")
+            throw members.failure(link, "is present, but a parent has no links of its own")
         }
         let parent = try Backup(members)
         guard parent.domain == backup.domain else {
@@ -233,13 +233,13 @@ public struct Document: Sendable {
         let newline = UInt8(ascii: "\n")
         let line = bytes.last == newline ? bytes.dropLast() : bytes[...]
         guard !line.isEmpty else {
-            throw Failure(.badData, "empty, where a metadata document belongs", at: place)
+            throw Failure(.badData, "empty instead of a metadata document", at: place)
         }
         guard line.count <= Document.maximumLength else {
-            throw Failure(.badData, "a metadata document of more than 1 MiB", at: place)
+            throw Failure(.badData, "a metadata document longer than 1 MiB", at: place)
         }
         guard !line.contains(newline) else {
-            throw Failure(.badData, "a metadata document of more than one line", at: place)
+            throw Failure(.badData, "a metadata document with more than one line", at: place)
         }
         metadata = try Metadata(Members(of: JSON(parsing: Array(line), at: place), at: place))
         sha512 = try Digest.hex(.sha512, of: Array(line))

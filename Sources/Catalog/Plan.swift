@@ -39,9 +39,9 @@ extension Plan {
         generation = lineage.next
         guard generation <= Backup.lastGeneration else {
             throw Failure(
-                .badData, "generation \(Backup.lastGeneration) is the last that there can be", at: domain,
+                .badData, "generation \(Backup.lastGeneration) is the last possible one", at: domain,
                 hint:
-                    "nobody has made so many: somebody with the key wrote it; make a new key, and go on under another domain"
+                    "nobody makes that many: somebody with the key forged it; create a new key, and continue under another domain"
             )
         }
         previous = (lineage.head ?? lineage.witness).map(Previous.init(of:))
@@ -73,32 +73,32 @@ extension Plan {
                     + "has its snapshot here, in \(printable(it.slot))"
             )
         }
-        // What is in one that was changed is not what the store has of it. Writable, it may have changed since; with another
-        // received UUID, a send would name it by that one.
+        // A changed snapshot is not what the store has. A writable one may have changed since; one with another received
+        // UUID would be named by that one in a send stream.
         let others = snapshots.filter { $0.uuid == head.uuid || $0.sentUUID == head.uuid }
         if let it = fits.first ?? others.first {
             let fault =
                 !it.isReadOnly
                 ? "is no longer read-only"
-                : it.sentUUID == head.uuid ? "was changed since" : "has got a received UUID since"
+                : it.sentUUID == head.uuid ? "has changed since" : "has got a received UUID since"
             return (nil, "the snapshot of \(name) is here, in \(printable(it.slot)), but \(fault)")
         }
         if !stubs.isEmpty { return (nil, Plan.reason(of: stubs, without: head, called: name)) }
         return switch snapshots.count {
-        case 0: (nil, "no snapshot here, so not the one of \(name); deleted by hand?")
-        case 1: (nil, "the one snapshot here is not the one of \(name); deleted by hand?")
+        case 0: (nil, "the snapshot of \(name) is not here, nor is any other; deleted by hand?")
+        case 1: (nil, "the only snapshot here is not that of \(name); deleted by hand?")
         default:
-            (nil, "none of the \(snapshots.count) snapshots here is the one of \(name); deleted by hand?")
+            (nil, "none of the \(snapshots.count) snapshots here is that of \(name); deleted by hand?")
         }
     }
 
     private static func reason(of stubs: [Stub], without head: Backup, called name: String) -> String {
         let slots = stubs.map { printable($0.slot) }.joined(separator: ", ")
-        let what = "the volume was replaced by a snapshot of itself, with stubs for its own (\(slots)); "
+        let what = "the volume was replaced by a snapshot of itself, so its slots are stubs (\(slots)); "
         let it = stubs.flatMap(\.elsewhere).first { ($0.receivedUUID ?? $0.uuid) == head.uuid }
         return what
-            + (it.map { "the one of \(name) is still on that file system, as \(printable($0.path))" }
-                ?? "the one of \(name) stayed in what the volume was before")
+            + (it.map { "that of \(name) is still on the file system, as \(printable($0.path))" }
+                ?? "that of \(name) remained in the previous volume")
     }
 }
 

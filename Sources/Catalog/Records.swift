@@ -41,7 +41,7 @@ public struct Stub: Sendable {
         guard members.contains("stub") else { return nil }
         slot = try members.text("slot")
         guard case .array(let records)? = record["elsewhere"] else {
-            throw members.failure("elsewhere", "is no array")
+            throw members.failure("elsewhere", "is not an array")
         }
         elsewhere = try records.map {
             let members = try Members(of: $0, at: "\(place), elsewhere")
@@ -60,14 +60,14 @@ public struct Report: Sendable {
     /// The stream's length in bytes, before it was sealed.
     public let bytes: Int64
 
-    /// - Throws: `badData`, naming the member; also for a stream that is cut or is none of btrfs.
+    /// - Throws: `badData`, naming the member; also for a stream that is truncated or not of btrfs.
     public init(_ record: JSON, at place: String) throws {
         let members = try Members(of: record, at: place)
         guard try members.string("stream") == "btrfs" else {
             throw members.failure("stream", "is not btrfs: no send stream was sealed")
         }
         guard try members.bool("complete") else {
-            throw members.failure("complete", "is false: the send stream was cut")
+            throw members.failure("complete", "is false: the send stream was truncated")
         }
         type = try members.type("type")
         uuid = try members.uuid("uuid")

@@ -15,7 +15,7 @@ public struct RestoreChain: Sendable {
     public init(to generation: Int64?, in history: History, of store: String) throws {
         let (domain, entries) = (history.domain, history.entries)
         var (chain, passedOver, newest): ([Backup], Bool, Bool) = ([], false, false)
-        // No generation is further up than its number; so what somebody put behind it later does not stand in the way.
+        // No generation comes later than its number says; so what somebody appended later does not get in the way.
         let top = min(entries.count, generation.map { Int(clamping: $0) } ?? .max)
         for index in (0..<top).reversed() {
             let entry = entries[index]
@@ -34,8 +34,8 @@ public struct RestoreChain: Sendable {
             guard case .backup(_, _, let isLinked) = entry.content, isLinked else {
                 throw Failure(
                     .badData,
-                    "generation \(backup.generation) was not made on the backup in front of it", at: store,
-                    hint: "escapepod verify says what is missing, damaged or replaced")
+                    "generation \(backup.generation) was not made on the backup before it", at: store,
+                    hint: "escapepod verify names what is missing, damaged or replaced")
             }
         }
         guard let wanted = chain.first else {
@@ -66,9 +66,9 @@ public struct RestoreChain: Sendable {
 }
 
 extension History {
-    /// Sees to it that the store does not hide backups that there have been.
+    /// Checks that the store does not hide backups that are known to exist.
     ///
-    /// - Parameter floor: a generation that there was.
+    /// - Parameter floor: a generation that is known to have existed.
     /// - Throws: `badData` where the newest one is older.
     public func requireNewest(atLeast floor: Int64, of store: String) throws {
         guard let last = entries.last else { return }
@@ -77,9 +77,9 @@ extension History {
             throw Failure(
                 .badData,
                 "the newest backup in the store is generation \(newest.generation) of \(newest.date), "
-                    + "and there was a generation \(floor)", at: store,
-                hint: "look for a newer copy of the store; --generation \(newest.generation) "
-                    + "without --at-least-generation takes what is there")
+                    + "but there was a generation \(floor)", at: store,
+                hint: "look for a newer copy of the store; to restore what is there, use "
+                    + "--generation \(newest.generation) without --at-least-generation")
         }
     }
 }

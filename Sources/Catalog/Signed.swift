@@ -1,7 +1,7 @@
 public import JSON
 import Plumbing
 
-/// A record on one line whose last member, `mac`, tells that a holder of the key has written it: escapepod(1), FILES.
+/// A record on one line whose last member, `mac`, proves that a holder of the key wrote it: escapepod(1), FILES.
 public enum Signed {
     private static let front = Array(",\"mac\":\"".utf8)
     private static let back = Array("\"}".utf8)
@@ -18,7 +18,7 @@ public enum Signed {
     /// Reads such a line.
     ///
     /// - Parameter accepts: whether the MAC is that of the text.
-    /// - Returns: the record, its MAC included; nil where it is none that a holder of the key has written.
+    /// - Returns: the record, including its MAC; nil if it was not written by a holder of the key.
     public static func record(
         _ line: [UInt8], accepts: (_ mac: String, _ text: [UInt8]) throws -> Bool
     ) rethrows -> JSON? {

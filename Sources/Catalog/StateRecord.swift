@@ -1,7 +1,7 @@
 public import JSON
 import Plumbing
 
-/// What verify and drill found, and what a backup ended in: the records that a machine keeps of a store.
+/// What verify and drill found, and how a backup failed: the records that a machine keeps of a store.
 public enum StateRecord {
     public static func verify(
         of history: History, store: String, audit: Audit, started: String, finished: String, sample: Int?,
@@ -18,8 +18,8 @@ public enum StateRecord {
     }
 
     /// - Parameters:
-    ///   - generation: nil where it did not come to that, and so `uuid` is empty.
-    ///   - likeness: the record of `ep-snap compare`, where it came to that.
+    ///   - generation: nil if the drill did not get that far; `uuid` is then empty.
+    ///   - likeness: the record of `ep-snap compare`, if the drill got that far.
     public static func drill(
         domain: String, store: String, generation: Int64?, uuid: String, started: String, finished: String,
         seconds: Int64, result: String, likeness: JSON?
@@ -42,7 +42,7 @@ public enum StateRecord {
         let took = "it took \(span(number("seconds")))"
         guard record["result"] == "proven" else { return took }
         let bytes = readable(bytes: UInt64(clamping: number("bytes")))
-        return "\(count(number("files"), "file")), \(bytes), all as they were; \(took)"
+        return "\(count(number("files"), "file")), \(bytes), all identical; \(took)"
     }
 
     public static func failure(

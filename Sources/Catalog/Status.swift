@@ -13,7 +13,7 @@ public struct Memory: Sendable {
 
     public init() {}
 
-    /// What a sample found is of no account once a whole verify came later.
+    /// What a sample found no longer counts after a later whole verify.
     public mutating func forgetOldSample() {
         if let verified = verified?.finished, let sampled = sampled?.finished, sampled <= verified {
             self.sampled = nil
@@ -21,7 +21,7 @@ public struct Memory: Sendable {
     }
 }
 
-/// Whether a machine could be brought back now, as far as one can tell: what `escapepod status` says.
+/// Whether a machine could be restored now, as far as can be told: what `escapepod status` reports.
 public struct Status: Sendable {
     /// Where the key is.
     public struct Key: Sendable {
@@ -61,16 +61,16 @@ public struct Status: Sendable {
     private var isThere = false
     /// The seconds since the newest backup.
     private var age: Int64 = 0
-    /// What needs a person's eye, and is no part of `told`.
+    /// What needs attention, without `told`.
     public private(set) var warnings: [Warning] = []
-    /// What needs a person's eye, and has been told.
+    /// What needs attention and has been reported.
     private let told: [String]
 
     /// What is known without the store.
     ///
     /// - Parameters:
     ///   - plan: of the next backup; nil where there is no volume.
-    ///   - told: what was found elsewhere to need a person's eye.
+    ///   - told: what was found elsewhere to need attention.
     public init(
         domain: String, store: String, at now: Time, memory: Memory, plan: Plan? = nil, told: [String] = []
     ) {
@@ -84,7 +84,7 @@ public struct Status: Sendable {
         if let warning = plan?.warning {
             warn(
                 warning,
-                "an old copy of the store, or somebody changed it; escapepod-security(7) says what to do")
+                "the store is an old copy, or somebody changed it; see escapepod-security(7)")
         }
     }
 
@@ -110,7 +110,7 @@ public struct Status: Sendable {
             && history.entries[0].requireBackup(in: store).type != .full
         {
             warn(
-                "the full backup of the chain is missing: \(store)", "escapepod verify says what is lost")
+                "the full backup of the chain is missing: \(store)", "escapepod verify shows what is lost")
         }
         let taken = Time(newest.date) ?? now
         age = now.since(taken)
@@ -118,8 +118,8 @@ public struct Status: Sendable {
         expectPast("the newest backup", taken)
         if let limit, age > limit {
             warn(
-                "the newest backup is \(span(age)) old, and may be \(span(limit))",
-                "see why escapepod backup does not run, or fails")
+                "the newest backup is \(span(age)) old, but may be at most \(span(limit)) old",
+                "find out why escapepod backup does not run, or fails")
         }
     }
 
@@ -131,7 +131,9 @@ public struct Status: Sendable {
                 "no copy of the key is in the store: \(store)",
                 "ep-key wrap and ep-store key put one there, under a passphrase")
         case .anotherKey:
-            warn("the key in the store is another: \(store)", "ep-key wrap and ep-store key put this one there")
+            warn(
+                "the key in the store is another: \(store)", "ep-key wrap and ep-store key put this one there"
+            )
         }
         // A drive that is kept elsewhere is not there, and that is as it should be.
         guard let space = key.space, let copy = space.copy, copy != .here else { return }
@@ -147,15 +149,15 @@ public struct Status: Sendable {
         guard time.seconds - now.seconds > 300 else { return }
         warn(
             "the date of \(what) is in the future: \(time.date)",
-            "the clock of this machine is wrong, or was wrong then: until that date nobody can tell how old it is"
+            "the clock of this machine is wrong, or was wrong then; until that date, its age is unknown"
         )
     }
 
     private mutating func lookAtMemory() {
         if let failed = memory.failed {
             warn(
-                "the last backup failed, with status \(failed.number("exit")) on \(failed.text("finished")): "
-                    + failed.text("what"), "see what escapepod backup says")
+                "the last backup failed with status \(failed.number("exit")) on \(failed.text("finished")): "
+                    + failed.text("what"), "run escapepod backup to see why")
         }
         for record in [memory.verified, memory.sampled].compactMap(\.self) {
             if let finished = record.finished { expectPast("a verify", finished) }
@@ -172,10 +174,10 @@ public struct Status: Sendable {
         case "differs":
             warn(
                 "the last drill, of generation \(drilled.number("generation")) on \(drilled.text("finished")), "
-                    + "brought back something else", "escapepod drill names what")
+                    + "restored something different", "escapepod drill names the differences")
         case "failed":
             warn(
-                "the last drill, on \(drilled.text("finished")), could not restore",
+                "the last drill, on \(drilled.text("finished")), failed to restore the backup",
                 "escapepod verify names what is damaged")
         default: break
         }
@@ -226,10 +228,10 @@ extension Status {
                 "restorable: \(ago(record)), generation \(record.number("generation")), "
                     + "in \(span(record.number("seconds")))")
         } else {
-            row("last proven", "restorable: never; escapepod drill does it")
+            row("last proven", "restorable: never; escapepod drill proves it")
         }
         if let key {
-            let space = key.space.map { "; \($0.copy == .here ? "in" : "nothing known of") \($0.path)" } ?? ""
+            let space = key.space.map { "; \($0.copy == .here ? "in" : "not seen in") \($0.path)" } ?? ""
             row(
                 "key",
                 "here, id \(key.id); \(key.inStore == .here ? "in the store, under a passphrase" : "not in the store")\(space)"
@@ -272,20 +274,20 @@ extension Status {
             text += "# HELP \(name) \(help)\n# TYPE \(name) gauge\n\(name)\(labels) \(value)\n"
         }
         gauge(
-            "status", "The exit status of escapepod status: 0 all good, 3 something needs an eye.",
+            "status", "The exit status of escapepod status: 0 all good, 3 something needs attention.",
             Int64(status ?? exit.rawValue))
-        gauge("warnings", "How many things need a person's eye.", Int64(told.count + warnings.count))
+        gauge("warnings", "How many things need attention.", Int64(told.count + warnings.count))
         gauge("store_up", "Whether the store answered.", isThere ? 1 : 0)
         if let newest {
             gauge(
                 "last_backup_timestamp_seconds", "When the newest backup was taken.",
                 Time(newest.date)?.seconds ?? 0)
-            gauge("last_backup_generation", "The newest backup.", newest.generation)
-            gauge("last_backup_size_bytes", "Its sealed length.", newest.size)
+            gauge("last_backup_generation", "The generation of the newest backup.", newest.generation)
+            gauge("last_backup_size_bytes", "The sealed size of the newest backup.", newest.size)
             gauge("chain_backups", "How many backups a restore has to read.", chain.backups)
-            gauge("chain_size_bytes", "How much that is.", chain.bytes)
+            gauge("chain_size_bytes", "How many bytes a restore has to read.", chain.bytes)
             gauge(
-                "key_in_store", "Whether the store has the key, under a passphrase.",
+                "key_in_store", "Whether the store has the key, sealed under a passphrase.",
                 key?.inStore == .here ? 1 : 0)
         }
         if let record = memory.verified {
@@ -293,15 +295,17 @@ extension Status {
                 "last_verify_timestamp_seconds", "When the whole store was last verified.",
                 record.finished?.seconds ?? 0)
             gauge(
-                "last_verify_problems", "How many objects were damaged or missing.", record.number("problems")
+                "last_verify_problems",
+                "How many objects the last verify of the whole store found damaged or missing.",
+                record.number("problems")
             )
         }
         if let record = memory.proven {
             gauge(
                 "last_proven_timestamp_seconds", "When a backup was last proven restorable.",
                 record.finished?.seconds ?? 0)
-            gauge("last_proven_generation", "Which one that was.", record.number("generation"))
-            gauge("last_proven_duration_seconds", "How long that took.", record.number("seconds"))
+            gauge("last_proven_generation", "The generation of that backup.", record.number("generation"))
+            gauge("last_proven_duration_seconds", "How long restoring it took.", record.number("seconds"))
         }
         return text
     }

@@ -8,8 +8,8 @@ import Plumbing
 public func require(domain: String) throws {
     guard domain.isDomain else {
         throw Failure(
-            .usage, "no domain", at: printable(domain),
-            hint: "1 to 253 characters of a-z 0-9 . _ -, the first one no dot")
+            .usage, "not a valid domain", at: printable(domain),
+            hint: "1 to 253 characters of a-z 0-9 . _ -, not starting with a dot")
     }
 }
 
@@ -47,26 +47,26 @@ extension Members {
     }
 
     private func checked(_ name: String, _ uuid: String) throws -> String {
-        guard uuid.isUUID else { throw failure(name, "is no UUID in lower case") }
+        guard uuid.isUUID else { throw failure(name, "is not a UUID in lower case") }
         return uuid
     }
 
     func domain(_ name: String) throws -> String {
         let domain = try string(name)
-        guard domain.isDomain else { throw failure(name, "is no domain") }
+        guard domain.isDomain else { throw failure(name, "is not a valid domain") }
         return domain
     }
 
     func date(_ name: String) throws -> String {
         let date = try string(name)
-        guard date.isDate else { throw failure(name, "is no date such as 2026-11-23T06:10:00Z") }
+        guard date.isDate else { throw failure(name, "is not a date such as 2026-11-23T06:10:00Z") }
         return date
     }
 
     func digest(_ name: String, bytes: Int) throws -> String {
         let digest = try string(name)
         guard digest.isHex(bytes: bytes) else {
-            throw failure(name, "is no digest of \(2 * bytes) lower-case hexadecimal digits")
+            throw failure(name, "is not a digest of \(2 * bytes) lower-case hexadecimal digits")
         }
         return digest
     }
@@ -99,7 +99,7 @@ extension Members {
     func text(_ name: String) throws -> String {
         let text = try string(name)
         guard !text.isEmpty else { throw failure(name, "is empty") }
-        guard !text.utf8.contains(0) else { throw failure(name, "holds a zero byte") }
+        guard !text.utf8.contains(0) else { throw failure(name, "contains a zero byte") }
         return text
     }
 }

@@ -5,7 +5,7 @@ public import Plumbing
 ///
 /// ```
 /// {"title":"Insufficient Storage","status":507,"detail":"the store's disk is full: no space left on device",
-///  "place":"dunesea/uploads/pod/4f…","hint":"its operator can make room","exit":74}
+///  "place":"dunesea/uploads/pod/4f…","hint":"the operator can free some space","exit":74}
 /// ```
 /// `title` and `status` are HTTP's; `place`, `hint` and `exit` are there where they say something.
 public struct Problem: Equatable, Sendable {

@@ -54,7 +54,9 @@ public final class File: Sendable {
     private func position(_ offset: UInt64, _ done: Int) -> off_t { off_t(clamping: offset + UInt64(done)) }
 
     /// The failure of a file that ends before it should.
-    public var isShorter: Failure { .system("cannot read: shorter than it was", at: name, errno: EIO) }
+    public var isShorter: Failure {
+        .system("cannot read: the file has become shorter", at: name, errno: EIO)
+    }
 
     /// fsync(2). Its failure is final: the kernel may have dropped the pages, so a second call would lie.
     public func sync() throws { try descriptor.sync() }

@@ -47,7 +47,7 @@ extension Folder {
             case ENOENT: return nil
             case ENOTDIR, ELOOP:
                 throw Failure(
-                    .badData, "a file or a symbolic link where a store has a directory", at: path(of: name))
+                    .badData, "a file or a symbolic link in place of a directory", at: path(of: name))
             default: throw Failure.system("cannot open", at: path(of: name))
             }
         }
@@ -60,14 +60,14 @@ extension Folder {
     public func length(of name: String) throws -> UInt64? {
         var status = stat()
         guard fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
-            guard errno == ENOENT else { throw Failure.system("cannot look at", at: path(of: name)) }
+            guard errno == ENOENT else { throw Failure.system("cannot stat", at: path(of: name)) }
             return nil
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure(.badData, "not a file, where a store has one", at: path(of: name))
+            throw Failure(.badData, "not a regular file", at: path(of: name))
         }
         guard let length = UInt64(exactly: status.st_size) else {
-            throw Failure(.badData, "a file of \(status.st_size) bytes", at: path(of: name))
+            throw Failure(.badData, "invalid file size: \(status.st_size) bytes", at: path(of: name))
         }
         return length
     }
@@ -106,7 +106,7 @@ extension Folder {
     /// - Parameter mode: what a new one gets, less what the umask takes.
     public func making(_ name: String, mode: mode_t = 0o755) throws -> Folder {
         if mkdirat(number, name, mode) != 0 && errno != EEXIST {
-            throw Failure.system("cannot make the directory", at: path(of: name))
+            throw Failure.system("cannot create the directory", at: path(of: name))
         }
         guard let folder = try folder(name) else {
             throw Failure.system("cannot open", at: path(of: name), errno: ENOENT)
@@ -122,7 +122,7 @@ extension Folder {
     /// Gives a file a name in another folder of the same file system, in place of whatever has it.
     public func rename(_ old: String, into other: Folder, as new: String) throws {
         guard renameat(number, old, other.number, new) == 0 else {
-            throw Failure.system("cannot name", at: other.path(of: new))
+            throw Failure.system("cannot move into place", at: other.path(of: new))
         }
     }
 

@@ -48,20 +48,21 @@ public enum Envelope {
     public static func check(tail: [UInt8], length: UInt64, at place: String) throws {
         guard tail.starts(with: trailerMagic) else {
             throw Failure(
-                .badData, "the sealed stream does not end in its trailer: cut, or followed by other bytes",
+                .badData,
+                "the sealed stream does not end with its trailer: truncated, or followed by extra bytes",
                 at: "\(place), byte \(length)",
-                hint: "the stage in front of this one may have failed; see its message")
+                hint: "the previous stage may have failed; see its message")
         }
         let said = tail[trailerMagic.count...].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard said == length else {
             throw Failure(
-                .badData, "the trailer says \(said) bytes, but the sealed stream has \(length)", at: place)
+                .badData, "the trailer states \(said) bytes, but the sealed stream has \(length)", at: place)
         }
         guard length >= UInt64(minimumLength) else {
-            throw Failure(.badData, "the sealed stream is too short to be one: \(length) bytes", at: place)
+            throw Failure(.badData, "too short for a sealed stream: \(length) bytes", at: place)
         }
         guard length <= maximumLength else {
-            throw Failure(.badData, "the sealed stream is too long to be one: \(length) bytes", at: place)
+            throw Failure(.badData, "too long for a sealed stream: \(length) bytes", at: place)
         }
     }
 
@@ -117,21 +118,21 @@ public enum Envelope {
             }
             guard !bytes.isEmpty else {
                 throw refuse(
-                    "empty input", hint: "the stage in front of this one may have failed; see its message")
+                    "empty input", hint: "the previous stage may have failed; see its message")
             }
             guard bytes.starts(with: Header.magic.prefix(bytes.count)) else {
-                throw refuse("no sealed stream", hint: "seal it with ep-seal first")
+                throw refuse("not a sealed stream", hint: "seal it with ep-seal first")
             }
             guard bytes.count >= Envelope.headerLength else {
-                throw refuse("the sealed stream is cut inside its header, at byte \(bytes.count)")
+                throw refuse("the sealed stream is truncated in its header, at byte \(bytes.count)")
             }
             let newer = "a newer escapepod may have written it"
-            guard bytes[8] == 1 else { throw refuse("format version \(bytes[8]) is unknown", hint: newer) }
-            guard bytes[9] == 1 else { throw refuse("suite \(bytes[9]) is unknown", hint: newer) }
+            guard bytes[8] == 1 else { throw refuse("unknown format version \(bytes[8])", hint: newer) }
+            guard bytes[9] == 1 else { throw refuse("unknown suite \(bytes[9])", hint: newer) }
             guard let kind = Kind.allCases.first(where: { $0.code == bytes[10] }) else {
-                throw refuse("kind \(bytes[10]) is unknown", hint: newer)
+                throw refuse("unknown kind \(bytes[10])", hint: newer)
             }
-            guard bytes[11] == 0 else { throw refuse("compression \(bytes[11]) is unknown", hint: newer) }
+            guard bytes[11] == 0 else { throw refuse("unknown compression \(bytes[11])", hint: newer) }
             let reserved = Array(12..<16) + (kind == .key ? [] : Array(32..<64))
             for index in reserved where bytes[index] != 0 {
                 throw refuse("reserved byte \(index) of the header is \(bytes[index]), not zero", hint: newer)
@@ -142,7 +143,7 @@ public enum Envelope {
         /// - Throws: `badData` where the stream is of another kind.
         public func require(_ expected: Kind, at place: String) throws {
             guard kind == expected else {
-                throw Failure(.badData, "this is sealed \(kind), not \(expected)", at: place)
+                throw Failure(.badData, "a sealed stream of kind \(kind), not \(expected)", at: place)
             }
         }
     }

@@ -53,18 +53,21 @@ public enum Series {
         if bytes.starts(with: item) {
             guard let length = Int(exactly: number),
                 (Envelope.minimumLength...Envelope.maximumSealedDocumentLength).contains(length)
-            else { throw Failure(.badData, "a document of \(number) bytes in a series", at: place) }
+            else {
+                throw Failure(
+                    .badData, "invalid length of a document in a series: \(number) bytes", at: place)
+            }
             return .document(address: address, length: length)
         }
         if bytes.starts(with: miss) {
             let status = Int32(exactly: number).flatMap(ExitStatus.init)
             guard let status, [.badData, .io].contains(status) else {
-                throw Failure(.badData, "a document missing with status \(number) in a series", at: place)
+                throw Failure(.badData, "invalid status of a document in a series: \(number)", at: place)
             }
             return .missing(address: address, status: status)
         }
         if bytes.starts(with: ends), address.allSatisfy({ $0 == 0 }) { return .end(count: number) }
-        throw Failure(.badData, "no series of metadata documents", at: place)
+        throw Failure(.badData, "not a series of metadata documents", at: place)
     }
 
     /// Takes a series apart that comes in pieces. Memory is one document.
@@ -83,8 +86,8 @@ public enum Series {
         public func finish() throws {
             guard isWhole else {
                 throw Failure(
-                    .badData, "the series is cut", at: place,
-                    hint: "the stage in front of this one may have failed; see its message")
+                    .badData, "the series is truncated", at: place,
+                    hint: "the previous stage may have failed; see its message")
             }
         }
 
@@ -99,7 +102,7 @@ public enum Series {
             defer { rest.removeFirst(start) }
             while rest.count > start {
                 guard !isWhole else {
-                    throw Failure(.badData, "something follows the end of the series", at: place)
+                    throw Failure(.badData, "extra data after the end of the series", at: place)
                 }
                 guard rest.count - start >= headLength else { return }
                 let behind = start + headLength
@@ -117,7 +120,7 @@ public enum Series {
                 case .end(let said):
                     guard said == count else {
                         throw Failure(
-                            .badData, "the series says \(said) documents, and has \(count)", at: place)
+                            .badData, "the series states \(said) documents, but has \(count)", at: place)
                     }
                     start = behind
                     isWhole = true

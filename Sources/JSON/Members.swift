@@ -14,7 +14,7 @@ public struct Members {
     private init(_ value: JSON, place: String, path: String) throws {
         guard case .object = value else {
             throw Failure(
-                .badData, path.isEmpty ? "no JSON object" : "member \(path) is no object", at: place)
+                .badData, path.isEmpty ? "not a JSON object" : "member \(path) is not an object", at: place)
         }
         self.object = value
         self.place = place
@@ -22,13 +22,13 @@ public struct Members {
     }
 
     public func string(_ name: String) throws -> String {
-        guard case .string(let value) = try member(name) else { throw failure(name, "is no string") }
+        guard case .string(let value) = try member(name) else { throw failure(name, "is not a string") }
         return value
     }
 
     public func integer(_ name: String) throws -> Int64 {
         guard case .integer(let value) = try member(name) else {
-            throw failure(name, "is no whole number of 64 bits")
+            throw failure(name, "is not a 64-bit integer")
         }
         return value
     }

@@ -34,7 +34,7 @@ private struct Reader {
         skipSpace()
         let value = try value(depth: 1)
         skipSpace()
-        guard offset == bytes.count else { throw broken("something follows the value") }
+        guard offset == bytes.count else { throw broken("extra data after the value") }
         return value
     }
 
@@ -55,8 +55,8 @@ private struct Reader {
         case UInt8(ascii: "n"): return try word("null", .null)
         case UInt8(ascii: "-"): return try number()
         case .some(UInt8(ascii: "0")...UInt8(ascii: "9")): return try number()
-        case nil: throw broken("ends in the middle")
-        default: throw broken("no value starts with this character")
+        case nil: throw broken("unexpected end")
+        default: throw broken("unexpected character")
         }
     }
 
@@ -69,20 +69,20 @@ private struct Reader {
         if take("}") { return .object([]) }
         while true {
             skipSpace()
-            guard peek == UInt8(ascii: "\"") else { throw broken("a member's name is missing") }
+            guard peek == UInt8(ascii: "\"") else { throw broken("missing member name") }
             let start = offset
             let name = try string()
             guard names.insert(Array(name.utf8)).inserted else {
                 offset = start
-                throw broken("member \(JSON.string(String(name.prefix(64)))) is there twice")
+                throw broken("duplicate member \(JSON.string(String(name.prefix(64))))")
             }
             skipSpace()
-            guard take(":") else { throw broken("a colon is missing") }
+            guard take(":") else { throw broken("missing colon") }
             skipSpace()
             members.append(.init(name, try value(depth: depth + 1)))
             skipSpace()
             if take("}") { return .object(members) }
-            guard take(",") else { throw broken("a comma or the closing brace is missing") }
+            guard take(",") else { throw broken("missing comma or closing brace") }
         }
     }
 
@@ -96,7 +96,7 @@ private struct Reader {
             elements.append(try value(depth: depth + 1))
             skipSpace()
             if take("]") { return .array(elements) }
-            guard take(",") else { throw broken("a comma or the closing bracket is missing") }
+            guard take(",") else { throw broken("missing comma or closing bracket") }
         }
     }
 
@@ -105,12 +105,12 @@ private struct Reader {
         _ = take("-")
         let whole = digits()
         guard whole > 0, whole == 1 || bytes[offset - whole] != UInt8(ascii: "0") else {
-            throw broken("no number")
+            throw broken("invalid number")
         }
         var isWhole = true
         if take(".") {
             isWhole = false
-            guard digits() > 0 else { throw broken("no digit behind the point") }
+            guard digits() > 0 else { throw broken("no digit after the decimal point") }
         }
         if take("e") || take("E") {
             isWhole = false
@@ -137,15 +137,15 @@ private struct Reader {
             switch byte {
             case UInt8(ascii: "\""): return String(decoding: utf8, as: UTF8.self)
             case UInt8(ascii: "\\"): utf8.append(contentsOf: String(Character(try escape())).utf8)
-            case 0..<0x20: throw broken("a control character in a string")
+            case 0..<0x20: throw broken("control character in a string")
             default: utf8.append(byte)
             }
         }
-        throw broken("a string does not end")
+        throw broken("unterminated string")
     }
 
     private mutating func escape() throws -> Unicode.Scalar {
-        guard let byte = peek else { throw broken("a string does not end") }
+        guard let byte = peek else { throw broken("unterminated string") }
         offset += 1
         switch byte {
         case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(byte)
@@ -155,15 +155,15 @@ private struct Reader {
         case UInt8(ascii: "r"): return "\r"
         case UInt8(ascii: "t"): return "\t"
         case UInt8(ascii: "u"): break
-        default: throw broken("no such escape")
+        default: throw broken("invalid escape")
         }
         var code = try hex()
         if 0xd800..<0xdc00 ~= code, take("\\"), take("u") {
             let low = try hex()
-            guard 0xdc00..<0xe000 ~= low else { throw broken("half a surrogate pair") }
+            guard 0xdc00..<0xe000 ~= low else { throw broken("unpaired surrogate") }
             code = 0x10000 + (code - 0xd800) << 10 + (low - 0xdc00)
         }
-        guard let scalar = Unicode.Scalar(code) else { throw broken("half a surrogate pair") }
+        guard let scalar = Unicode.Scalar(code) else { throw broken("unpaired surrogate") }
         return scalar
     }
 
@@ -171,7 +171,7 @@ private struct Reader {
         var code: UInt32 = 0
         for _ in 0..<4 {
             guard let byte = peek, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
-                throw broken("four hexadecimal digits are missing")
+                throw broken("missing four hexadecimal digits")
             }
             code = code << 4 | UInt32(digit)
             offset += 1
@@ -181,7 +181,7 @@ private struct Reader {
 
     private mutating func word(_ word: String, _ value: JSON) throws -> JSON {
         guard bytes[offset...].starts(with: word.utf8) else {
-            throw broken("no value starts with this character")
+            throw broken("unexpected character")
         }
         offset += word.utf8.count
         return value
@@ -200,6 +200,6 @@ private struct Reader {
     }
 
     private func broken(_ what: String) -> Failure {
-        Failure(.badData, "bad JSON: \(what)", at: "\(place), byte \(offset)")
+        Failure(.badData, "invalid JSON: \(what)", at: "\(place), byte \(offset)")
     }
 }

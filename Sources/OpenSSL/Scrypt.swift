@@ -21,8 +21,8 @@ extension Secret {
             }
             guard done == 1 else {
                 throw Failure(
-                    .unavailable, "scrypt cannot have the \(memory >> 20) MiB of memory that it takes",
-                    hint: "end other programs, or go to a machine with more memory")
+                    .unavailable, "not enough memory for scrypt, which needs \(memory >> 20) MiB",
+                    hint: "close other programs, or use a machine with more memory")
             }
             return count
         }

@@ -27,13 +27,13 @@ public struct Child: ~Copyable {
             throw Failure(.usage, "no command to run")
         }
         var ends: [Int32] = [-1, -1]
-        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: program) }
+        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot create a pipe", at: program) }
         let output = Descriptor(owning: ends[0], name: "output of \(program)")
         let written = Descriptor(owning: ends[1], name: "output of \(program)")
         output.widenPipe()
         if let input {
             precondition(input.count <= Child.maximumInput)
-            guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: program) }
+            guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot create a pipe", at: program) }
             let read = Descriptor(owning: ends[0], name: "input of \(program)")
             try Descriptor(owning: ends[1], name: "input of \(program)").write(input)
             self.process = try Child.spawn(program, command, from: read.number, to: written.number)
@@ -59,7 +59,7 @@ public struct Child: ~Copyable {
         return try Child.reap(process, program)
     }
 
-    /// How a command ended. Its description goes on from the command's name: `btrfs ended with status 1`.
+    /// How a command ended. Its description goes on from the command's name: `btrfs exited with status 1`.
     public enum Ending: Equatable, Sendable, CustomStringConvertible {
         case status(Int32)
         case signal(Int32)
@@ -68,8 +68,8 @@ public struct Child: ~Copyable {
 
         public var description: String {
             switch self {
-            case .status(let status): "ended with status \(status)"
-            case .signal(let signal): "was ended by signal \(signal) (\(String(cString: strsignal(signal))))"
+            case .status(let status): "exited with status \(status)"
+            case .signal(let signal): "was killed by signal \(signal) (\(String(cString: strsignal(signal))))"
             }
         }
     }
@@ -102,7 +102,7 @@ public struct Child: ~Copyable {
         case ENOENT, ENOTDIR:
             throw Failure(
                 .unavailable, "no such program", at: program,
-                hint: "install it, or see to it that PATH finds it")
+                hint: "install it, or add its folder to PATH")
         case let code: throw Failure.system("cannot run", at: program, errno: code)
         }
     }

@@ -86,7 +86,7 @@ extension Descriptor {
             let count = retrying { Glibc.write(number, rest.baseAddress, rest.count) }
             guard count >= 0 else {
                 throw errno == EPIPE
-                    ? Failure(.io, "the reader went away before the end", at: name)
+                    ? Failure(.io, "the reader closed the pipe before the end", at: name)
                     : Failure.system("cannot write", at: name)
             }
             rest = .init(rebasing: rest[count...])
@@ -163,7 +163,7 @@ extension Descriptor {
     /// fsync(2). Its failure is final: the kernel may have dropped the pages, so a second call would lie.
     public func sync() throws {
         guard retrying({ fsync(number) }) == 0 else {
-            throw Failure.system("cannot bring to stable storage", at: name)
+            throw Failure.system("cannot sync", at: name)
         }
     }
 

@@ -70,8 +70,8 @@ public struct Failure: Error, Equatable {
 
     private static func advice(_ code: Int32) -> String? {
         switch code {
-        case ENOSPC, EDQUOT: "make room there, then run it again"
-        case EROFS: "it is mounted read-only"
+        case ENOSPC, EDQUOT: "free some space there, then run it again"
+        case EROFS: "the file system is mounted read-only"
         default: nil
         }
     }

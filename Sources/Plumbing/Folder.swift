@@ -32,8 +32,8 @@ extension Descriptor {
 
     private static func plantedLink(at path: String, to what: String) -> Failure {
         Failure(
-            .denied, "will not follow a link that others can have put there", at: path,
-            hint: "name the \(what) that it points to")
+            .denied, "refusing to follow a symbolic link that others could have created", at: path,
+            hint: "give the path of the \(what) that it points to")
     }
 
     private static let mostLinks = 40
@@ -77,7 +77,7 @@ extension Descriptor {
     private func target() throws -> String {
         var text = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlinkat(number, "", &text, text.count)
-        guard count >= 0 else { throw Failure.system("cannot read the link", at: name) }
+        guard count >= 0 else { throw Failure.system("cannot read the symbolic link", at: name) }
         return String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }
@@ -92,7 +92,7 @@ public func makeFolders(above path: String) throws {
         guard access(folder, F_OK) != 0, errno == ENOENT else { continue }
         let entry = try Entry(at: folder)
         guard mkdirat(entry.folder.number, entry.name, 0o700) == 0 || errno == EEXIST else {
-            throw Failure.system("cannot make the folder", at: folder)
+            throw Failure.system("cannot create the folder", at: folder)
         }
         try entry.folder.sync()
     }
@@ -110,7 +110,9 @@ public struct Entry: ~Copyable {
         while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed.removeLast() }
         let slash = trimmed.lastIndex(of: "/")
         let name = slash.map { trimmed[trimmed.index(after: $0)...] } ?? trimmed
-        guard !["", ".", ".."].contains(name) else { throw Failure(.usage, "no name of a file", at: path) }
+        guard !["", ".", ".."].contains(name) else {
+            throw Failure(.usage, "not a valid file name", at: path)
+        }
         let parent = slash.map { $0 == trimmed.startIndex ? "/" : String(trimmed[..<$0]) } ?? "."
         self.init(folder: try .folder(at: parent), name: String(name))
     }
@@ -127,7 +129,7 @@ extension Descriptor {
     /// fstat(2).
     public func status() throws -> stat {
         var status = stat()
-        guard fstat(number, &status) == 0 else { throw Failure.system("cannot look at", at: name) }
+        guard fstat(number, &status) == 0 else { throw Failure.system("cannot stat", at: name) }
         return status
     }
 
@@ -144,7 +146,7 @@ extension Descriptor {
         let status = try status()
         guard status.st_mode & S_IFMT == S_IFDIR, status.isOurs, status.st_mode & 0o077 == 0 else {
             throw Failure(
-                .denied, "others can change or read this folder, or it is none", at: name, hint: hint)
+                .denied, "not a private folder", at: name, hint: hint)
         }
     }
 }
@@ -196,8 +198,8 @@ extension Descriptor {
             guard name.hasPrefix(prefix) else { return }
             guard names.count < most else {
                 throw Failure(
-                    .badData, "more than \(most) names", at: place,
-                    hint: "see what fills it, and move that away")
+                    .badData, "more than \(most) entries", at: place,
+                    hint: "find out what fills it, and move that elsewhere")
             }
             names.append(name)
         }
@@ -216,7 +218,7 @@ extension Descriptor {
     public func rename(_ old: String, into other: borrowing Descriptor, asNew new: String) throws {
         let target = other.number
         let place = other.path(of: new)
-        func failure(_ code: Int32) -> Failure { .system("cannot name", at: place, errno: code) }
+        func failure(_ code: Int32) -> Failure { .system("cannot move into place", at: place, errno: code) }
         if linux_rename_new(number, old, target, new) == 0 { return }
         guard [EINVAL, ENOSYS, ENOTSUP].contains(errno) else { throw failure(errno) }
         if linkat(number, old, target, new, 0) == 0 {
@@ -237,14 +239,14 @@ extension Descriptor {
     public func syncNames() throws {
         if retrying({ fsync(number) }) == 0 { return }
         // A file system that has no such thing for folders may still be synced whole.
-        guard errno == EINVAL else { throw Failure.system("cannot bring to stable storage", at: name) }
+        guard errno == EINVAL else { throw Failure.system("cannot sync", at: name) }
         try syncFileSystem()
     }
 
     /// syncfs(2): all that was written to the file system that it is on, by whomever.
     public func syncFileSystem() throws {
         guard linux_syncfs(number) == 0 else {
-            throw Failure.system("cannot bring to stable storage", at: name)
+            throw Failure.system("cannot sync", at: name)
         }
     }
 }

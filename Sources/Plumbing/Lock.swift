@@ -21,7 +21,7 @@ public struct Lock: ~Copyable, Sendable {
     ///   name is another thing's.
     public init(
         _ name: String, in folder: borrowing Descriptor, within seconds: Double,
-        hint: String = "run it again when that one is done"
+        hint: String = "run it again when that process is done"
     ) throws {
         let pauses = Int(seconds * 1000) / Int(Lock.pause)
         for _ in 0...pauses {
@@ -35,8 +35,8 @@ public struct Lock: ~Copyable, Sendable {
         let holder = Lock.holder(of: name, in: folder)
         throw Failure(
             .busy,
-            "\(holder.map { "process \($0)" } ?? "somebody") has the lock"
-                + (pauses > 0 ? ", for longer than \(Int(seconds.rounded())) s" : ""),
+            "locked by \(holder.map { "process \($0)" } ?? "another process")"
+                + (pauses > 0 ? "; gave up after \(Int(seconds.rounded())) s" : ""),
             at: folder.path(of: name), hint: hint)
     }
 
@@ -52,7 +52,7 @@ public struct Lock: ~Copyable, Sendable {
                 opening: name, in: folder, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode: 0o600)
             let status = try file.status()
             guard status.st_mode & S_IFMT == S_IFREG, status.st_nlink <= 1 else {
-                throw Failure(.badData, "not a file that may be a lock", at: file.name, hint: "move it away")
+                throw Failure(.badData, "not a valid lock file", at: file.name, hint: "move it away")
             }
             if status.st_uid == geteuid(), status.st_mode & 0o077 != 0 { _ = fchmod(file.number, 0o600) }
             guard retrying({ flock(file.number, LOCK_EX | LOCK_NB) }) == 0 else {
@@ -60,7 +60,7 @@ public struct Lock: ~Copyable, Sendable {
                 throw Failure.system(
                     "cannot lock", at: file.name,
                     hint: errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP
-                        ? "this file system has no locks; NFS has them by its option local_lock=flock" : nil)
+                        ? "this file system does not support locks; mount NFS with local_lock=flock" : nil)
             }
             // Somebody may have removed the file meanwhile: the lock is that of the name.
             var named = stat()

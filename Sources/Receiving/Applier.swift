@@ -37,7 +37,7 @@ struct Applier: ~Copyable {
             if count < 0, errno == ENODATA || errno == ENOTSUP { continue }
             guard count >= 0, linux_fremovexattr(number, name) == 0 else {
                 throw Failure.system(
-                    "cannot take the extended attribute \(name) from the root", at: root.name)
+                    "cannot remove the extended attribute \(name) from the root", at: root.name)
             }
             heldBack.append((name, Array(value.prefix(count))))
         }
@@ -54,22 +54,22 @@ struct Applier: ~Copyable {
         case .makeFile:
             try tree.make(path(frame), frame)
         case .makeFolder:
-            try call("cannot make the folder", frame) { mkdirat($0, $1, 0o700) }
+            try call("cannot create the folder", frame) { mkdirat($0, $1, 0o700) }
         case .makeDevice:
             let mode: UInt64 = try frame.number(.mode)
             let device: UInt64 = try frame.number(.device)
             let kind = mode_t(truncatingIfNeeded: mode) & S_IFMT
             guard kind == S_IFCHR || kind == S_IFBLK, device <= UInt32.max else {
-                throw frame.refuse("a device that is none")
+                throw frame.refuse("an invalid device number")
             }
-            try call("cannot make the device", frame) { mknodat($0, $1, kind, dev_t(device)) }
+            try call("cannot create the device", frame) { mknodat($0, $1, kind, dev_t(device)) }
         case .makePipe:
-            try call("cannot make the named pipe", frame) { mknodat($0, $1, S_IFIFO | 0o600, 0) }
+            try call("cannot create the named pipe", frame) { mknodat($0, $1, S_IFIFO | 0o600, 0) }
         case .makeSocket:
-            try call("cannot make the socket", frame) { mknodat($0, $1, S_IFSOCK | 0o600, 0) }
+            try call("cannot create the socket", frame) { mknodat($0, $1, S_IFSOCK | 0o600, 0) }
         case .makeLink:
             let target = try string(.target, frame)
-            try call("cannot make the symbolic link", frame) { symlinkat(target, $0, $1) }
+            try call("cannot create the symbolic link", frame) { symlinkat(target, $0, $1) }
         case .rename: try rename(frame)
         case .link: try link(frame)
         case .unlink, .removeFolder:
@@ -95,7 +95,7 @@ struct Applier: ~Copyable {
             let (offset, length) = try range(.offset, frame.number(.size), frame)
             let file = try tree.file(at: path, frame)
             guard retrying({ linux_fallocate(file, Int32(bitPattern: mode), offset, length) }) == 0 else {
-                throw tree.failure("cannot allocate room in", path, frame)
+                throw tree.failure("cannot allocate space in", path, frame)
             }
         case .changeMode: try changeMode(frame)
         case .changeOwner: try changeOwner(frame)
@@ -113,18 +113,18 @@ struct Applier: ~Copyable {
             // What chattr(1) sets is left out, as btrfs receive does.
             _ = try frame.number(.flags) as UInt64
             var status = stat()
-            try call("cannot look at", path(frame, orRoot: true), frame) {
+            try call("cannot stat", path(frame, orRoot: true), frame) {
                 fstatat($0, $1, &status, AT_SYMLINK_NOFOLLOW)
             }
         case .updateExtent:
             throw frame.refuse(
-                "the btrfs stream has no data in it", hint: "it was made with btrfs send --no-data")
+                "the btrfs stream contains no data", hint: "it was made with btrfs send --no-data")
         case .enableVerity:
             throw Failure(
-                .unavailable, "the btrfs stream has a file with fs-verity, which is not known here",
+                .unavailable, "the btrfs stream contains a file with fs-verity, which is not supported",
                 at: try path(frame).shown)
         case .subvolume, .snapshot, .end:
-            throw Failure(.bug, "command \(frame.command.rawValue) is none to apply")
+            throw Failure(.bug, "command \(frame.command.rawValue) cannot be applied")
         }
     }
 

@@ -28,10 +28,10 @@ extension Applier {
         let start: UInt64 = try frame.number(.unencodedOffset)
         let compression = try frame.numberOrZero(.compression)
         guard try frame.numberOrZero(.encryption) == 0 else {
-            throw frame.refuse("encrypted data of an unknown kind")
+            throw frame.refuse("unknown encryption")
         }
         guard compression > 0, compression < UInt32(BTRFS_ENCODED_IO_COMPRESSION_TYPES) else {
-            throw frame.refuse("compression \(compression) is unknown")
+            throw frame.refuse("unknown compression \(compression)")
         }
         let file = try tree.file(at: path, frame)
         let written = retrying {
@@ -42,13 +42,13 @@ extension Applier {
         switch errno {
         case ENOTTY:
             throw Failure(
-                .unavailable, "this kernel does not take data as it was compressed", at: path.shown,
-                hint: "it takes Linux 5.18 or newer")
+                .unavailable, "this kernel does not accept compressed data", at: path.shown,
+                hint: "Linux 5.18 or newer is required")
         case EINVAL:
             throw frame.refuse(
-                "compressed data that this file system does not take: \(path.shown)",
+                "compressed data that this file system does not accept: \(path.shown)",
                 hint:
-                    "its sector size may be another than where the stream was made; btrfs receive decompresses"
+                    "its sector size may differ from where the stream was made; btrfs receive decompresses"
             )
         default: throw tree.failure("cannot write compressed data to", path, frame)
         }
@@ -64,7 +64,7 @@ extension Applier {
         let isInTree = uuid == identity.uuid
         guard isInTree || parent?.uuids.contains(uuid) == true else {
             throw frame.refuse(
-                "data of a subvolume that is neither this one nor its parent: \(uuid)",
+                "data shared with a subvolume that is neither this one nor its parent: \(uuid)",
                 hint: "btrfs send -c makes such streams; send without it")
         }
         let file = try tree.file(at: path, frame)

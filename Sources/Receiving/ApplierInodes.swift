@@ -7,7 +7,7 @@ import SendStream
 extension Applier {
     mutating func changeMode(_ frame: Frame) throws {
         let mode: UInt64 = try frame.number(.mode)
-        guard mode <= 0o7777 else { throw frame.refuse("a mode that is none") }
+        guard mode <= 0o7777 else { throw frame.refuse("an invalid mode") }
         try changeMode(of: path(frame, orRoot: true), to: mode_t(mode), frame)
     }
 
@@ -29,7 +29,7 @@ extension Applier {
         let owner: UInt64 = try frame.number(.owner)
         let group: UInt64 = try frame.number(.group)
         // The last one means "as it is" to the kernel.
-        guard owner < UInt32.max, group < UInt32.max else { throw frame.refuse("an owner that is none") }
+        guard owner < UInt32.max, group < UInt32.max else { throw frame.refuse("an invalid owner") }
         let path = try path(frame, orRoot: true)
         // A change of owner takes the set-user-ID bit, and a stream does not name a mode that is as it was in the parent.
         // btrfs receive loses it.

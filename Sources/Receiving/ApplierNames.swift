@@ -24,8 +24,8 @@ extension Applier {
         // Without AT_SYMLINK_FOLLOW: a symbolic link gets another name itself.
         guard linkat(from, old.name, to, new.name, 0) == 0 else {
             // linkat(2): a folder.
-            guard errno != EPERM else { throw frame.refuse("no second name for \(old.shown)") }
-            throw tree.failure("cannot give another name to \(old.shown):", new, frame)
+            guard errno != EPERM else { throw frame.refuse("\(old.shown) cannot have a hard link") }
+            throw tree.failure("cannot create a hard link to \(old.shown):", new, frame)
         }
     }
 }

@@ -12,7 +12,7 @@ extension Applier {
     func string(_ attribute: Attribute, _ frame: Frame) throws -> UnsafePointer<CChar> {
         let value = try frame.bytes(attribute)
         guard (1..<Path.room).contains(value.count), !value.contains(0) else {
-            throw frame.refuse("a text of \(value.count) bytes that is none")
+            throw frame.refuse("an invalid string of \(value.count) bytes")
         }
         UnsafeMutableRawPointer(text).copyMemory(from: value.baseAddress!, byteCount: value.count)
         text[value.count] = 0
@@ -29,7 +29,7 @@ extension Applier {
     func range(_ attribute: Attribute, _ length: UInt64, _ frame: Frame) throws -> (off_t, off_t) {
         let start: UInt64 = try frame.number(attribute)
         let (end, overflow) = start.addingReportingOverflow(length)
-        guard !overflow, end <= UInt64(off_t.max) else { throw frame.refuse("a place beyond 63 bits") }
+        guard !overflow, end <= UInt64(off_t.max) else { throw frame.refuse("an offset beyond 63 bits") }
         return (off_t(start), off_t(length))
     }
 

@@ -35,7 +35,7 @@ struct Path {
             let isDots =
                 (1...2).contains(count) && (start..<index).allSatisfy { value[$0] == UInt8(ascii: ".") }
             guard (1...Int(NAME_MAX)).contains(count) && !isDots || value.isEmpty && orRoot else {
-                throw frame.refuse("a path that leads nowhere or elsewhere: \(printable(value.prefix(300)))")
+                throw frame.refuse("a path that leads out of the subvolume: \(printable(value.prefix(300)))")
             }
             if index < value.count { slash = index }
             start = index + 1

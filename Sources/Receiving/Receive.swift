@@ -25,11 +25,14 @@ public func receive(
     expecting uuid: String,
     upon parent: String?
 ) throws -> Snapshot {
-    try folder.requirePrivate(hint: "name a folder that is yours and has mode 0700, and receive into that")
+    try folder.requirePrivate(hint: "receive into a folder that is yours and has mode 0700")
     for name in [name, parent].compactMap(\.self) {
         guard (1...Int(NAME_MAX)).contains(name.utf8.count), !name.utf8.contains(UInt8(ascii: "/")),
             name != ".", name != ".."
-        else { throw Failure(.usage, "no name of a subvolume", at: name, hint: "one name, without slashes") }
+        else {
+            throw Failure(
+                .usage, "not a valid name for a subvolume", at: name, hint: "one name, without slashes")
+        }
     }
     guard name != parent else { throw Failure(.usage, "a subvolume cannot be its own parent", at: name) }
     source.widenPipe()
@@ -47,15 +50,15 @@ public func receive(
     let identity = try Identity(of: next())
     guard identity.uuid == uuid.lowercased() else {
         throw Failure(
-            .badData, "the btrfs stream is of another subvolume: \(identity.uuid), called \(identity.name)",
+            .badData, "the btrfs stream contains another subvolume: \(identity.uuid), named \(identity.name)",
             at: source.name)
     }
     let here = Descriptor(borrowing: folder)
     guard let parent else {
         guard identity.parent == nil else {
             throw Failure(
-                .badData, "the btrfs stream is an incremental one", at: source.name,
-                hint: "name the subvolume that it builds upon with --parent")
+                .badData, "the btrfs stream is incremental", at: source.name,
+                hint: "give the subvolume that it builds on with --parent")
         }
         try clear(name, in: here, of: identity)
         try Subvolume.make(name, in: here)
@@ -95,13 +98,13 @@ struct Identity {
     /// - Returns: the UUIDs that mean it.
     func requireParent(_ base: borrowing Subvolume, at place: String) throws -> [String] {
         guard let parent else {
-            throw Failure(.badData, "the btrfs stream is a full one and has no parent", at: place)
+            throw Failure(.badData, "the btrfs stream is full and has no parent", at: place)
         }
         let there = try Snapshot(of: base)
         guard there.isReadOnly else {
             throw Failure(
                 .badData, "the parent is writable", at: base.path,
-                hint: "what it has become the stream does not know; receive the parent again")
+                hint: "it may have changed since; receive the parent again")
         }
         let isIt =
             there.receivedUUID == parent.uuid
@@ -111,7 +114,7 @@ struct Identity {
                 .badData,
                 there.uuid == parent.uuid
                     ? "the parent has changed since the btrfs stream was made"
-                    : "the btrfs stream builds upon another subvolume: \(parent.uuid)", at: base.path)
+                    : "the btrfs stream builds on another subvolume: \(parent.uuid)", at: base.path)
         }
         return [there.uuid, there.receivedUUID].compactMap(\.self)
     }
@@ -121,12 +124,12 @@ struct Identity {
 private func clear(_ name: String, in folder: borrowing Descriptor, of identity: Identity) throws {
     var status = stat()
     guard fstatat(folder.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
-        guard errno == ENOENT else { throw Failure.system("cannot look at", at: folder.path(of: name)) }
+        guard errno == ENOENT else { throw Failure.system("cannot stat", at: folder.path(of: name)) }
         return
     }
     let taken = Failure(
-        .busy, "there is something of that name, which no receiving left", at: folder.path(of: name),
-        hint: "name another, or see what it is")
+        .busy, "the name is taken, and not by an interrupted receive", at: folder.path(of: name),
+        hint: "choose another name, or see what it is")
     guard status.st_mode & S_IFMT == S_IFDIR, status.st_ino == 256 else { throw taken }
     let there = try Snapshot(of: Subvolume(name, in: folder))
     guard !there.isReadOnly, [nil, identity.uuid].contains(there.receivedUUID) else { throw taken }
@@ -151,7 +154,9 @@ private func fill(
         do { try Subvolume.delete(name, in: folder) } catch {
             throw Failure(
                 failure.status, failure.what, at: failure.place,
-                hint: "\(folder.path(of: name)) is half made and could not be deleted; the next call does it")
+                hint:
+                    "\(folder.path(of: name)) is incomplete and could not be deleted; the next receive of that name deletes it"
+            )
         }
         throw failure
     }

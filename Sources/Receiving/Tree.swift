@@ -59,7 +59,7 @@ struct Tree: ~Copyable {
         let number = retrying {
             openat(folder, path.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         }
-        guard number >= 0 else { throw failure("cannot make the file", path, frame) }
+        guard number >= 0 else { throw failure("cannot create the file", path, frame) }
         hold(number, path)
     }
 
@@ -132,7 +132,9 @@ extension Tree {
         guard fstatat(folder, path.name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
             throw failure("cannot open", path, frame)
         }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw frame.refuse("no file: \(path.shown)") }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw frame.refuse("not a regular file: \(path.shown)")
+        }
         let number = retrying { openat(folder, path.name, flags | O_NOFOLLOW | O_CLOEXEC) }
         guard number >= 0 else { throw failure("cannot open", path, frame) }
         return number
@@ -146,10 +148,10 @@ extension Tree {
         case ENOENT, EEXIST, ENOTDIR, EISDIR, ENOTEMPTY, ELOOP, EXDEV, EMLINK, EINVAL, ENAMETOOLONG, EFBIG,
             ERANGE, E2BIG,
             ENODATA, EOPNOTSUPP:
-            return frame.refuse(failure.what, hint: "the stream does not fit, or was made to do harm")
+            return frame.refuse(failure.what, hint: "the stream does not fit, or is malicious")
         case ENOSYS:
             return Failure(
-                .unavailable, failure.what, hint: "receiving takes Linux 5.6 or newer")
+                .unavailable, failure.what, hint: "receiving requires Linux 5.6 or newer")
         default: return failure
         }
     }

@@ -51,7 +51,7 @@ struct Chunks {
             let offset =
                 UInt64(Envelope.prefixLength) + number * UInt64(Envelope.chunkLength + Envelope.tagLength)
             throw Failure(
-                .badData, "chunk \(number) is not what was sealed: damaged or tampered with",
+                .badData, "chunk \(number) fails authentication: damaged or tampered with",
                 at: "\(place), byte \(offset)")
         }
     }
@@ -64,7 +64,9 @@ struct Chunks {
     }
 
     private mutating func nextNonce() throws -> [UInt8] {
-        guard count < Envelope.maximumChunks else { throw Failure(.badData, "a sealed stream ends at 4 PiB") }
+        guard count < Envelope.maximumChunks else {
+            throw Failure(.badData, "a sealed stream cannot exceed 4 PiB")
+        }
         var nonce = baseNonce
         for index in 0..<8 {
             nonce[nonce.count - 1 - index] ^= UInt8(truncatingIfNeeded: count >> (8 * index))

@@ -65,15 +65,15 @@ extension Key {
             Failure(.badData, what, at: place, hint: hint)
         }
         guard let line = lines.first else {
-            throw refuse("no key in the key file", "it is empty; take another copy of the key")
+            throw refuse("the key file contains no key", "use another copy of it")
         }
         guard lines.count == 1, line.lowercased().hasPrefix(Key.prefix) else {
             throw refuse(
-                "no key file", "a key file has one line that starts with \(Key.prefix.uppercased())1")
+                "not a key file", "a key file has one line that starts with \(Key.prefix.uppercased())1")
         }
         guard var bytes = Bech32.decode(line, prefix: Key.prefix), bytes.count == Key.length else {
             throw refuse(
-                "the key is damaged", "a letter is wrong, missing or too many; compare it with another copy")
+                "the key is damaged", "a character is wrong, missing or extra; compare it with another copy")
         }
         defer { bytes.withUnsafeMutableBytes { wipe($0) } }
         self.init(Secret(bytes))

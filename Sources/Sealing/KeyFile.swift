@@ -29,7 +29,7 @@ public enum KeyFile {
         let file = try open(path, as: "key file", warn: warn)
         let bytes = try file.readAll(limit: maximumLength)
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw Failure(.badData, "no key file", at: path, hint: "it is not text")
+            throw Failure(.badData, "not a key file", at: path, hint: "it is not text")
         }
         return try Key(parsing: text, at: path)
     }
@@ -38,10 +38,10 @@ public enum KeyFile {
     static func open(_ path: String, as what: String, warn: (String) -> Void) throws -> Descriptor {
         let file = try Descriptor(opening: path, O_RDONLY)
         var status = stat()
-        guard fstat(file.number, &status) == 0 else { throw Failure.system("cannot look at", at: path) }
+        guard fstat(file.number, &status) == 0 else { throw Failure.system("cannot stat", at: path) }
         if status.st_mode & S_IFMT == S_IFREG, status.st_mode & 0o077 != 0 {
             let mode = String(status.st_mode & 0o777, radix: 8)
-            warn("others may read the \(what) \(path), mode 0\(mode); chmod 600 mends it")
+            warn("others can read the \(what) \(path), mode 0\(mode); chmod 600 fixes that")
         }
         return file
     }

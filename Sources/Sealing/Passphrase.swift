@@ -28,7 +28,8 @@ public struct Passphrase: Sendable {
         try self.init(from: input.name) { bytes in
             let count = try input.readFully(into: bytes)
             guard count < bytes.count else {
-                throw Failure(.badData, "no passphrase: \(bytes.count) bytes or more", at: input.name)
+                throw Failure(
+                    .badData, "too long for a passphrase: \(bytes.count) bytes or more", at: input.name)
             }
             try confirm()
             return count

@@ -36,7 +36,7 @@ public func seal(
     guard filled > 0 else {
         throw Failure(
             .badData, "empty input", at: input.name,
-            hint: "the stage in front of this one may have failed; see its message")
+            hint: "the previous stage may have failed; see its message")
     }
     try output.write(header.bytes + salt + chunks.commitment)
     var length = UInt64(Envelope.prefixLength)

@@ -60,7 +60,7 @@ private func line(_ document: [UInt8], of address: [UInt8]) throws -> [UInt8] {
     let newline = UInt8(ascii: "\n")
     let text = document.last == newline ? document.dropLast() : document[...]
     guard text.first == UInt8(ascii: "{"), !text.contains(newline) else {
-        throw Failure(.badData, "no metadata document", at: "the metadata of blob \(address.hex)")
+        throw Failure(.badData, "not a metadata document", at: "the metadata of blob \(address.hex)")
     }
     return text + [newline]
 }

@@ -120,7 +120,7 @@ private func open(
     let chunks = try Chunks(.open, inputKey: key.inputKey(of: kind), header: header, salt: salt)
     guard chunks.isCommitted(to: prefix[(Envelope.headerLength + Envelope.saltLength)...]) else {
         throw Failure(
-            .badData, "the salt or the commitment is not what was sealed: damaged or tampered with",
+            .badData, "wrong salt or commitment: damaged or tampered with",
             at: place)
     }
     return chunks
@@ -128,6 +128,6 @@ private func open(
 
 private func cut(at offset: UInt64, of place: String) -> Failure {
     Failure(
-        .badData, "the sealed stream is cut", at: "\(place), byte \(offset)",
-        hint: "the stage in front of this one may have failed; see its message")
+        .badData, "the sealed stream is truncated", at: "\(place), byte \(offset)",
+        hint: "the previous stage may have failed; see its message")
 }

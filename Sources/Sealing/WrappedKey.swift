@@ -55,7 +55,7 @@ public struct WrappedKey: Sendable {
         guard bytes.count == WrappedKey.length,
             bytes.suffix(Envelope.trailerLength) == WrappedKey.trailer[...]
         else {
-            throw WrappedKey.damaged("cut, or followed by other bytes", at: place)
+            throw WrappedKey.damaged("truncated, or followed by extra bytes", at: place)
         }
         let checksum = try WrappedKey.checksum(of: Array(bytes[..<WrappedKey.prefixLength]))
         guard bytes[WrappedKey.checksumRange] == checksum[...] else {
@@ -88,18 +88,18 @@ public struct WrappedKey: Sendable {
             throw Failure(
                 .badData, "wrong passphrase", at: place,
                 hint:
-                    "look for a word that is misspelt, missing or in another place; upper and lower case count"
+                    "check for a misspelt, missing or misplaced word; upper and lower case matter"
             )
         }
         guard isCommitted && isOpen else {
             throw WrappedKey.damaged(
-                isOpen ? "its commitment is wrong" : "the key inside is not what was sealed", at: place)
+                isOpen ? "its commitment is wrong" : "the key in it fails authentication", at: place)
         }
         let key = Key(secret)
         let id = try key.id()
         guard id == keyID else {
             throw Failure(
-                .badData, "another key is inside: its id is \(id.hex), not \(keyID.hex)", at: place)
+                .badData, "it contains another key: its id is \(id.hex), not \(keyID.hex)", at: place)
         }
         return key
     }
@@ -113,7 +113,7 @@ public struct WrappedKey: Sendable {
     }
 
     private static func damaged(_ how: String, at place: String) -> Failure {
-        Failure(.badData, "the wrapped key is damaged: \(how)", at: place, hint: "take another copy of it")
+        Failure(.badData, "the wrapped key is damaged: \(how)", at: place, hint: "use another copy of it")
     }
 
     /// The checksum that finds damage without the passphrase: of header and salt, but not of itself.
@@ -160,8 +160,8 @@ struct Stretching {
             128 * UInt64(r) << UInt64(logN) <= Stretching.maximumMemory, work <= Stretching.maximumWork
         else {
             throw Failure(
-                .badData, "scrypt with N = 2^\(logN), r = \(r), p = \(p) is out of bounds", at: place,
-                hint: "who keeps the wrapped key may have changed it; take another copy")
+                .badData, "scrypt parameters out of range: N = 2^\(logN), r = \(r), p = \(p)", at: place,
+                hint: "whoever stores the wrapped key may have changed it; use another copy")
         }
     }
 

@@ -31,7 +31,7 @@ public struct CommandReader: ~Copyable {
             guard try fill(Framing.prefixLength, read) else {
                 let there = UnsafeRawBufferPointer(rebasing: buffer[rest])
                 guard Framing.magic.starts(with: there.prefix(Framing.magic.count)) else {
-                    throw rules.refuse("no btrfs stream", at: 0)
+                    throw rules.refuse("not a btrfs stream", at: 0)
                 }
                 throw rules.cut(at: UInt64(rest.count))
             }

@@ -136,7 +136,7 @@ public struct Frame {
         let value = try bytes(attribute)
         guard value.count == 12 else { throw lacks(attribute) }
         let nanoseconds: UInt32 = little(value, at: 8)
-        guard nanoseconds < 1_000_000_000 else { throw refuse("a time beyond its second") }
+        guard nanoseconds < 1_000_000_000 else { throw refuse("invalid time: nanoseconds out of range") }
         return (little(value, at: 0), nanoseconds)
     }
 
@@ -152,7 +152,7 @@ public struct Frame {
         withUnsafeBytes(of: UInt32(0)) { crc.update($0) }
         crc.update(.init(rebasing: bytes[Framing.headerLength...]))
         guard crc.value == little(bytes, at: 6) else {
-            throw refuse("a command with a wrong checksum: the btrfs stream is damaged")
+            throw refuse("wrong checksum of a command: the btrfs stream is damaged")
         }
     }
 
@@ -162,10 +162,10 @@ public struct Frame {
         var position = Framing.headerLength
         while position < bytes.count {
             guard let (number, value) = attribute(at: position), (1...Attribute.last).contains(number) else {
-                throw refuse("an attribute that is none: the btrfs stream is damaged")
+                throw refuse("invalid attribute: the btrfs stream is damaged")
             }
             guard seen >> UInt64(number) & 1 == 0 else {
-                throw refuse("a command with attribute \(number) twice")
+                throw refuse("duplicate attribute \(number) in a command")
             }
             seen |= 1 << UInt64(number)
             position = value.upperBound
@@ -192,7 +192,7 @@ public struct Frame {
     }
 
     private func lacks(_ attribute: Attribute) -> Failure {
-        refuse("a command without its attribute \(attribute.rawValue): the btrfs stream is damaged")
+        refuse("missing or invalid attribute \(attribute.rawValue) in a command: the btrfs stream is damaged")
     }
 }
 
@@ -211,12 +211,12 @@ struct Rules {
     init(at place: String) { self.place = place }
 
     mutating func take(prefix: UnsafeRawBufferPointer) throws {
-        guard prefix.starts(with: Framing.magic) else { throw refuse("no btrfs stream", at: 0) }
+        guard prefix.starts(with: Framing.magic) else { throw refuse("not a btrfs stream", at: 0) }
         version = little(prefix, at: Framing.magic.count)
         guard let last = Command.last(of: version) else {
             throw refuse(
-                "version \(version) of the btrfs send protocol is unknown", at: 0,
-                hint: "btrfs send --proto 1 or 2 makes a stream that this version reads")
+                "unknown version \(version) of the btrfs send protocol", at: 0,
+                hint: "make the stream with btrfs send --proto 1 or 2")
         }
         self.last = last
     }
@@ -226,10 +226,12 @@ struct Rules {
         let length = Int(little(header, at: 0) as UInt32)
         let number: UInt16 = little(header, at: 4)
         guard number <= last.rawValue, let command = Command(rawValue: number) else {
-            throw refuse("command \(number) is unknown: the btrfs stream is damaged", at: start)
+            throw refuse("unknown command \(number): the btrfs stream is damaged", at: start)
         }
         guard length <= (command == .end ? 0 : Framing.payloadLimit) else {
-            throw refuse("command \(number) with \(length) bytes: the btrfs stream is damaged", at: start)
+            throw refuse(
+                "invalid length of command \(number), \(length) bytes: the btrfs stream is damaged", at: start
+            )
         }
         let names = command == .subvolume || command == .snapshot
         guard isNamed || names else {
@@ -237,7 +239,7 @@ struct Rules {
                 "the btrfs stream starts with command \(number), which names no subvolume", at: start)
         }
         guard !isNamed || !names else {
-            throw refuse("two subvolumes in one btrfs stream", at: start, hint: "send each one by itself")
+            throw refuse("two subvolumes in one btrfs stream", at: start, hint: "send each one separately")
         }
         isNamed = true
         return (command, length)
@@ -246,14 +248,14 @@ struct Rules {
     func cut(at offset: UInt64) -> Failure {
         let hint = "the sender may have failed; see its message"
         return offset == 0
-            ? Failure(.badData, "no btrfs stream: the input is empty", at: place, hint: hint)
-            : refuse("the btrfs stream is cut: it has no END command", at: offset, hint: hint)
+            ? Failure(.badData, "not a btrfs stream: the input is empty", at: place, hint: hint)
+            : refuse("the btrfs stream is truncated: it has no END command", at: offset, hint: hint)
     }
 
     func goesOn(at offset: UInt64) -> Failure {
         refuse(
-            "bytes behind the END command of the btrfs stream", at: offset,
-            hint: "send one subvolume only, and nothing behind it")
+            "extra data after the END command of the btrfs stream", at: offset,
+            hint: "send one subvolume only, and nothing after it")
     }
 
     func refuse(_ what: String, at offset: UInt64, hint: String? = nil) -> Failure {

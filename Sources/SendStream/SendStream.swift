@@ -114,7 +114,8 @@ extension SendStream {
         case .subvolume, .snapshot, .updateExtent, .end:
             guard length <= SendStream.heldLimit else {
                 throw rules.refuse(
-                    "command \(command.rawValue) with \(length) bytes: the btrfs stream is damaged", at: start
+                    "invalid length of command \(command.rawValue), \(length) bytes: the btrfs stream is damaged",
+                    at: start
                 )
             }
             awaited = .payload(command)
@@ -141,7 +142,7 @@ extension SendStream {
                 let length: UInt64 = try frame.number(.size)
                 let (sum, overflow) = extentBytes.addingReportingOverflow(length)
                 guard !overflow else {
-                    throw frame.refuse("extents beyond 64 bits: the btrfs stream is damaged")
+                    throw frame.refuse("extents exceed 64 bits: the btrfs stream is damaged")
                 }
                 extentBytes = sum
                 try extent(

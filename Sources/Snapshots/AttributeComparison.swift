@@ -43,7 +43,7 @@ extension TreeComparison {
                 return try tell("the extended attribute \(text(attribute)) is missing")
             }
             guard was == now, memcmp(self.one, self.other, was) == 0
-            else { return try tell("the extended attribute \(text(attribute)) has another value") }
+            else { return try tell("the extended attribute \(text(attribute)) has a different value") }
         }
         try each(copies) { attribute in
             guard try value(of: attribute, from, into: self.one) == nil else { return }

@@ -13,11 +13,13 @@ func btrfs(_ what: String, at place: String, _ call: () -> btrfs_util_error) thr
     case BTRFS_UTIL_ERROR_NOT_SUBVOLUME:
         throw Failure(
             .badData, "not the root of a btrfs subvolume", at: place,
-            hint: "name the subvolume itself, not a directory in it; btrfs subvolume show tells which it is")
+            hint:
+                "give the subvolume itself, not a directory inside it; btrfs subvolume list shows what there is"
+        )
     case _ where errno == EXDEV:
         throw Failure(
-            .badData, "\(what): it lies on another file system", at: place,
-            hint: "a snapshot stays on the file system of its source")
+            .badData, "\(what): it is on another file system", at: place,
+            hint: "a snapshot must be on the file system of its source")
     case _ where errno != 0: throw Failure.system(what, at: place)
     default: throw Failure(.io, "\(what): \(String(cString: btrfs_util_strerror(error)))", at: place)
     }

@@ -31,7 +31,7 @@ extension TreeComparison {
                             self.one.load(fromByteOffset: $0, as: UInt8.self)
                                 != self.other.load(fromByteOffset: $0, as: UInt8.self)
                         } ?? 0
-                    return try tell("the content is another from byte \(offset + off_t(first)) on")
+                    return try tell("the content differs from byte \(offset + off_t(first)) on")
                 }
                 if was.isData != now.isData { filled += UInt64(count) }
             }
@@ -42,7 +42,7 @@ extension TreeComparison {
         }
         report.filledHoles += filled
         if filled > 0, !allowingFilledHoles {
-            try tell("the holes are others: \(filled) bytes are one on one side and zeros on the other")
+            try tell("the holes differ: \(filled) bytes are in a hole on one side and zeros on the other")
         }
     }
 
@@ -72,7 +72,9 @@ extension TreeComparison {
                     number, buffer + filled, count - filled, offset + off_t(filled))
             }
             guard fresh >= 0 else { throw failure("cannot read") }
-            guard fresh > 0 else { throw Failure(.io, "the file became shorter meanwhile", at: shown) }
+            guard fresh > 0 else {
+                throw Failure(.io, "the file became shorter while it was read", at: shown)
+            }
             filled += fresh
         }
     }

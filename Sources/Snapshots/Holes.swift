@@ -2,8 +2,8 @@ import CLinux
 import Glibc
 import Plumbing
 
-/// Reckons how much of what a send stream carries as content is holes in the snapshot: an incremental one fills those of a
-/// file in which a hole is new, protocol 1 and 2 alike.
+/// Counts how much of the content that a send stream carries is holes in the snapshot: an incremental one fills those of a
+/// file that has a new hole, in protocol 1 and 2 alike.
 ///
 /// A file that the stream does not name as the snapshot does (one that is moved later in the stream) is left out.
 public final class Holes {

@@ -6,7 +6,7 @@ extension TreeComparison {
     func look(_ name: UnsafePointer<CChar>, in folder: Int32) throws -> stat? {
         var status = stat()
         if fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0 { return status }
-        guard errno == ENOENT else { throw failure("cannot look at") }
+        guard errno == ENOENT else { throw failure("cannot stat") }
         return nil
     }
 
@@ -31,7 +31,7 @@ extension TreeComparison {
         // Every stream makes its new files in the subvolume's root first, and need not set the root's time after the last.
         if !path.isEmpty, (was.tv_sec, was.tv_nsec) != (now.tv_sec, now.tv_nsec) {
             func text(_ time: timespec) -> String { "\(time.tv_sec).\(time.tv_nsec.padded(to: 9))" }
-            try tell("the time of modification is \(text(now)), not \(text(was))")
+            try tell("the modification time is \(text(now)), not \(text(was))")
         }
         try attributes(name, one, other)
     }

@@ -29,13 +29,13 @@ public struct Scratch: ~Copyable {
 
     /// The same, made where there is none.
     ///
-    /// - Throws: `unavailable` where the file system takes no mark.
+    /// - Throws: `unavailable` if the file system cannot store the mark.
     public static func findOrMake(in folder: String, for purpose: String) throws -> Scratch {
         let directory = try Descriptor.folder(at: folder)
         if let found = try find(in: directory, for: purpose) { return found }
         let name = prefix + UInt64.random(in: .min ... .max).padded(to: 16, radix: 16)
         guard mkdirat(directory.number, name, 0o700) == 0 else {
-            throw Failure.system("cannot make a folder", at: directory.path(of: name))
+            throw Failure.system("cannot create a folder", at: directory.path(of: name))
         }
         do {
             let made = try Descriptor(opening: name, in: directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
@@ -45,8 +45,8 @@ public struct Scratch: ~Copyable {
                 let failure = Failure.system("", at: nil)
                 throw Failure(
                     failure.status == .denied ? .denied : .unavailable,
-                    "cannot mark a folder as ours\(failure.what)",
-                    at: made.name, hint: "it takes root, and a file system with extended attributes")
+                    "cannot mark the scratch folder\(failure.what)",
+                    at: made.name, hint: "this requires root, and a file system with extended attributes")
             }
             return Scratch(made)
         } catch {
@@ -55,14 +55,14 @@ public struct Scratch: ~Copyable {
         }
     }
 
-    /// Opens one again, after a look that it is still one of ours, and there.
+    /// Opens one again, after checking that it still exists and is one of ours.
     ///
-    /// - Throws: `denied` where it is none; `busy` where another run has removed it meanwhile.
+    /// - Throws: `denied` if it is not one; `busy` if another run has removed it meanwhile.
     public init(at path: String) throws {
         let directory = try Descriptor.folder(at: path)
         try directory.requirePrivate(hint: Scratch.hint)
         guard try Scratch.purpose(of: directory) != nil else {
-            throw Failure(.denied, "not a scratch folder of escapepod", at: path, hint: Scratch.hint)
+            throw Failure(.denied, "not an escapepod scratch folder", at: path, hint: Scratch.hint)
         }
         guard try directory.status().st_nlink > 0 else {
             throw Failure(.busy, "another run has removed the scratch folder", at: path, hint: "run it again")
@@ -77,7 +77,7 @@ public struct Scratch: ~Copyable {
     ///   - snapshot: the name of a received snapshot in the scratch folder.
     ///   - slots: which snapshot, by its name in the scratch folder, goes into which slot.
     ///   - folder: the name of the folder of the slots.
-    ///   - warn: hears why the slots could not be kept: what was restored has something else in their place.
+    ///   - warn: is told why the slots could not be kept: what was restored has something else in their place.
     public func promote(
         _ snapshot: String, to path: String, slots: [(slot: Slot, name: String)], folder: String,
         warn: (String) -> Void
@@ -92,25 +92,25 @@ public struct Scratch: ~Copyable {
             }
         } catch let failure as Failure where failure.status == .denied || failure.status == .badData {
             warn(
-                "\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be a full one")
+                "\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be full")
         }
         try directory.syncFileSystem()
         guard linux_rename_new(directory.number, Scratch.live, place.folder.number, place.name) == 0 else {
             throw errno == EEXIST
                 ? Failure(
-                    .io, "it is there already", at: path,
-                    hint: "somebody made it meanwhile; choose a new name")
-                : Failure.system("cannot name", at: path)
+                    .io, "it exists already", at: path,
+                    hint: "somebody created it meanwhile; choose another name")
+                : Failure.system("cannot move into place", at: path)
         }
         try place.folder.syncFileSystem()
     }
 
-    /// Deletes one of the snapshots in it, with all that lies in that; nothing where there is none.
+    /// Deletes one of the snapshots in it, with everything inside; does nothing if there is none.
     public func delete(_ name: String) throws {
         var status = stat()
         guard fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
             guard errno == ENOENT else {
-                throw Failure.system("cannot look at", at: directory.path(of: name))
+                throw Failure.system("cannot stat", at: directory.path(of: name))
             }
             return
         }
@@ -141,12 +141,12 @@ public struct Scratch: ~Copyable {
 }
 
 extension Scratch {
-    private static let hint = "somebody else has made or changed it; take it away, or choose another place"
+    private static let hint = "somebody else created or changed it; remove it, or choose another place"
 
     private static func find(in folder: borrowing Descriptor, for purpose: String) throws -> Scratch? {
         for name in try folder.names() where name.hasPrefix(prefix) {
             let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
-            // What others may have put there is none of ours, whatever it is.
+            // Whatever others may have put there is not ours.
             guard let found = try? Descriptor(opening: name, in: folder, flags),
                 (try? found.requirePrivate(hint: "")) != nil, try self.purpose(of: found) == purpose
             else { continue }
@@ -160,7 +160,7 @@ extension Scratch {
         let count = linux_fgetxattr(folder.number, mark, &text, text.count)
         guard count >= 0 else {
             guard errno == ENODATA || errno == ENOTSUP else {
-                throw Failure.system("cannot look at", at: folder.name)
+                throw Failure.system("cannot read its mark", at: folder.name)
             }
             return nil
         }

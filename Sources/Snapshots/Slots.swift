@@ -2,12 +2,12 @@ import Plumbing
 
 /// The slots of one store in one volume: `VOLUME/.escapepod/NAME/SLOT`.
 ///
-/// The volume's root folder may be anybody's, but the two folders below it have to be root's, or ours, and closed; so what
-/// is in them is what we put there, whatever happens to their names meanwhile. Nothing but the slots is ever touched, and
-/// only snapshots are deleted.
+/// The volume's root folder may belong to anybody, but the two folders below it must be root's or ours, and closed to
+/// others; so they contain only what we put there, whatever happens to their names meanwhile. Nothing but the slots is ever
+/// touched, and only snapshots are deleted.
 ///
 /// No two processes may change them at once; the caller holds a lock. A process that dies in the middle leaves a
-/// state from which the same call goes on: what a step needs moves away last.
+/// state from which the same call continues: what a step needs is moved away last.
 public struct Slots: ~Copyable {
     static let home = ".escapepod"
     /// Where `importSnapshot` puts a snapshot until it is there.
@@ -35,12 +35,12 @@ public struct Slots: ~Copyable {
         }
         guard isName, (1...64).contains(name.utf8.count), !name.hasPrefix(".") else {
             throw Failure(
-                .usage, "no name for a folder of slots", at: name,
+                .usage, "not a valid name for the slots' folder", at: name,
                 hint: "1 to 64 letters, digits, dots, dashes and underscores, not starting with a dot")
         }
     }
 
-    /// The slots that are taken, in the order of `Slot`.
+    /// The occupied slots, in the order of `Slot`.
     public func list() throws -> [Holding] {
         guard let directory = try directory() else { return [] }
         var stubs: [Slot] = []
@@ -71,8 +71,8 @@ public struct Slots: ~Copyable {
         let slot = Slot.currentState
         guard try snapshot(slot, in: directory) == nil else {
             throw Failure(
-                .busy, "the slot is taken", at: directory.path(of: slot.rawValue),
-                hint: "unless a backup is running: ep-snap rotate if it was committed, ep-snap discard if not"
+                .busy, "the slot is occupied", at: directory.path(of: slot.rawValue),
+                hint: "if no backup is running: ep-snap rotate if it was committed, ep-snap discard if not"
             )
         }
         try take(volume, as: slot.rawValue, in: directory)
@@ -111,8 +111,8 @@ public struct Slots: ~Copyable {
         guard try changeable() != nil, let home = try home() else { return }
         guard try !exists(name, in: home) else {
             throw Failure(
-                .busy, "there are snapshots under the other name, too", at: home.path(of: name),
-                hint: "remove those that no backup builds upon")
+                .busy, "the new name is taken", at: home.path(of: name),
+                hint: "remove the snapshots there if no backup builds on them")
         }
         try home.rename(self.name, toNew: name)
     }
@@ -126,7 +126,7 @@ public struct Slots: ~Copyable {
         guard received.isReadOnly, received.receivedUUID != nil else {
             throw Failure(
                 .badData, received.isReadOnly ? "the snapshot was not received" : "the snapshot is writable",
-                at: source.path, hint: "name a snapshot that btrfs receive brought to its end")
+                at: source.path, hint: "give a snapshot that btrfs receive has completed")
         }
         let directory = try made()
         if let there = try snapshot(slot, in: directory), there.uuid == received.uuid { return there }

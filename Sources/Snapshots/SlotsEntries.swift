@@ -16,7 +16,7 @@ extension Slots {
         var status = stat()
         guard fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
             guard errno == ENOENT else {
-                throw Failure.system("cannot look at", at: directory.path(of: name))
+                throw Failure.system("cannot stat", at: directory.path(of: name))
             }
             return nil
         }
@@ -25,8 +25,8 @@ extension Slots {
         // The root of a subvolume has always this number (BTRFS_FIRST_FREE_OBJECTID).
         guard isFolder, status.st_ino == 256 else {
             throw Failure(
-                .badData, "not a snapshot, where only snapshots belong", at: directory.path(of: name),
-                hint: "it is none of escapepod's: move it away")
+                .badData, "not a snapshot, but only snapshots belong there", at: directory.path(of: name),
+                hint: "escapepod did not create it: move it away")
         }
         return .subvolume
     }
@@ -34,7 +34,7 @@ extension Slots {
     func exists(_ name: String, in directory: borrowing Descriptor) throws -> Bool {
         var status = stat()
         if fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 { return true }
-        guard errno == ENOENT else { throw Failure.system("cannot look at", at: directory.path(of: name)) }
+        guard errno == ENOENT else { throw Failure.system("cannot stat", at: directory.path(of: name)) }
         return false
     }
 
@@ -67,13 +67,13 @@ extension Slots {
                     .io, "\(what): a swap file is in use in the volume",
                     at: source.swapFileInUse ?? source.path,
                     hint:
-                        "btrfs takes none while it is: swapoff it, and make it anew in a subvolume of its own"
+                        "btrfs takes no snapshot meanwhile: swapoff, and recreate it in a subvolume of its own"
                 )
             case ENOSPC, EDQUOT:
                 throw Failure.system(
                     what, at: place, errno: code,
-                    hint: "make room in the volume itself, which is not the store: "
-                        + "btrfs filesystem usage \(volume.path) shows where it went")
+                    hint: "free some space in the volume itself, not in the store: "
+                        + "btrfs filesystem usage \(volume.path) shows what uses it")
             default: throw error
             }
         }
@@ -89,15 +89,16 @@ extension Slots {
         try Subvolume.delete(name, in: directory)
     }
 
-    /// Ours is a snapshot of this volume, or a read-only one of another: a received one, or of what the volume was before a
-    /// rollback. A subvolume in which somebody works is not.
+    /// Ours is a snapshot of this volume, or a read-only one of another: a received one, or one of the volume before a
+    /// rollback. A subvolume that somebody works in is not.
     private func requireOurs(_ name: String, in directory: borrowing Descriptor) throws {
         let there = try Snapshot(of: Subvolume(name, in: directory))
         let live = try Snapshot(of: volume)
         guard there.parentUUID == live.uuid || there.isReadOnly && there.parentUUID != nil else {
             throw Failure(
-                .badData, "will not delete what is no snapshot of the volume", at: directory.path(of: name),
-                hint: "it is none of escapepod's: move it away")
+                .badData, "refusing to delete what is not a snapshot of the volume",
+                at: directory.path(of: name),
+                hint: "escapepod did not create it: move it away")
         }
     }
 

@@ -32,10 +32,10 @@ extension Slots {
 
     private func made(_ name: String, in directory: borrowing Descriptor) throws -> Descriptor {
         guard mkdirat(directory.number, name, 0o700) == 0 || errno == EEXIST else {
-            throw Failure.system("cannot make the directory", at: directory.path(of: name))
+            throw Failure.system("cannot create the directory", at: directory.path(of: name))
         }
         guard let made = try folder(name, in: directory) else {
-            throw Failure(.busy, "somebody else takes it away", at: directory.path(of: name))
+            throw Failure(.busy, "somebody else keeps removing it", at: directory.path(of: name))
         }
         return made
     }
@@ -47,13 +47,13 @@ extension Slots {
         let path = directory.path(of: name)
         var status = stat()
         guard fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
-            guard errno == ENOENT else { throw Failure.system("cannot look at", at: path) }
+            guard errno == ENOENT else { throw Failure.system("cannot stat", at: path) }
             return nil
         }
         let hint =
-            "what is in it may be anybody's: move it away, or make it root's with mode 0700 if you know what it holds"
+            "others may have put anything in it: move it away, or, if you know its content, make it root's with mode 0700"
         guard status.st_mode & S_IFMT == S_IFDIR else {
-            throw Failure(.denied, "not a folder, where the snapshots belong", at: path, hint: hint)
+            throw Failure(.denied, "not a folder, but the snapshots belong there", at: path, hint: hint)
         }
         let folder = try Descriptor(opening: name, in: directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
         try folder.requirePrivate(hint: hint)
@@ -63,15 +63,15 @@ extension Slots {
     private func requireWritable() throws {
         let number = volume.directory.number
         var isReadOnly = false
-        try btrfs("cannot ask about the subvolume", at: volume.path) {
+        try btrfs("cannot query the subvolume", at: volume.path) {
             btrfs_util_get_subvolume_read_only_fd(number, &isReadOnly)
         }
         guard !isReadOnly else {
             throw Failure(
                 .denied, "the volume is a read-only subvolume, and its snapshots are kept in it",
                 at: volume.path,
-                hint: "back up the one that it is a snapshot of, or take a writable snapshot of it; "
-                    + "where it was only set so: btrfs property set \(volume.path) ro false")
+                hint: "back up its source, or take a writable snapshot of it; "
+                    + "if it was only set read-only: btrfs property set \(volume.path) ro false")
         }
     }
 }

@@ -12,7 +12,7 @@ public struct Snapshot: Equatable, Sendable {
     public let uuid: String
     /// The UUID that it had where it was sent from; nil where it was never received.
     public let receivedUUID: String?
-    /// The UUID of what it is a snapshot of; nil where it is none.
+    /// The UUID of the subvolume that it is a snapshot of; nil if it is not a snapshot.
     let parentUUID: String?
     /// The transaction that changed it last.
     public let generation: UInt64
@@ -29,7 +29,7 @@ public struct Snapshot: Equatable, Sendable {
         let number = subvolume.directory.number
         var info = btrfs_util_subvolume_info()
         var readOnly = false
-        let what = "cannot ask about the subvolume"
+        let what = "cannot query the subvolume"
         try btrfs(what, at: subvolume.path) { btrfs_util_subvolume_info_fd(number, 0, &info) }
         try btrfs(what, at: subvolume.path) { btrfs_util_get_subvolume_read_only_fd(number, &readOnly) }
         self.slot = slot

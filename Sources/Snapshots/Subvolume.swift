@@ -12,7 +12,7 @@ public struct Subvolume: ~Copyable {
     /// - Throws: `badData` where that is no root of a subvolume, `denied` at a link that others can have put on the way.
     public init(_ path: String, absent: ExitStatus) throws {
         let folder = try Descriptor.folder(
-            at: path, absent: Failure(absent, "no such subvolume", at: path, hint: "see that it is mounted"))
+            at: path, absent: Failure(absent, "no such subvolume", at: path, hint: "is it mounted?"))
         // One that was given open has no path that it must still have.
         let name = path.hasPrefix("/dev/fd/") ? path : Subvolume.realPath(of: folder)
         let number = fcntl(folder.number, F_DUPFD_CLOEXEC, 0)
@@ -20,7 +20,7 @@ public struct Subvolume: ~Copyable {
         try self.init(.init(owning: number, name: name))
     }
 
-    /// The subvolume `name` in an open directory; a symbolic link is none.
+    /// The subvolume `name` in an open directory; a symbolic link is refused.
     public init(_ name: String, in directory: borrowing Descriptor) throws {
         try self.init(.init(opening: name, in: directory, O_RDONLY | O_NONBLOCK | O_NOFOLLOW))
     }
@@ -47,7 +47,7 @@ public struct Subvolume: ~Copyable {
     /// Makes the empty subvolume `name` in an open directory.
     public static func make(_ name: String, in directory: borrowing Descriptor) throws {
         let number = directory.number
-        try btrfs("cannot make the subvolume", at: directory.path(of: name)) {
+        try btrfs("cannot create the subvolume", at: directory.path(of: name)) {
             btrfs_util_create_subvolume_fd(number, name, 0, nil, nil)
         }
     }
@@ -69,7 +69,7 @@ public struct Subvolume: ~Copyable {
         }
     }
 
-    /// Says that it is what was sent with that UUID as of that transaction, and makes it read-only.
+    /// Marks it as received with that UUID and transaction, and makes it read-only.
     ///
     /// - Parameter uuid: 16 bytes.
     public func seal(received uuid: [UInt8], transaction: UInt64) throws {

@@ -26,7 +26,7 @@ public func compare(
 
 /// Walks both trees at once. What is compared of an entry, whatever its kind, and of a file is in extensions of its own.
 final class TreeComparison {
-    /// What is compared at once; no list of attributes, attribute or link is longer.
+    /// How many bytes are compared at once; no list of attributes, attribute or link is longer.
     static let step = 1 << 20
 
     var report = ComparisonReport()
@@ -109,7 +109,7 @@ extension TreeComparison {
             try tell("the symbolic link points elsewhere")
         case S_IFCHR, S_IFBLK:
             guard original.st_rdev != copy.st_rdev else { return }
-            try tell("the device is another")
+            try tell("the device number differs")
         default: break
         }
     }
@@ -118,7 +118,7 @@ extension TreeComparison {
     /// none of its names became another file, no two files became one either.
     private func isNew(_ original: stat, _ copy: stat) throws -> Bool {
         if original.st_nlink != copy.st_nlink {
-            try tell("has \(copy.st_nlink) names, not \(original.st_nlink)")
+            try tell("the hard link count is \(copy.st_nlink), not \(original.st_nlink)")
         }
         guard let known = links[original.st_ino] else {
             if original.st_nlink > 1 {
@@ -127,7 +127,9 @@ extension TreeComparison {
             return true
         }
         links[original.st_ino] = known.left > 1 ? (known.copy, known.left - 1) : nil
-        if known.copy != copy.st_ino { try tell("is no longer one file with its other names") }
+        if known.copy != copy.st_ino {
+            try tell("is no longer hard-linked to its other names")
+        }
         return known.copy != copy.st_ino
     }
 

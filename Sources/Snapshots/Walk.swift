@@ -33,15 +33,15 @@ extension Subvolume {
             guard path.count <= Subvolume.longestPath else {
                 throw Failure(
                     .badData,
-                    "a path of \(path.count) bytes or more, and btrfs send carries \(Subvolume.longestPath)",
+                    "a path of \(path.count) bytes or more, but btrfs send carries at most \(Subvolume.longestPath)",
                     at: Subvolume.shortened(path),
                     hint:
-                        "rename a folder on the way to something shorter, or remove it: no backup can be made until then"
+                        "rename a folder in it to something shorter, or remove it: no backup is possible until then"
                 )
             }
             var status = stat()
             guard fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
-                throw failure("cannot look")
+                throw failure("cannot stat")
             }
             guard status.st_mode & S_IFMT == S_IFDIR, status.st_ino != stubInode else { return }
             let number = retrying { openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) }

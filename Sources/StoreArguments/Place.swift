@@ -19,7 +19,7 @@ public struct StoreArgument: ParsableArguments {
 public struct PatienceOption: ParsableArguments {
     @Option(
         help: .init(
-            "Give up on a server after so long without progress, and on a lock that somebody else holds; default: 120.",
+            "The timeout for a server without progress, and for a lock that somebody else holds; default: 120.",
             valueName: "seconds"))
     public var patience: Int?
 
@@ -27,7 +27,7 @@ public struct PatienceOption: ParsableArguments {
 
     public func validate() throws {
         guard let patience, !(1...86400).contains(patience) else { return }
-        throw ValidationError("--patience is 1 to 86400 seconds, not \(patience)")
+        throw ValidationError("--patience must be 1 to 86400 seconds, not \(patience)")
     }
 }
 

@@ -31,7 +31,7 @@ extension History {
             guard number <= StoreLimits.number else {
                 throw Failure(
                     .badData, "the history is full: its numbers are used up", at: place,
-                    hint: "begin another one, under another domain")
+                    hint: "start another one, under another domain")
             }
             self.number = number
             self.address = address

@@ -42,12 +42,12 @@ public struct History: Sendable {
     public static func tooLong(_ most: Int, at place: String) -> Failure {
         Failure(
             .badData, "the history does not end: it has more than \(most) backups", at: place,
-            hint: "no store has so many; the store is broken, or means harm")
+            hint: "no real store has that many; this one is broken or malicious")
     }
 
     private func twice(_ what: String, _ value: any CustomStringConvertible) -> Failure {
         Failure(
             .badData, "two backups have the \(what) \(value)", at: place,
-            hint: "were two stores copied into one? move the entry that does not belong away")
+            hint: "were two stores merged? move the entry that does not belong there elsewhere")
     }
 }

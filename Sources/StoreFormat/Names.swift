@@ -10,8 +10,8 @@ public struct Domain: Hashable, Sendable, CustomStringConvertible {
         let name = String(name)
         guard name.isDomain else {
             throw Failure(
-                .usage, "not a domain", at: JSON.string(name).description,
-                hint: "a domain has 1 to 253 characters of a-z 0-9 . _ - and does not start with a dot")
+                .usage, "not a valid domain", at: JSON.string(name).description,
+                hint: "1 to 253 characters of a-z 0-9 . _ -, not starting with a dot")
         }
         description = name
     }
@@ -32,8 +32,8 @@ public struct Address: Hashable, Sendable, CustomStringConvertible {
         let hex = String(hex)
         guard hex.isHex(bytes: 32) else {
             throw Failure(
-                .usage, "not a blob's address", at: JSON.string(hex).description,
-                hint: "an address is a SHA-256 in 64 digits of lower-case hexadecimal")
+                .usage, "not an address of a blob", at: JSON.string(hex).description,
+                hint: "an address is a SHA-256: 64 lower-case hexadecimal digits")
         }
         self.hex = hex
     }

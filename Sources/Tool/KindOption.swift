@@ -3,7 +3,7 @@ public import Envelope
 
 /// What a stream's bytes are: the option of the tools that seal and open under a key.
 public struct KindOption: ParsableArguments {
-    @Option(help: "What the bytes are: each kind has a key of its own.")
+    @Option(help: "What the bytes are; each kind has its own key.")
     public var kind = Envelope.Kind.blob
 
     public init() {}

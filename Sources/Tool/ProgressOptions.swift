@@ -5,10 +5,10 @@ public struct ProgressOptions: ParsableArguments {
     @Flag(help: "Show progress on standard error, if that is a terminal.")
     var progress = false
 
-    @Option(help: .init("The stream's likely length, for the time left.", valueName: "bytes"))
+    @Option(help: .init("The expected length, to compute the time left.", valueName: "bytes"))
     var expect: UInt64?
 
-    @Option(help: .init("How much of that went before, in other streams.", valueName: "bytes"))
+    @Option(help: .init("How much of that was already transferred in other streams.", valueName: "bytes"))
     var past: UInt64 = 0
 
     public init() {}

@@ -30,7 +30,7 @@ extension Tool {
     /// For a tool that is nothing but its subcommands.
     public func run() throws {
         let names = Self.configuration.subcommands.map { $0._commandName }
-        throw ValidationError("which one: \(names.joined(separator: ", "))?")
+        throw ValidationError("missing subcommand: one of \(names.joined(separator: ", "))")
     }
 
     private static func report(_ error: any Error, from tool: String) -> Int32 {
@@ -53,7 +53,7 @@ extension Tool {
         let what = message(for: error).split(separator: "\n").map { printable(String($0)) }.joined(
             separator: "\n")
         say(
-            "\(tool): \(what.prefix(1).lowercased())\(what.dropFirst())\n\(tool): hint: \(tool) --help shows what it takes"
+            "\(tool): \(what.prefix(1).lowercased())\(what.dropFirst())\n\(tool): hint: see \(tool) --help"
         )
         return ExitStatus.usage.rawValue
     }
@@ -63,7 +63,7 @@ extension Tool {
 private func arguments() throws -> [String] {
     let all = (0..<arguments_count()).compactMap { arguments_at($0).map { String(cString: $0) } }
     guard !all.isEmpty else {
-        throw Failure(.bug, "started without any arguments, not even a name")
+        throw Failure(.bug, "started without arguments, not even a name")
     }
     return Array(all.dropFirst())
 }

@@ -44,7 +44,8 @@ struct Init: ParsableCommand {
     var askPassphrase = false
 
     func validate() throws {
-        guard [passphraseFile != nil, passphraseCommand != nil, askPassphrase].count(where: { $0 }) <= 1 else {
+        guard [passphraseFile != nil, passphraseCommand != nil, askPassphrase].count(where: { $0 }) <= 1
+        else {
             throw ValidationError(
                 "only one of '--passphrase-file', '--passphrase-command' and '--ask-passphrase'")
         }

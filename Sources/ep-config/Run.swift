@@ -24,7 +24,8 @@ struct Run {
         offer("key", subject.key)
         offer("patience", subject.patience.patience.map { "\($0)" })
         for option in Drivers.standard.options {
-            offer(option.name, subject.driver.given[option.name].map { option.placeholder == nil ? "yes" : $0 })
+            offer(
+                option.name, subject.driver.given[option.name].map { option.placeholder == nil ? "yes" : $0 })
         }
     }
 
@@ -92,7 +93,9 @@ struct Run {
         guard isPath || isName else {
             throw Failure(
                 .usage, "not a name for a configuration", at: name.isEmpty ? "''" : name,
-                hint: "letters, digits, dots, dashes and underscores, the first one no dot; or a path with a slash")
+                hint:
+                    "letters, digits, dots, dashes and underscores, the first one no dot; or a path with a slash"
+            )
         }
         self.name = name
         path = isPath ? name : "/etc/escapepod/\(name).conf"
@@ -141,7 +144,9 @@ struct Run {
 
     /// The other stores that the configurations here name.
     private func stores(besides store: String) -> () -> [String] {
-        let folders = [path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")]
+        let folders = [
+            path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        ]
         return {
             (folders + ["/etc/escapepod"]).filter { !$0.isEmpty }.flatMap { folder -> [String] in
                 let names = (try? Descriptor(opening: folder, O_RDONLY | O_DIRECTORY).names()) ?? []
@@ -178,7 +183,9 @@ func absolute(_ path: String) throws -> String {
     var parts: [Substring] = []
     var whole = path
     if !path.hasPrefix("/") {
-        guard let folder = getcwd(nil, 0) else { throw Failure.system("cannot find the current folder", at: ".") }
+        guard let folder = getcwd(nil, 0) else {
+            throw Failure.system("cannot find the current folder", at: ".")
+        }
         defer { free(folder) }
         whole = "\(String(cString: folder))/\(path)"
     }

@@ -40,7 +40,10 @@ struct StoreFolders {
                 isFolder("\($0)/.escapepod/\(earlier)") && !exists("\($0)/.escapepod/\(folder)")
             } ?? false
         guard !earlier.isEmpty, hasState || hasSlots else { return }
-        guard !isRehearsal else { return folder = earlier }
+        guard !isRehearsal else {
+            folder = earlier
+            return
+        }
         let own = folder
         let rival = others().first {
             StoreURL.earlierFolderName(of: $0) == earlier && (try? StoreURL($0).folderName) != own
@@ -53,7 +56,8 @@ struct StoreFolders {
                     neither takes it over: once both have a new backup, delete it in \(volume ?? "the volume")/.escapepod \
                     and in \(states)
                     """, from: "escapepod")
-            return warning = what
+            warning = what
+            return
         }
         slotsToMove = hasSlots ? earlier : nil
         stateToMove = hasState ? "\(states)/\(earlier)" : nil

@@ -24,9 +24,9 @@ extension Place {
     }
 }
 
-/// For whoever goes on where there is none yet.
+/// For callers that continue if there is none yet.
 struct Lenience: ParsableArguments {
-    @Flag(help: "Where there is none, end with status 10 and without a message.")
+    @Flag(help: "If there is none, exit with status 10 without a message.")
     var orNone = false
 
     func read(_ place: Place, _ body: (any Store, Domain) throws -> [UInt8]) throws {
@@ -94,7 +94,7 @@ struct History: ParsableCommand {
 
 struct Blob: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Write a sealed blob; its last bytes only if all of it is right.")
+        abstract: "Write a sealed blob; its last bytes only if all of it is correct.")
 
     @OptionGroup var place: Place
 
@@ -111,7 +111,7 @@ struct Blob: ParsableCommand {
         let blob = try Address(blob)
         if let sha512, !sha512.isHex(bytes: 64) {
             throw Failure(
-                .usage, "not a SHA-512", at: "--sha512", hint: "it has 128 digits of lower-case hexadecimal")
+                .usage, "not a SHA-512", at: "--sha512", hint: "it has 128 lower-case hexadecimal digits")
         }
         try place.read {
             try $0.fetchBlob(blob, of: $1, to: .standardOutput, size: size, sha512: sha512)
@@ -125,7 +125,7 @@ struct List: ParsableCommand {
 
     @OptionGroup var place: Place
 
-    @Flag(help: "As an array of objects with the member sha256.")
+    @Flag(help: "Print an array of objects with the member sha256.")
     var json = false
 
     func run() throws {
@@ -152,11 +152,11 @@ struct Key: ParsableCommand {
 
 struct File: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Write a file that the store has in its top folder for whoever finds it.")
+        abstract: "Write a file from the top folder of a directory or drive.")
 
     @OptionGroup var place: Place
 
-    @Argument(help: "Its name.")
+    @Argument(help: "The name of the file.")
     var name: String
 
     func run() throws {
@@ -166,8 +166,8 @@ struct File: ParsableCommand {
 
 struct Differing: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print which files in the store's top folder are not as the given ones of their names.",
-        discussion: "A store without such a folder, or without a file of that name, has none that differs.")
+        abstract: "Print which files in the store's top folder differ from the given ones of the same name.",
+        discussion: "A store that has no such folder, or no file of that name, has none that differs.")
 
     @OptionGroup var place: Place
 
@@ -190,7 +190,7 @@ struct Differing: ParsableCommand {
 
 struct Apart: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Fail unless the store lies on another file system than a folder.")
+        abstract: "Fail unless the store is on a different file system than a folder.")
 
     @OptionGroup var place: Place
 
@@ -201,7 +201,7 @@ struct Apart: ParsableCommand {
         guard try place.isApart(from: folder) else {
             throw Failure(
                 .usage, "the store \(place.url) is on the file system of this folder", at: folder,
-                hint: "whatever takes or finds the one has the other too; choose another drive, or another host")
+                hint: "they would be lost, or found, together; choose another drive, or another host")
         }
     }
 }

@@ -7,7 +7,8 @@ import Tool
 @main
 struct KeyTool: Tool {
     static let configuration = CommandConfiguration(
-        commandName: "ep-key", abstract: "Make keys, keep them under a passphrase, and get them back.",
+        commandName: "ep-key",
+        abstract: "Create keys, keep them under a passphrase or on paper, and get them back.",
         version: version,
         subcommands: [
             Generate.self, ID.self, Copy.self, Wrap.self, Unwrap.self, NewPassphrase.self, PrintSheet.self,
@@ -16,9 +17,9 @@ struct KeyTool: Tool {
 
     struct Generate: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Make a new key in a new file, mode 0600, and print its id.")
+            abstract: "Create a key in a new file, mode 0600, and print its id.")
 
-        @Argument(help: "The file; one that is there is never overwritten.")
+        @Argument(help: "The file to create; an existing one is never overwritten.")
         var file: String
 
         func run() throws {
@@ -30,9 +31,9 @@ struct KeyTool: Tool {
 
     struct ID: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "id", abstract: "Print the id by which sealed streams name the key.")
+            commandName: "id", abstract: "Print the id by which sealed streams identify the key.")
 
-        @Argument(help: "The key file; or a key that is sealed under a passphrase, whose header has the id.")
+        @Argument(help: "The key file, or a key sealed under a passphrase.")
         var file: String
 
         func run() throws {
@@ -45,12 +46,12 @@ struct KeyTool: Tool {
 
     struct Copy: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Write a key to another new file, mode 0600, and print its id.")
+            abstract: "Copy a key to a new file, mode 0600, and print its id.")
 
         @Argument(help: "The key file.")
         var file: String
 
-        @Argument(help: "The file to make; one that is there is never overwritten.")
+        @Argument(help: "The file to create; an existing one is never overwritten.")
         var new: String
 
         func run() throws {
@@ -62,7 +63,7 @@ struct KeyTool: Tool {
 
     struct Wrap: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Seal a key under a passphrase: the wrapped key to standard output.")
+            abstract: "Seal a key under a passphrase, and write the wrapped key to standard output.")
 
         @OptionGroup var source: PassphraseOptions
 
@@ -84,12 +85,12 @@ struct KeyTool: Tool {
         @Option(help: .init("The id that the key must have.", valueName: "id"))
         var id: String?
 
-        @Argument(help: "The key file to make, mode 0600; one that is there is never overwritten.")
+        @Argument(help: "The key file to create, mode 0600; an existing one is never overwritten.")
         var file: String
 
         func validate() throws {
             guard id?.isHex(bytes: 16) != false else {
-                throw ValidationError("a key's id has 32 hexadecimal digits in lower case")
+                throw ValidationError("a key's id has 32 lower-case hexadecimal digits")
             }
         }
 
@@ -100,7 +101,7 @@ struct KeyTool: Tool {
             let passphrase = try source.ask()
             if wrapped.cost > 1 {
                 say(
-                    "ep-key: trying the passphrase, which takes this key \(wrapped.cost) times as long as usual"
+                    "ep-key: trying the passphrase; with this key it takes \(wrapped.cost) times as long as usual"
                 )
             }
             let key = try wrapped.unwrap(with: passphrase)
@@ -121,7 +122,8 @@ struct KeyTool: Tool {
 
     struct PrintSheet: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "sheet", abstract: "Print the recovery sheet: the key and the way back, on one page."
+            commandName: "sheet",
+            abstract: "Print the recovery sheet: the key and how to restore with it, on one page."
         )
 
         @Option(help: .init("The name of the system that is backed up.", valueName: "domain"))
@@ -130,16 +132,17 @@ struct KeyTool: Tool {
         @Option(help: .init("The store that has the backups.", valueName: "url"))
         var store: String
 
-        @Option(help: .init("The number of the newest backup.", valueName: "number"))
+        @Option(help: .init("The generation of the newest backup.", valueName: "number"))
         var generation: UInt64?
 
-        @Option(help: .init("When that was made.", valueName: "date"))
+        @Option(help: .init("The date of the newest backup.", valueName: "date"))
         var date: String?
 
-        @Option(help: .init("The SHA-256 of escapepod-open, to compare it with.", valueName: "sha256"))
+        @Option(
+            help: .init("The SHA-256 of escapepod-open, to check that program with.", valueName: "sha256"))
         var opener: String?
 
-        @Option(help: .init("Make this file, a page of A4, instead.", valueName: "file"))
+        @Option(help: .init("Write a page of A4 to this file instead.", valueName: "file"))
         var pdf: String?
 
         @Argument(help: "The key file.")
@@ -147,22 +150,22 @@ struct KeyTool: Tool {
 
         func validate() throws {
             guard (generation == nil) == (date == nil) else {
-                throw ValidationError("'--generation' and '--date' come together")
+                throw ValidationError("'--generation' and '--date' must be given together")
             }
             guard opener?.isHex(bytes: 32) != false else {
-                throw ValidationError("a SHA-256 has 64 hexadecimal digits in lower case")
+                throw ValidationError("a SHA-256 has 64 lower-case hexadecimal digits")
             }
             // A page has so much room, and its font Western letters.
             let texts = [domain, store, date ?? ""]
             guard texts.map(\.count).reduce(0, +) <= 500 else {
-                throw ValidationError("what is to be on the sheet is too long for one page")
+                throw ValidationError("domain, store and date are too long for one page")
             }
             let isPrintable = { (scalar: Unicode.Scalar) in
                 (0x20...0x7e).contains(scalar.value)
                     || scalar.value > 0xa0 && (pdf == nil || scalar.value <= 0xff)
             }
             guard texts.allSatisfy({ $0.unicodeScalars.allSatisfy(isPrintable) }) else {
-                throw ValidationError("a character of what is to be on the sheet cannot be printed")
+                throw ValidationError("domain, store or date has a character that cannot be printed")
             }
         }
 

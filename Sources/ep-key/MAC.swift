@@ -4,12 +4,12 @@ import Sealing
 import Tool
 
 extension KeyTool {
-    /// For the receipts of drills: that they were written by a holder of the key.
+    /// For the receipts of drills: proves that a holder of the key wrote them.
     struct MAC: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print the MAC of standard input under the key, or check one.")
 
-        @Option(help: .init("Print nothing: the MAC must be this one.", valueName: "mac"))
+        @Option(help: .init("Print nothing; succeed if this is the MAC.", valueName: "mac"))
         var check: String?
 
         @Argument(help: "The key file.")
@@ -17,7 +17,7 @@ extension KeyTool {
 
         func validate() throws {
             guard check?.isHex(bytes: 32) != false else {
-                throw ValidationError("a MAC has 64 hexadecimal digits in lower case")
+                throw ValidationError("a MAC has 64 lower-case hexadecimal digits")
             }
         }
 
@@ -28,7 +28,7 @@ extension KeyTool {
             guard let check else { return try put(key.mac(of: text).hex) }
             guard try key.accepts(mac: check.hexBytes, of: text) else {
                 throw Failure(
-                    .badData, "the MAC is not of this text and this key", at: input.name,
+                    .badData, "the MAC does not match this text and this key", at: input.name,
                     hint: "the text was changed, or made with another key")
             }
         }

@@ -1,9 +1,9 @@
 import Plumbing
 import Tool
 
-/// The programs that know QR codes and PDF. What they get comes through a pipe: arguments may be read by everybody.
+/// The programs that make QR codes and PDF. They get their input through a pipe: everybody can read arguments.
 enum Paper {
-    /// The text as a QR code; none, with a warning, where qrencode(1) is not there to make it.
+    /// The text as a QR code; none, with a warning, if qrencode(1) is not installed.
     static func code(of text: String) throws -> [[Bool]] {
         let drawn: [UInt8]
         do {
@@ -11,7 +11,7 @@ enum Paper {
                 of: ["qrencode", "--type=ASCII", "--margin=0", "--level=M", "--output=-"], for: text)
         } catch let failure as Failure where failure.status == .unavailable {
             warn(
-                "no QR code on the sheet: it takes qrencode, of Debian's package of that name", from: "ep-key"
+                "no QR code on the sheet: that needs qrencode, Debian's package of that name", from: "ep-key"
             )
             return []
         }
@@ -28,7 +28,7 @@ enum Paper {
             throw Failure(
                 failure.status, failure.what, at: failure.place,
                 hint:
-                    "Debian's packages groff and perl have what a PDF takes; the sheet as text takes neither")
+                    "a PDF needs Debian's packages groff and perl; the sheet as text needs neither")
         }
     }
 

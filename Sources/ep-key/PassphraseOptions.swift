@@ -9,25 +9,25 @@ struct PassphraseOptions: ParsableArguments {
     @Option(help: .init("Read the passphrase from this file.", valueName: "file"))
     var passphraseFile: String?
 
-    @Option(help: .init("Take what this shell command prints as the passphrase.", valueName: "command"))
+    @Option(help: .init("Take the output of this shell command as the passphrase.", valueName: "command"))
     var passphraseCommand: String?
 
     func validate() throws {
         guard passphraseFile == nil || passphraseCommand == nil else {
-            throw ValidationError("either '--passphrase-file' or '--passphrase-command', not both")
+            throw ValidationError("give '--passphrase-file' or '--passphrase-command', not both")
         }
     }
 
-    /// One that is there already.
+    /// An existing one.
     func ask() throws -> Passphrase {
         try given() ?? Terminal.ask("Passphrase: ")
     }
 
-    /// One for something new: a person types it twice.
+    /// A new one: a person types it twice.
     func choose() throws -> Passphrase {
         if let passphrase = try given() { return passphrase }
         let passphrase = try Terminal.ask("New passphrase: ")
-        guard try Terminal.ask("The same again: ") == passphrase else {
+        guard try Terminal.ask("Repeat it: ") == passphrase else {
             throw Failure(.badData, "the two passphrases differ")
         }
         return passphrase

@@ -5,9 +5,9 @@ struct Sheet {
     let id: String
     let domain: String
     let store: String
-    /// The newest backup when the sheet is made; nil where nobody says.
+    /// The newest backup when the sheet is printed; nil if not given.
     let newest: (generation: UInt64, date: String)?
-    /// The SHA-256 of escapepod-open as it is installed, in hexadecimal; nil where nobody says.
+    /// The SHA-256 of the installed escapepod-open, in hexadecimal; nil if not given.
     let opener: String?
     /// The key as a QR code: rows of modules, of which true is dark. None where it could not be made.
     let code: [[Bool]]
@@ -34,29 +34,29 @@ struct Sheet {
         }
         title("ESCAPEPOD RECOVERY SHEET")
         text("Whoever has this page can read the backups; without the key nobody can.")
-        text("It belongs where neither the machine nor the store is.", "")
+        text("Keep it in a safe, away from the machine and from the store.", "")
         field("Domain", domain)
         field("Store", store)
         field("Key id", id)
         field("Newest", newest + " when this was printed")
         title("THE KEY")
-        text("Type it into a file, KEYFILE, as one line. Spaces and upper or lower case do not")
-        text("count, and a wrong letter is found. Behind EPOD-KEY-1 there is no B, I, O or 1.", "")
+        text("Type it into a file, KEYFILE, on one line. Spaces and case do not matter, and")
+        text("typing errors are detected. After EPOD-KEY-1 there is no B, I, O or 1.", "")
         text("  " + grouped, "")
-        text("Does it print the key id above?", "", "  ep-key id KEYFILE")
-        title("BACK WITH ESCAPEPOD")
-        text("On a new machine, DIR being a new folder on a mounted btrfs:", "")
+        text("This must print the key id above:", "", "  ep-key id KEYFILE")
+        title("RESTORE WITH ESCAPEPOD")
+        text("On a new machine, where DIR is a new folder on a mounted btrfs:", "")
         lines += command.map { .text($0) }
-        title("BACK WITHOUT ESCAPEPOD")
-        text("In the store lie RECOVERY.txt, which tells how, and the program escapepod-open,")
-        text("which takes Debian's packages python3-cryptography and btrfs-progs:", "")
+        title("RESTORE WITHOUT ESCAPEPOD")
+        text("The store has RECOVERY.txt with instructions, and the program escapepod-open,")
+        text("which needs Debian's packages python3-cryptography and btrfs-progs:", "")
         text("  cat BLOB | python3 escapepod-open --key KEYFILE | btrfs receive DIR", "")
         if let opener {
-            text("Compare first, for one that somebody changed may give the key away:", "")
-            text("  sha256sum escapepod-open     is to print", "  " + opener, "")
+            text("Check that program first, since a modified one could give the key away:", "")
+            text("  sha256sum escapepod-open     must print", "  " + opener, "")
         }
-        text("Should that program be lost, the manual page escapepod-stream(5) of escapepod")
-        text("tells how to write another.")
+        text("If that program is lost, escapepod's manual page escapepod-stream(5) describes")
+        text("how to write another.")
         if !code.isEmpty {
             title("THE KEY AS A QR CODE")
             text("")
@@ -64,7 +64,7 @@ struct Sheet {
         return Array(lines.dropFirst())
     }
 
-    /// The key in groups that the eye can keep.
+    /// The key in groups that are easy to read and type.
     private var grouped: String {
         var rest = key.drop { $0 != "1" }.dropFirst()
         var groups = [key[..<rest.startIndex]]
@@ -99,7 +99,7 @@ struct Sheet {
         }
     }
 
-    /// A line that is too long goes on at the very start of the next, as the shell has it.
+    /// A line that is too long continues at the very start of the next, as the shell requires.
     private func broken(_ line: String) -> [String] {
         guard line.count > Sheet.width else { return [line] }
         var piece = line.prefix(Sheet.width - 1)

@@ -4,18 +4,18 @@ import Sealing
 
 /// The terminal, where a person types what the screen must not show.
 enum Terminal {
-    /// What the terminal was before, for the signal handler, which nobody can hand anything.
+    /// The terminal's settings before, for the signal handler, to which nothing can be passed.
     private nonisolated(unsafe) static let before = UnsafeMutablePointer<termios>.allocate(capacity: 1)
     private nonisolated(unsafe) static var number: Int32 = -1
 
-    /// Asks for a passphrase, without an echo. The terminal is as it was afterwards, also when a signal ends the process.
+    /// Asks for a passphrase, without echo. The terminal is restored afterwards, also when a signal ends the process.
     static func ask(_ question: String) throws -> Passphrase {
         let terminal = try open()
         guard tcgetattr(terminal.number, before) == 0 else {
-            throw Failure.system("cannot look at", at: terminal.name)
+            throw Failure.system("cannot read the terminal settings", at: terminal.name)
         }
         number = terminal.number
-        // A signal that would end us gets its way, but the terminal first.
+        // A signal that would end us still does, but the terminal is restored first.
         let actions = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].map { ($0, signal($0, restoreAndDie)) }
         let stopping = signal(SIGTSTP, SIG_IGN)
         defer {
@@ -26,7 +26,7 @@ enum Terminal {
         var silent = before.pointee
         silent.c_lflag &= ~tcflag_t(ECHO)
         guard tcsetattr(terminal.number, TCSAFLUSH, &silent) == 0 else {
-            throw Failure.system("cannot turn the echo off", at: terminal.name)
+            throw Failure.system("cannot turn off echo", at: terminal.name)
         }
         try terminal.write(Array(question.utf8))
         return try Passphrase(from: "terminal") { bytes in
@@ -46,8 +46,8 @@ enum Terminal {
             return try Descriptor(opening: "/dev/tty", O_RDWR | O_NOCTTY)
         } catch {
             throw Failure(
-                .usage, "no terminal to ask for the passphrase",
-                hint: "--passphrase-file and --passphrase-command do without one")
+                .usage, "no terminal on which to ask for the passphrase",
+                hint: "use --passphrase-file or --passphrase-command")
         }
     }
 

@@ -8,10 +8,12 @@ import Tool
 struct Witnessed: ParsableArguments {
     @OptionGroup var subject: Subject
 
-    @Option(help: .init("The document that this machine committed last; no file: none.", valueName: "file"))
+    @Option(
+        help: .init(
+            "The document that this machine committed last; the file need not exist.", valueName: "file"))
     var witness: String?
 
-    /// - Parameter complain: hears what is wrong with a document.
+    /// - Parameter complain: is told what is wrong with a document.
     func audit(complain: (Failure) -> Void = Subject.complain) throws -> (History, Catalog.Audit) {
         let history = try subject.history(complain: complain)
         return (history, Catalog.Audit(of: history, witness: try committed(witness, of: subject.domain)))
@@ -20,44 +22,48 @@ struct Witnessed: ParsableArguments {
 
 struct Audit: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Look for documents that are missing or damaged, and choose the blobs to verify.",
+        abstract: "Find missing and damaged documents, and choose the blobs to verify.",
         usage: """
             ep-meta audit --domain DOMAIN --store URL [--witness FILE] [--sample PERCENT | --pass FILE] \
             --tasks FILE < HISTORY
             """,
         discussion: """
-            The first line of the tasks has when the pass began, and how many blobs and bytes it is of. Then a line for each \
-            blob that is still to be verified: blob, bytes, SHA-512 (none and none where its document cannot be read), and \
-            how many of the bytes went before.
+            The first line of the tasks has the time at which the pass began, and the number of blobs and bytes that it \
+            covers. A line for each blob that is still to be verified follows: blob, size in bytes and SHA-512 (both are \
+            none if its document cannot be read), and the number of bytes before it.
             """)
 
     @OptionGroup var witnessed: Witnessed
 
-    @Option(help: .init("Blobs at random, until they make that share of the bytes.", valueName: "percent"))
+    @Option(
+        help: .init(
+            "Choose blobs at random until they make up that share of the bytes.", valueName: "percent"))
     var sample: Int64?
 
     @Option(
         help: .init(
-            "When the pass began, and, line by line, the blobs that it has verified; made where it is missing.",
+            "When the pass began, and the blobs that it has verified; created if it does not exist.",
             valueName: "file"))
     var pass: String?
 
-    @Option(help: .init("A file that gets what is to be done.", valueName: "file"))
+    @Option(help: .init("The file that gets the blobs to verify.", valueName: "file"))
     var tasks: String
 
     func validate() throws {
-        if let sample, !(1...100).contains(sample) { throw ValidationError("no share: \(sample) %") }
+        if let sample, !(1...100).contains(sample) {
+            throw ValidationError("--sample must be 1 to 100, not \(sample)")
+        }
     }
 
     func run() throws {
         let (history, audit) = try witnessed.audit()
         let (domain, store) = (history.domain, witnessed.subject.store)
         let total = history.entries.compactMap(\.backup).reduce(0) { $0 + $1.size }
-        // Or every single one would be called damaged.
+        // Otherwise every single one would be reported as damaged.
         guard total > 0 else {
             throw Failure(
                 .badData, "no metadata of \(domain) can be opened", at: store,
-                hint: "see whether this is the store and the key that belong together")
+                hint: "check that the key belongs to this store")
         }
         try put("\(domain) in \(printable(store)): \(history.entries.count) backups, \(size(total))")
         let chosen = choose(from: history, total)
@@ -65,7 +71,7 @@ struct Audit: ParsableCommand {
         let (started, verified) = try passed()
         if let started {
             try put(
-                "  goes on with the pass of \(started), which has verified \(verified.count) of \(history.entries.count)"
+                "  continues the pass of \(started), which has verified \(verified.count) of \(history.entries.count)"
             )
         }
         for line in audit.lines { try put("  \(line)") }

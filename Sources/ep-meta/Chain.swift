@@ -5,35 +5,35 @@ import Tool
 
 struct Chain: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Choose the backups that a restore reads, and print them for a script.",
+        abstract: "Choose the backups that a restore must read, and print them for a script.",
         usage: """
             ep-meta chain --domain DOMAIN --store URL [--generation N] [--at-least-generation N] \
             [--witness FILE] < HISTORY
             """,
         discussion: """
-            The first line has the wanted backup's generation, date and UUID, how many backups there are to read, of how \
-            many bytes, how many bytes of room that takes at most, and yes or no: whether it is the newest. Then a line \
-            for each, the full one first: blob, bytes, SHA-512, UUID, generation.
+            The first line has the generation, date and UUID of the wanted backup, the number of backups to read, their \
+            size in bytes, the most space in bytes that a restore takes, and yes or no: whether that backup is the newest. \
+            A line for each backup follows, the full one first: blob, size in bytes, SHA-512, UUID, generation.
             """)
 
     @OptionGroup var subject: Subject
 
-    @Option(help: .init("The wanted backup, in place of the newest.", valueName: "n"))
+    @Option(help: .init("The wanted backup; default: the newest.", valueName: "n"))
     var generation: Int64?
 
-    @Option(help: .init("Refuse a store whose newest backup is older than that.", valueName: "n"))
+    @Option(help: .init("Refuse a store whose newest backup is older.", valueName: "n"))
     var atLeastGeneration: Int64?
 
     @Option(
         help: .init(
-            "The document that this machine committed last; no file: none. The newest is no older.",
+            "The document that this machine committed last: refuse a store whose newest backup is older.",
             valueName: "file"))
     var witness: String?
 
     func validate() throws {
         for number in [generation, atLeastGeneration].compactMap(\.self)
         where !(1...Backup.lastGeneration).contains(number) {
-            throw ValidationError("no generation: \(number)")
+            throw ValidationError("not a generation: \(number)")
         }
     }
 
@@ -54,7 +54,7 @@ struct Chain: ParsableCommand {
         if chain.passedOverDamage {
             warn(
                 "metadata of newer backups is damaged: \(subject.store)",
-                hint: "escapepod verify says which, and what else is", from: "ep-meta")
+                hint: "escapepod verify names it", from: "ep-meta")
             throw ExitCode(ExitStatus.attention.rawValue)
         }
     }

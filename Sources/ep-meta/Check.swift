@@ -5,10 +5,10 @@ import Tool
 
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Check one document, or a chain of them: one a line, oldest first.",
+        abstract: "Check one document, or a chain of them, one per line, oldest first.",
         usage: "ep-meta check [--domain DOMAIN] < METADATA")
 
-    @Option(help: "The system that every document must be of.")
+    @Option(help: "The domain that every document must have.")
     var domain: String?
 
     func run() throws {
@@ -22,7 +22,7 @@ struct Check: ParsableCommand {
         guard count > 0 else {
             throw Failure(
                 .badData, "empty input", at: input.name,
-                hint: "the stage in front of this one may have failed; see its message")
+                hint: "the previous stage may have failed; see its message")
         }
     }
 }

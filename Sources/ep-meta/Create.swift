@@ -16,19 +16,19 @@ struct Create: ParsableCommand {
     @Option(help: "The system that is backed up.")
     var domain: String
 
-    @Option(help: .init("What ep-plan printed.", valueName: "file"))
+    @Option(help: .init("The output of ep-plan.", valueName: "file"))
     var plan: String
 
-    @Option(help: .init("What ep-snap create --json printed.", valueName: "file"))
+    @Option(help: .init("The output of ep-snap create --json.", valueName: "file"))
     var snapshot: String
 
-    @Option(help: .init("What ep-seal --report wrote.", valueName: "file"))
+    @Option(help: .init("The file written by ep-seal --report.", valueName: "file"))
     var report: String
 
-    @Option(help: .init("What ep-store blob printed.", valueName: "file"))
+    @Option(help: .init("The output of ep-store blob.", valueName: "file"))
     var receipt: String
 
-    @Option(help: .init("The version of the btrfs command that sent.", valueName: "version"))
+    @Option(help: .init("The version of the btrfs command that sent the snapshot.", valueName: "version"))
     var btrfsProgs: String
 
     func run() throws {
@@ -45,7 +45,7 @@ struct Create: ParsableCommand {
 
     private func kernelRelease() throws -> String {
         var names = utsname()
-        guard uname(&names) == 0 else { throw Failure.system("cannot ask for the kernel's release", at: nil) }
+        guard uname(&names) == 0 else { throw Failure.system("cannot get the kernel release", at: nil) }
         return withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 }

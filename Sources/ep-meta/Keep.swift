@@ -5,29 +5,30 @@ import Tool
 
 struct Keep: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Put standard input in place as a file: whole or not at all, durably, following no link.")
+        abstract: "Write standard input to a file, atomically and durably, following no symbolic link.")
 
     @Argument(help: "The file.")
     var file: String
 
-    @Option(help: .init("What the file gets, whatever the umask (0600).", valueName: "octal"))
+    @Option(help: .init("The mode of the file, whatever the umask; default: 0600.", valueName: "octal"))
     var mode: String?
 
-    @Flag(help: "Fail where there is a file of that name.")
+    @Flag(help: "Fail if a file of that name exists.")
     var new = false
 
-    @Flag(help: "Make the folders that are missing on the way, mode 0700.")
+    @Flag(help: "Create missing parent folders, with mode 0700.")
     var parents = false
 
     func run() throws {
         guard let mode = mode_t(mode ?? "0600", radix: 8), mode <= 0o777 else {
-            throw Failure(.usage, "no mode of a file", at: "--mode", hint: "octal digits, as in 0644")
+            throw Failure(.usage, "not a file mode", at: "--mode", hint: "octal digits, such as 0644")
         }
         let input = Descriptor.standardInput
         let bytes = try input.readAll(limit: 16 << 20)
         guard !bytes.isEmpty else {
             throw Failure(
-                .badData, "empty input", at: input.name, hint: "what should have written it may have failed")
+                .badData, "empty input", at: input.name,
+                hint: "the previous stage may have failed; see its message")
         }
         if parents { try makeFolders(above: file) }
         try AtomicFile.write(bytes, to: file, mode: mode, replacing: !new)

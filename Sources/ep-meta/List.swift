@@ -3,7 +3,7 @@ import Catalog
 import Plumbing
 import Tool
 
-/// Where the backups are that a history on standard input is of.
+/// Where the backups are whose history is on standard input.
 struct Subject: ParsableArguments {
     @Option(help: "The system that is backed up.")
     var domain: String
@@ -13,7 +13,7 @@ struct Subject: ParsableArguments {
 
     /// The history on standard input.
     ///
-    /// - Parameter complain: hears what is wrong with a document.
+    /// - Parameter complain: is told what is wrong with a document.
     func history(complain: (Failure) -> Void = complain) throws -> History {
         try require(domain: domain)
         return try History(of: domain, from: .standardInput, complain: complain)

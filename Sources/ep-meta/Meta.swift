@@ -9,7 +9,7 @@ import Tool
 struct Meta: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-meta",
-        abstract: "Make, show and check metadata documents and histories, and keep records of them.",
+        abstract: "Create, show and check metadata documents and histories, and keep records of a store.",
         version: version,
         subcommands: [
             Create.self, Show.self, Check.self, List.self, Chain.self, Audit.self, Fault.self, Record.self,
@@ -22,7 +22,7 @@ func record(_ path: String) throws -> JSON {
     try JSON(parsing: Descriptor(opening: path, O_RDONLY).readAll(limit: 2 << 20), at: path)
 }
 
-/// Whether there is anything of that path.
+/// Whether anything exists at that path.
 func exists(_ path: String) -> Bool { access(path, F_OK) == 0 || errno != ENOENT }
 
 /// The document that this machine committed last; nil where there is no such file.
@@ -35,13 +35,13 @@ func committed(_ witness: String?, of domain: String) throws -> Backup? {
         let document = try Document(parsing: file.readAll(limit: Document.maximumLength + 1), at: witness)
         let backup = document.metadata.backup
         guard backup.domain == domain else {
-            throw Failure(.badData, "it is of \(backup.domain), not of \(domain)", at: witness)
+            throw Failure(.badData, "it belongs to \(backup.domain), not to \(domain)", at: witness)
         }
         return backup
     } catch let failure as Failure where failure.status == .badData {
         say(failure.message(from: "ep-meta"))
         throw Failure(
             .badData, "the witness is damaged", at: witness,
-            hint: "move it away, if you know why it is; a restore of a --generation does without")
+            hint: "move it away if you know why; a restore with --generation does not need it")
     }
 }

@@ -12,7 +12,7 @@ struct Record: ParsableCommand {
         subcommands: [VerifyRecord.self, DrillRecord.self, FailureRecord.self])
 
     func run() throws {
-        throw ValidationError("which one: verify, drill, failure?")
+        throw ValidationError("missing subcommand: verify, drill or failure")
     }
 }
 
@@ -27,10 +27,10 @@ struct State: ParsableArguments {
         try AtomicFile.write(line, to: path, mode: 0o600, replacing: true)
     }
 
-    /// The record in the file of that name, as far as a holder of the key has written it.
+    /// The record in the file of that name, if a holder of the key wrote it.
     ///
     /// - Returns: nil where there is no such file.
-    /// - Throws: `badData` for what is not such a record.
+    /// - Throws: `badData` if it is not such a record.
     func recall(_ name: String, under key: Key) throws -> JSON? {
         let path = "\(state)/\(name)"
         guard exists(path) else { return nil }
@@ -38,8 +38,8 @@ struct State: ParsableArguments {
         guard let record = try Signed.record(line, accepts: { try key.accepts(mac: $0.hexBytes, of: $1) })
         else {
             throw Failure(
-                .badData, "not a record of this key", at: path,
-                hint: "somebody changed it, or the key is another; move it away")
+                .badData, "not signed with this key", at: path,
+                hint: "somebody changed it, or the key is a different one; move it away")
         }
         return record
     }
@@ -69,24 +69,24 @@ private func now() -> Time { Time(seconds: Int64(time(nil))) }
 struct VerifyRecord: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
-        abstract: "Sign, keep and print what a verify found; its history on standard input.",
+        abstract: "Sign, keep and print the record of a verify, given its history on standard input.",
         usage: """
             ep-meta record verify --domain DOMAIN --store URL [--witness FILE] --tasks FILE --faults FILE \
             [--sample PERCENT] --key FILE --state DIR < HISTORY
             """,
-        discussion: "Ends in 65 where something is damaged or missing.")
+        discussion: "Exits with 65 if anything is damaged or missing.")
 
     @OptionGroup var witnessed: Witnessed
 
-    @Option(help: .init("What ep-meta audit wrote.", valueName: "file"))
+    @Option(help: .init("The file written by ep-meta audit --tasks.", valueName: "file"))
     var tasks: String
 
     @Option(
         help: .init(
-            "Lines with a blob and its problem, in the order in which they were found.", valueName: "file"))
+            "Lines of a blob and its problem, in the order in which they were found.", valueName: "file"))
     var faults: String
 
-    @Option(help: .init("The share that was verified.", valueName: "percent"))
+    @Option(help: .init("The share of the bytes that was verified.", valueName: "percent"))
     var sample: Int?
 
     @OptionGroup var signing: Signing
@@ -97,7 +97,7 @@ struct VerifyRecord: ParsableCommand {
         try Descriptor(opening: faults, O_RDONLY).lines(upTo: 4096) { line, number in
             let words = String(decoding: line.dropLast(), as: UTF8.self).split(separator: " ")
             guard words.count == 2, let problem = Catalog.Audit.Problem(rawValue: String(words[1])) else {
-                throw Failure(.badData, "no blob and its problem", at: "\(faults), line \(number)")
+                throw Failure(.badData, "not a blob and its problem", at: "\(faults), line \(number)")
             }
             audit.find(blob: String(words[0]), problem)
         }
@@ -107,7 +107,7 @@ struct VerifyRecord: ParsableCommand {
             }, as: UTF8.self
         ).split(separator: " ")
         guard head.count == 3, let blobs = Int64(head[1]), let bytes = Int64(head[2]) else {
-            throw Failure(.badData, "not what ep-meta audit wrote", at: tasks)
+            throw Failure(.badData, "not written by ep-meta audit", at: tasks)
         }
         let line = try signing.keep(
             StateRecord.verify(
@@ -119,15 +119,16 @@ struct VerifyRecord: ParsableCommand {
             throw Failure(
                 .badData, "\(audit.faults.count) damaged or missing", at: store,
                 hint: audit.headIsLost
-                    ? "the next backup is a full one again where the snapshots in the volume's .escapepod are deleted"
-                    : "the other generations can be restored, by --generation")
+                    ? "to make the next backup a full one, delete the snapshots in the volume's .escapepod"
+                    : "the other generations can be restored, with --generation")
         }
     }
 }
 
 struct DrillRecord: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "drill", abstract: "Sign and keep what a drill found, and print it for people.",
+        commandName: "drill",
+        abstract: "Sign and keep the record of a drill, and print its result for people.",
         usage: """
             ep-meta record drill --domain DOMAIN --store URL [--generation N] [--uuid UUID] --started DATE \
             --seconds N --result proven|differs|failed [--likeness FILE] --key FILE --state DIR
@@ -138,21 +139,21 @@ struct DrillRecord: ParsableCommand {
     @Option(help: .init("The backup that was restored.", valueName: "n"))
     var generation: Int64?
 
-    @Option(help: "Its snapshot's UUID.")
+    @Option(help: "The UUID of the snapshot.")
     var uuid = ""
 
-    @Option(help: .init("When it began, as 2026-11-23T06:10:00Z.", valueName: "date"))
+    @Option(help: .init("When it began, such as 2026-11-23T06:10:00Z.", valueName: "date"))
     var started: String
 
-    @Option(help: .init("How long it took.", valueName: "n"))
+    @Option(help: .init("How long it took, in seconds.", valueName: "n"))
     var seconds: Int64
 
-    @Option(help: .init("What came of it.", valueName: "word"))
+    @Option(help: .init("Its result.", valueName: "word"))
     var result: Result
 
     enum Result: String, ExpressibleByArgument, CaseIterable { case proven, differs, failed }
 
-    @Option(help: .init("What ep-snap compare --report wrote.", valueName: "file"))
+    @Option(help: .init("The file written by ep-snap compare --report.", valueName: "file"))
     var likeness: String?
 
     @OptionGroup var signing: Signing
@@ -172,12 +173,12 @@ struct DrillRecord: ParsableCommand {
 
 struct FailureRecord: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "failure", abstract: "Keep what a backup ended in that failed.",
+        commandName: "failure", abstract: "Keep the record of a failed backup.",
         usage: "ep-meta record failure --domain DOMAIN --store URL --status N --what TEXT --state DIR")
 
     @OptionGroup var subject: Subject
 
-    @Option(help: .init("The exit status.", valueName: "n"))
+    @Option(help: .init("The exit status of the backup.", valueName: "n"))
     var status: Int32
 
     @Option(help: .init("What failed.", valueName: "text"))

@@ -8,14 +8,15 @@ struct Show: ParsableCommand {
         abstract: "Print a document for people, or for a script.",
         usage: "ep-meta show [--format text|line] < METADATA",
         discussion:
-            "The line has generation, type, date, size, blob, UUID and domain, and the size for people, with a space between each.")
+            "The line has generation, type, date, size, blob, UUID and domain, and the size for people, with a space between each."
+    )
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
         case text
         case line
     }
 
-    @Option(help: .init("A page to read, or one line.", valueName: "text|line"))
+    @Option(help: .init("Text for people, or one line for a script.", valueName: "text|line"))
     var format = Format.text
 
     func run() throws {

@@ -8,25 +8,24 @@ import Tool
 
 struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say whether a restore would succeed now: a screen, a record, metrics.",
+        abstract: "Report whether a restore is possible now, as text, a record and metrics.",
         usage: """
             ep-meta status --domain DOMAIN --store URL --key FILE --state DIR [--plan FILE] [--now SECONDS] \
             [--max-age AGE] [--sealed-key FILE] [--key-space DIR] [--warning TEXT …] [--json] \
             [--prometheus FILE] [--ending STATUS | < HISTORY]
             """,
         discussion: """
-            Reads a history; or, with --ending, says what is known without one. Ends in 3 where something needs a person's \
-            eye.
+            Reads a history; or, with --ending, reports what is known without one. Exits with 3 if something needs attention.
             """)
 
     @OptionGroup var subject: Subject
 
     @OptionGroup var signing: Signing
 
-    @Option(help: .init("The next backup: what ep-plan wrote.", valueName: "file"))
+    @Option(help: .init("The plan for the next backup, as written by ep-plan --record.", valueName: "file"))
     var plan: String?
 
-    @Option(help: .init("What the clock says, since 1970.", valueName: "seconds"))
+    @Option(help: .init("The time, in seconds since 1970.", valueName: "seconds"))
     var now = Int64(time(nil))
 
     @Option(
@@ -39,17 +38,19 @@ struct Status: ParsableCommand {
     @Option(help: .init("The folder that should have a copy of the key.", valueName: "dir"))
     var keySpace: String?
 
-    @Option(help: .init("What was found elsewhere, and has been told.", valueName: "text"))
+    @Option(help: .init("Something that needs attention and has been reported.", valueName: "text"))
     var warning: [String] = []
 
     @Flag(help: "Print a record.")
     var json = false
 
     @Option(
-        help: .init("A file that gets metrics for node_exporter's textfile collector.", valueName: "file"))
+        help: .init(
+            "Also write metrics to this file, for node_exporter's textfile collector.", valueName: "file"))
     var prometheus: String?
 
-    @Option(help: .init("The store did not answer: what the run ends in.", valueName: "status"))
+    @Option(
+        help: .init("The store did not answer, and the run ends in that exit status.", valueName: "status"))
     var ending: Int32?
 
     func run() throws {
@@ -89,7 +90,8 @@ struct Status: ParsableCommand {
         func compare(_ other: () throws -> [UInt8]) -> Catalog.Status.Key.Copy {
             (try? other() == id) == true ? .here : .anotherKey
         }
-        let sealed = try sealedKey.map { try Descriptor(opening: $0, O_RDONLY).readAll(limit: 64 << 10) } ?? []
+        let sealed =
+            try sealedKey.map { try Descriptor(opening: $0, O_RDONLY).readAll(limit: 64 << 10) } ?? []
         let space = keySpace.map { folder in
             let path = "\(folder)/escapepod-\(subject.domain).key"
             let copy = exists(path) ? compare { try KeyFile.read(path) { _ in }.id() } : .missing
@@ -117,12 +119,12 @@ struct Status: ParsableCommand {
         guard let unit = age.last.flatMap({ units[$0] }), let count = Int64(age.dropLast()),
             age.utf8.first != UInt8(ascii: "+"), (1...9_999_999).contains(count)
         else {
-            throw Failure(.usage, "no age", at: age, hint: "minutes, hours or days: 90m, 26h, 8d")
+            throw Failure(.usage, "not an age", at: age, hint: "minutes, hours or days: 90m, 26h, 8d")
         }
         return count * unit
     }
 
-    /// What this machine knows of the store, and what of that is not to be believed.
+    /// What this machine knows of the store, and which of its records cannot be trusted.
     private func remember(_ key: Key) throws -> (Memory, doubted: [String]) {
         var (memory, doubted) = (Memory(), [String]())
         let state = signing.state
@@ -144,7 +146,7 @@ struct Status: ParsableCommand {
         memory.verified = try recall("verified.json")
         memory.sampled = try recall("verified-sample.json")
         memory.forgetOldSample()
-        // By their names they are in order of time.
+        // Their names sort by time.
         for name in try drills(in: state.state).reversed() {
             guard let drill = try recall(name) else { continue }
             if memory.drilled == nil { memory.drilled = drill }

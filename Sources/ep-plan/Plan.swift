@@ -15,8 +15,9 @@ struct PlanTool: Tool {
             [--format json|lines] [--record FILE] < METADATA
             """,
         discussion: """
-            Reads the store's newest metadata document, or a history; an empty input says that there is none. The three \
-            lines: type, generation, blob of the head, its type, slot of the parent; the reason; the warning, or nothing.
+            Reads the store's newest metadata document, or a history; empty input means that the store has no backup. The \
+            three lines: type, generation, blob of the head, its type, slot of the parent; the reason; the warning, or \
+            nothing.
             """,
         version: version)
 
@@ -28,20 +29,22 @@ struct PlanTool: Tool {
     @Option(help: .init("The system that is backed up.", valueName: "domain"))
     var domain: String
 
-    @Option(help: .init("The snapshots that are here: what ep-snap list --json printed.", valueName: "file"))
+    @Option(
+        help: .init("The snapshots on this machine, as printed by ep-snap list --json.", valueName: "file"))
     var snapshots: String
 
     @Option(
-        help: .init("The document that this machine committed last; no file: none yet.", valueName: "file"))
+        help: .init(
+            "The document that this machine committed last; the file need not exist.", valueName: "file"))
     var witness: String?
 
-    @Flag(help: "Standard input is a history, as ep-unseal makes it of what ep-fetch history writes.")
+    @Flag(help: "Standard input is a history: the output of ep-fetch history, opened by ep-unseal.")
     var history = false
 
     @Option(help: .init("One line of JSON, or three for a script.", valueName: "json|lines"))
     var format = Format.json
 
-    @Option(help: .init("A file that gets the JSON, too.", valueName: "file"))
+    @Option(help: .init("Also write the JSON to this file.", valueName: "file"))
     var record: String?
 
     func run() throws {
@@ -75,7 +78,7 @@ struct PlanTool: Tool {
     private func list() throws -> ([Snapshot], [Stub]) {
         let file = try Descriptor(opening: snapshots, O_RDONLY)
         guard case .array(let records) = try JSON(parsing: file.readAll(limit: 1 << 20), at: snapshots) else {
-            throw Failure(.badData, "no JSON array", at: snapshots, hint: "ep-snap list --json prints one")
+            throw Failure(.badData, "not a JSON array", at: snapshots, hint: "ep-snap list --json prints one")
         }
         var (found, stubs) = ([Snapshot](), [Stub]())
         for (index, record) in records.enumerated() {

@@ -9,8 +9,8 @@ struct Seal: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-seal", abstract: "Seal a stream with AES-256: standard input to standard output.",
         discussion: """
-            A btrfs send stream is recognised, and its tail is sealed only when the stream is whole. Of other input
-            nothing can tell a producer that died from one that was done: run it as COMMAND.
+            A btrfs send stream is recognised, and its tail is sealed only if the stream is whole. For other input, \
+            nothing can tell a producer that died from one that finished: give the producer as COMMAND.
             """, version: version)
 
     @Option(help: .init("The key file.", valueName: "file"))
@@ -18,14 +18,15 @@ struct Seal: Tool {
 
     @OptionGroup var content: KindOption
 
-    @Option(help: .init("Write what the stream said of itself to this file, as JSON.", valueName: "file"))
+    @Option(
+        help: .init("Write what the stream states about itself to this file, as JSON.", valueName: "file"))
     var report: String?
 
     @OptionGroup var progress: ProgressOptions
 
     @Argument(
         parsing: .postTerminator,
-        help: .init("Run this, seal what it writes, and ask that it exits with 0.", valueName: "command"))
+        help: .init("Run this command and seal its output; it must exit with 0.", valueName: "command"))
     var command: [String] = []
 
     func run() throws {
@@ -41,7 +42,7 @@ struct Seal: Tool {
             guard ending.isSuccess else {
                 throw Failure(
                     .badData, "\(command[0]) \(ending)",
-                    hint: "nothing behind this stage takes its stream for whole")
+                    hint: "no later stage takes its stream for a whole one")
             }
         }
     }

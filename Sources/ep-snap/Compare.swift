@@ -6,12 +6,12 @@ import Tool
 
 struct Compare: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Compare a subvolume with its copy in all that a restore has to bring back.")
+        abstract: "Compare a subvolume with what was restored of it.")
 
-    @Argument(help: "The one that was backed up: its snapshot.") var original: String
-    @Argument(help: "The one that came back.") var copy: String
-    @Flag(help: "Zeros in place of a hole are no difference.") var filledHoles = false
-    @Option(help: .init("Write a record of what was compared to this file.", valueName: "file"))
+    @Argument(help: "The snapshot that was backed up.") var original: String
+    @Argument(help: "The restored copy.") var copy: String
+    @Flag(help: "Do not report zeros in place of a hole.") var filledHoles = false
+    @Option(help: .init("Write a record of the comparison to this file.", valueName: "file"))
     var report: String?
     @OptionGroup var progress: ProgressOptions
 
@@ -28,7 +28,7 @@ struct Compare: ParsableCommand {
         }
         guard result.differences == 0 else {
             throw Failure(
-                .badData, result.differences == 1 ? "a difference" : "\(result.differences) differences",
+                .badData, result.differences == 1 ? "1 difference" : "\(result.differences) differences",
                 at: "\(original) and \(copy)")
         }
     }

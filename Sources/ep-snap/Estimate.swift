@@ -6,14 +6,14 @@ import Snapshots
 
 struct Estimate: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Reckon how many bytes btrfs send will make of a snapshot.")
+        abstract: "Estimate how many bytes btrfs send will produce for a snapshot.")
 
     @Argument(help: "A read-only snapshot.") var snapshot: String
-    @Option(help: ArgumentHelp("The snapshot that an incremental stream builds upon.", valueName: "snapshot"))
+    @Option(help: ArgumentHelp("The snapshot that an incremental stream builds on.", valueName: "snapshot"))
     var parent: String?
     @Flag(help: "Print a JSON record.") var json = false
 
-    /// Below that, nobody needs to know.
+    /// Less than that is not worth a line.
     private static let manyZeros: UInt64 = 64 << 20
 
     func run() throws {
@@ -28,7 +28,7 @@ struct Estimate: ParsableCommand {
         // Each extent comes in pieces whose headers are not counted: 1 in 1000 at most.
         let (bytes, overflow) = stream.bytes.addingReportingOverflow(stream.extentBytes)
         guard !overflow, let bytes = Int64(exactly: bytes) else {
-            throw Failure(.badData, "a stream beyond 64 bits", at: snapshot)
+            throw Failure(.badData, "the stream's length exceeds 64 bits", at: snapshot)
         }
         try Descriptor.standardOutput.write(json ? record(bytes, holes).line : text(bytes, holes))
     }
@@ -44,7 +44,7 @@ struct Estimate: ParsableCommand {
         var text = "\(bytes)\n"
         if let most = holes.most, holes.bytes >= Estimate.manyZeros {
             text += "\(readable(bytes: holes.bytes)) of zeros: \(most.path) has a new hole, "
-            text += "and btrfs send then stores the old ones as zeros\n"
+            text += "so btrfs send stores the old ones as zeros\n"
         }
         return Array(text.utf8)
     }

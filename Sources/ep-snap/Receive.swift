@@ -6,15 +6,15 @@ import Snapshots
 
 struct Receive: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Receive a btrfs send stream from standard input, and let nothing in it reach elsewhere.")
+        abstract: "Receive a btrfs send stream from standard input, confined to the new subvolume.")
 
-    @Argument(help: "A folder on btrfs that is yours alone, with mode 0700.") var folder: String
-    @Argument(help: "What the subvolume shall be called in there.") var name: String
-    @Option(help: ArgumentHelp("The UUID of the subvolume that the stream must be of.", valueName: "uuid"))
+    @Argument(help: "A private folder on btrfs: yours or root's, with mode 0700.") var folder: String
+    @Argument(help: "The name of the subvolume to create there.") var name: String
+    @Option(help: ArgumentHelp("The UUID of the subvolume that the stream must contain.", valueName: "uuid"))
     var received: String
     @Option(
         help: ArgumentHelp(
-            "The subvolume in the folder that an incremental stream builds upon.", valueName: "name"))
+            "The subvolume in the folder that an incremental stream builds on.", valueName: "name"))
     var parent: String?
     @Flag(help: "Print the record as JSON.") var json = false
 
@@ -28,7 +28,9 @@ struct Receive: ParsableCommand {
     /// The record names an absolute path.
     private func absolute(_ path: String) throws -> String {
         guard !path.hasPrefix("/") else { return path }
-        guard let here = getcwd(nil, 0) else { throw Failure.system("cannot tell where we are", at: path) }
+        guard let here = getcwd(nil, 0) else {
+            throw Failure.system("cannot determine the current directory", at: path)
+        }
         defer { free(here) }
         return "\(String(cString: here))/\(path)"
     }

@@ -6,13 +6,15 @@ import Tool
 struct MakeScratch: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scratch",
-        abstract: "Find or make a folder for what is not ready, that only root can enter, and print its path."
+        abstract: "Find or create a scratch folder that only root can enter, and print its path."
     )
 
-    @Argument(help: "The folder to make it in; others may write to that.") var folder: String
-    @Option(name: .customLong("for"), help: ArgumentHelp("What it is for.", valueName: "purpose"))
+    @Argument(help: "The folder to create it in, which others may write to.") var folder: String
+    @Option(
+        name: .customLong("for"),
+        help: ArgumentHelp("The purpose of the scratch folder.", valueName: "purpose"))
     var purpose: String
-    @Flag(help: "Make none, and print nothing where there is none.") var find = false
+    @Flag(help: "Do not create one; print nothing if there is none.") var find = false
 
     func run() throws {
         if find {
@@ -28,10 +30,12 @@ struct Promote: ParsableCommand {
         abstract: "Make a received snapshot the live volume, with the slots that its next backup builds on.")
 
     @Argument(help: "The scratch folder that it was received in.") var scratch: String
-    @Argument(help: "Its name there.") var snapshot: String
-    @Option(help: ArgumentHelp("The live volume: a name that nothing has.", valueName: "path")) var to: String
-    @Option(help: ArgumentHelp("The folder of the slots.", valueName: "name")) var name: String
-    @Option(help: ArgumentHelp("A slot and the snapshot that goes into it.", valueName: "slot=snapshot"))
+    @Argument(help: "The name of the snapshot there.") var snapshot: String
+    @Option(help: ArgumentHelp("The live volume to create; it must not exist.", valueName: "path")) var to:
+        String
+    @Option(help: ArgumentHelp("The name of the folder for the snapshots of one store.", valueName: "name"))
+    var name: String
+    @Option(help: ArgumentHelp("A slot and the snapshot to put into it.", valueName: "slot=snapshot"))
     var slot: [SlotContent] = []
 
     struct SlotContent: ExpressibleByArgument {
@@ -60,10 +64,11 @@ struct Promote: ParsableCommand {
 
 struct Sweep: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Delete snapshots in a scratch folder, or the folder and all that is in it.")
+        abstract: "Delete snapshots in a scratch folder, or the folder and everything in it.")
 
     @Argument(help: "The scratch folder.") var scratch: String
-    @Argument(help: "The names of the snapshots; without one all, and the folder.") var names: [String] = []
+    @Argument(help: "The snapshots to delete; if none is named, everything, and the folder itself.")
+    var names: [String] = []
 
     func run() throws {
         let folder = try Scratch(at: scratch)
@@ -75,17 +80,18 @@ struct Sweep: ParsableCommand {
 struct AskRoom: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "room",
-        abstract: "See that a folder has room for a restore, and say what may be in the way.")
+        abstract: "Check that a folder has space for a restore, and warn of what may get in the way.")
 
     @Argument(help: "The folder.") var folder: String
-    @Option(help: ArgumentHelp("What is to come, at the most.", valueName: "bytes")) var need: UInt64
+    @Option(help: ArgumentHelp("The maximum number of bytes that will be written.", valueName: "bytes"))
+    var need: UInt64
 
     func run() throws {
         let room = try Room(in: folder, need: need)
         guard room.available >= need else {
             throw Failure(
                 .io,
-                "not enough room: it has \(readable(bytes: room.available)), and it takes \(readable(bytes: need))",
+                "not enough space: \(readable(bytes: room.available)) available, \(readable(bytes: need)) needed",
                 at: folder)
         }
         for warning in room.warnings { warn(warning, from: "ep-snap") }

@@ -8,7 +8,7 @@ import Tool
 struct Snap: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-snap",
-        abstract: "Take, keep and look at the snapshots that backups are made from.",
+        abstract: "Manage the snapshots that backups are made from.",
         version: version,
         subcommands: [
             Create.self, List.self, Find.self, Rotate.self, Discard.self, Move.self, Import.self, Check.self,
@@ -25,7 +25,7 @@ struct Place: ParsableArguments {
     @Argument(help: "The root of a mounted btrfs subvolume.")
     var volume: String
 
-    @Option(help: ArgumentHelp("The folder of the slots, one for each store.", valueName: "name"))
+    @Option(help: ArgumentHelp("The name of the folder for the snapshots of one store.", valueName: "name"))
     var name: String
 
     func slots() throws -> Slots {
@@ -46,7 +46,7 @@ struct Create: ParsableCommand {
 }
 
 struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List the slots that are taken.")
+    static let configuration = CommandConfiguration(abstract: "List the occupied slots.")
 
     @OptionGroup var place: Place
     @Flag(help: "Print a JSON array of records.") var json = false
@@ -60,7 +60,7 @@ struct Rotate: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Rotate the slots after a committed backup.")
 
     @OptionGroup var place: Place
-    @Option(help: ArgumentHelp("What the backup was: full or incremental.", valueName: "type"))
+    @Option(help: ArgumentHelp("The type of the backup: full or incremental.", valueName: "type"))
     var type: BackupType
 
     func run() throws { try place.slots().rotate(after: type) }
@@ -76,10 +76,10 @@ struct Discard: ParsableCommand {
 
 struct Move: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Give the folder of a store's snapshots another name.")
+        abstract: "Rename the folder of the slots.")
 
     @OptionGroup var place: Place
-    @Option(help: ArgumentHelp("The new name; nothing may have it.", valueName: "name")) var to: String
+    @Option(help: ArgumentHelp("The new name, which must be free.", valueName: "name")) var to: String
 
     func run() throws { try place.slots().move(to: to) }
 }
@@ -89,8 +89,8 @@ struct Import: ParsableCommand {
         abstract: "Import a received snapshot into a slot, as a snapshot of it.")
 
     @OptionGroup var place: Place
-    @Option(help: "The slot; what it holds is deleted.") var slot: Slot
-    @Argument(help: "A read-only snapshot that btrfs receive made, on the volume's file system.")
+    @Option(help: "The slot; its previous content is deleted.") var slot: Slot
+    @Argument(help: "A read-only snapshot made by btrfs receive, on the volume's file system.")
     var snapshot: String
     @Flag(help: "Print the record as JSON.") var json = false
 
@@ -102,15 +102,16 @@ struct Import: ParsableCommand {
 
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "See that a snapshot was received whole: read-only, and with the received UUID expected.")
+        abstract:
+            "Check that a snapshot was received completely: read-only, and with the expected received UUID.")
 
     @Argument(help: "The snapshot.") var snapshot: String
-    @Option(help: ArgumentHelp("The UUID that it must have been received with.", valueName: "uuid"))
+    @Option(help: ArgumentHelp("The received UUID that it must have.", valueName: "uuid"))
     var received: String
 
     func run() throws {
         let snapshot = try Snapshot(of: Subvolume(snapshot, absent: .badData))
-        let hint = "btrfs receive has not come to its end, or the snapshot was changed since"
+        let hint = "btrfs receive did not finish, or the snapshot was changed since"
         guard snapshot.isReadOnly else {
             throw Failure(.badData, "the snapshot is writable", at: snapshot.path, hint: hint)
         }
@@ -118,7 +119,7 @@ struct Check: ParsableCommand {
             throw Failure(.badData, "the snapshot has no received UUID", at: snapshot.path, hint: hint)
         }
         guard there == received.lowercased() else {
-            throw Failure(.badData, "the snapshot has the received UUID \(there)", at: snapshot.path)
+            throw Failure(.badData, "the snapshot has another received UUID: \(there)", at: snapshot.path)
         }
     }
 }

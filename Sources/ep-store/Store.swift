@@ -12,7 +12,7 @@ import Tool
 struct StoreTool: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-store",
-        abstract: "Put a sealed backup into a store, durably or not at all.",
+        abstract: "Put a sealed backup into a store, durably and atomically.",
         version: version,
         subcommands: [Blob.self, Metadata.self, Key.self, Name.self])
 }
@@ -24,7 +24,7 @@ struct Blob: ParsableCommand {
     @OptionGroup var place: Place
 
     func run() throws {
-        // The store then hears of a limit on a file's length, and goes on in another file.
+        // The store is then told of a limit on a file's length, and continues in another file.
         signal(SIGXFSZ, SIG_IGN)
         let receipt = try place.open(for: .writing, by: "ep-store") {
             try $0.storeBlob(of: $1, from: .standardInput)
@@ -36,7 +36,7 @@ struct Blob: ParsableCommand {
 struct Metadata: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract:
-            "Make the sealed metadata on standard input the head, if it is still the one given; print a record."
+            "Make the sealed metadata on standard input the head, unless the head has moved; print a record."
     )
 
     @OptionGroup var place: Place
@@ -65,7 +65,7 @@ struct Metadata: ParsableCommand {
 
 struct Key: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Keep the sealed key on standard input, of ep-key wrap, beside the backups; print a record."
+        abstract: "Store the key on standard input, sealed by ep-key wrap, with the backups; print a record."
     )
 
     @OptionGroup var place: Place
@@ -92,8 +92,8 @@ struct Key: ParsableCommand {
 
 struct Name: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print a name for a folder that is this store's alone.",
-        discussion: "It asks nobody: the URL alone decides, and spellings of one URL have one name.")
+        abstract: "Print a name for a folder that belongs to this store alone.",
+        discussion: "It does not contact the store. Different spellings of one URL give the same name.")
 
     @OptionGroup var store: StoreArgument
 

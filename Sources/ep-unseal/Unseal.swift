@@ -9,7 +9,7 @@ import Tool
 struct Unseal: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-unseal", abstract: "Open a sealed stream: standard input to standard output.",
-        discussion: "A series of sealed metadata, as ep-fetch history writes it, becomes lines of a history.",
+        discussion: "A series of sealed metadata, as ep-fetch history writes it, becomes a history.",
         version: version)
 
     @Option(help: .init("The key file.", valueName: "file"))

@@ -63,7 +63,7 @@ private func five() throws -> [JSON] {
             "end 1\n",
             try text(five(), end: 4), "x\n" + whole, whole.uppercased(),
         ] {
-            #expect(failure { _ = try shown(bad) }?.what == "not a whole history", "\(bad.suffix(20))")
+            #expect(failure { _ = try shown(bad) }?.what == "not a complete history", "\(bad.suffix(20))")
         }
     }
 
@@ -245,7 +245,7 @@ private func five() throws -> [JSON] {
         let late = Time(seconds: start.seconds + 27 * 3600)
         #expect(
             try status(at: late, limit: 26 * 3600).warnings.map(\.what) == [
-                "the newest backup is 1 day old, and may be 1 day"
+                "the newest backup is 1 day old, but may be at most 1 day old"
             ])
         #expect(try status(at: late, limit: 28 * 3600).exit == .done)
         let early = Time(seconds: start.seconds - 3600)

@@ -35,7 +35,7 @@ import Testing
         #expect(
             plan.warning
                 == "rollback: the store's newest backup is generation 2 of 2026-11-22T06:10:00Z, older than "
-                + "generation 4 of 2026-11-24T06:10:00Z, which this machine has committed")
+                + "generation 4 of 2026-11-24T06:10:00Z, which this machine committed")
         #expect(plan.type == .incremental && plan.generation == 5 && plan.parent?.generation == 2)
         #expect(
             try Sample.plan([ours[1]], [Sample.snapshot("root", uuid(4))], witness: ours[3]).type == .full)
@@ -49,7 +49,7 @@ import Testing
         #expect(
             plan.warning
                 == "rollback: the store has no backup of pod.example.org, not even "
-                + "generation 4 of 2026-11-24T06:10:00Z, which this machine has committed")
+                + "generation 4 of 2026-11-24T06:10:00Z, which this machine committed")
         #expect(plan.reason == "no backup of pod.example.org in the store")
         #expect(plan.type == .full && plan.generation == 5 && plan.follows == nil)
         #expect(plan.previous?.names(try Sample.document(ours[3])) == true)
@@ -73,9 +73,9 @@ import Testing
             let (generation, date) = (head.metadata.backup.generation, head.metadata.backup.date)
             #expect(
                 plan.warning
-                    == "fork: the store's newest backup is generation \(generation) of \(date), and does not descend "
+                    == "fork: the store's newest backup is generation \(generation) of \(date), which does not descend "
                     + "from generation \(witness["generation"] ?? 0) of "
-                    + "2026-11-2\(witness["generation"] ?? 0)T06:10:00Z, which this machine has committed")
+                    + "2026-11-2\(witness["generation"] ?? 0)T06:10:00Z, which this machine committed")
             #expect(plan.generation == generation + 1)
             #expect(plan.previous?.names(head) == true)
         }
@@ -85,12 +85,12 @@ import Testing
         for documents in [[ours[1], ours[1]], [ours[2], ours[1]], [ours[2], theirs[2]]] {
             let failure = failure { _ = try Sample.plan(documents, witness: ours[0]) }
             #expect(failure?.status == .badData)
-            #expect(failure?.hint == "documents come one a line, oldest first")
+            #expect(failure?.hint == "give one document per line, oldest first")
         }
         let other = try Sample.first().with(["domain"], "other")
         let failure = failure { _ = try Sample.plan([], witness: other) }
         #expect(failure?.status == .badData)
-        #expect(failure?.what == "the witness is of other, not of pod.example.org")
+        #expect(failure?.what == "the witness belongs to other, not to pod.example.org")
     }
 
     /// What is made on such a plan is a document, and leaves a gap that the chain takes in that place alone.
@@ -106,7 +106,7 @@ import Testing
         #expect(check([gap]) == nil)
         #expect(check([ours[0], gap]) == "generation 9 follows generation 1")
         #expect(check(ours[...2] + [gap]) == "generation 9 follows generation 3")
-        #expect(check([ours[1].with(["size"], 777), gap])?.contains("metadataSha512 is another") == true)
+        #expect(check([ours[1].with(["size"], 777), gap])?.contains("metadataSha512 differs") == true)
         let incremental = gap.with(["type"], "incremental")
         let parent = ours[1].with(["previous"], nil).with(["parent"], nil)
         #expect(check([ours[1], incremental.with(["parent"], parent)]) == nil)

@@ -51,9 +51,9 @@ import Testing
         let name = "generation 2 (UUID \(uuid(2)))"
         let others = try [1, 3, 4].map { try Sample.snapshot("root", uuid($0)) }
         for (snapshots, reason) in [
-            ([], "no snapshot here, so not the one of \(name); deleted by hand?"),
-            ([others[0]], "the one snapshot here is not the one of \(name); deleted by hand?"),
-            (others, "none of the 3 snapshots here is the one of \(name); deleted by hand?"),
+            ([], "the snapshot of \(name) is not here, nor is any other; deleted by hand?"),
+            ([others[0]], "the only snapshot here is not that of \(name); deleted by hand?"),
+            (others, "none of the 3 snapshots here is that of \(name); deleted by hand?"),
         ] {
             let plan = try plan(head, snapshots)
             #expect(plan.type == .full)
@@ -98,7 +98,7 @@ import Testing
             try lineage.append(head, at: "test")
         }
         #expect(failure?.status == .badData)
-        #expect(failure?.what == "the store's metadata is of pod.example.org, not of other")
+        #expect(failure?.what == "the store's metadata belongs to pod.example.org, not to other")
     }
 
     @Test func theLastGenerationThatThereCanBe() throws {
@@ -113,7 +113,7 @@ import Testing
         // Refused before anything is stored.
         #expect(
             failure { _ = try Sample.plan([try head(last)]) }?.what
-                == "generation \(last) is the last that there can be")
+                == "generation \(last) is the last possible one")
         for beyond in [last + 1, 1 << 62, .max - 1, .max] {
             #expect(refusal(try head(beyond)) == "member generation is out of range: \(beyond)")
         }
@@ -123,7 +123,7 @@ import Testing
         let changed = try Sample.snapshot("root", uuid(1), changed: true)
         let plan = try plan(Sample.first(), [changed])
         #expect(plan.type == .full)
-        #expect(plan.reason.hasSuffix("is here, in root, but was changed since"))
+        #expect(plan.reason.hasSuffix("is here, in root, but has changed since"))
         let received = try Sample.snapshot("current-parent", uuid(8), received: uuid(1))
         #expect(try self.plan(Sample.first(), [changed, received]).source?.uuid == uuid(8))
     }
@@ -136,14 +136,14 @@ import Testing
         }
         let there: JSON = [["path": "old/root\u{1b}", "uuid": .string(uuid(1)), "receivedUuid": .null]]
         let what =
-            "the volume was replaced by a snapshot of itself, with stubs for its own (root); the one of generation 1 "
+            "the volume was replaced by a snapshot of itself, so its slots are stubs (root); that of generation 1 "
         let found = try Sample.plan([Sample.first()], stubs: [stub("root", there)])
         #expect(found.type == .full)
-        #expect(found.reason == what + #"(UUID \#(uuid(1))) is still on that file system, as old/root\x1b"#)
+        #expect(found.reason == what + #"(UUID \#(uuid(1))) is still on the file system, as old/root\x1b"#)
         let lost = try Sample.plan(
             [Sample.first()], [Sample.snapshot("root", uuid(5))], stubs: [stub("root")])
-        #expect(lost.reason == what + "(UUID \(uuid(1))) stayed in what the volume was before")
-        #expect(failure { _ = try stub("root", .null) }?.what == "member elsewhere is no array")
+        #expect(lost.reason == what + "(UUID \(uuid(1))) remained in the previous volume")
+        #expect(failure { _ = try stub("root", .null) }?.what == "member elsewhere is not an array")
     }
 
     @Test func aPlanIsReadBack() throws {
@@ -241,13 +241,13 @@ import Testing
 
     @Test func contradictions() throws {
         try says("the plan is for pod.example.org, not for other") { $0.domain = "other" }
-        try says("the send stream is of UUID \(uuid(3)), but the snapshot's is \(uuid(2))") {
+        try says("the send stream has UUID \(uuid(3)), but the snapshot has \(uuid(2))") {
             $0.report = $0.report.with(["uuid"], .string(uuid(3)))
         }
-        try says("the snapshot is writable: it need not be what was sent") {
+        try says("the snapshot is writable, so it may not be what was sent") {
             $0.snapshot = try Sample.snapshot("current-state", uuid(2), readOnly: false)
         }
-        try says("the snapshot was changed since it was taken") {
+        try says("the snapshot has changed since it was taken") {
             $0.snapshot = try Sample.snapshot("current-state", uuid(2), changed: true)
         }
         try says("the send stream is full, but the plan is incremental") {
@@ -262,7 +262,7 @@ import Testing
         try says("the blob in the store has 5153 bytes, but the sealed stream has 5152") {
             $0.receipt = $0.receipt.with(["size"], 5153)
         }
-        try says("member complete is false: the send stream was cut") {
+        try says("member complete is false: the send stream was truncated") {
             $0.report = $0.report.with(["complete"], false)
         }
         try says("member stream is not btrfs: no send stream was sealed") {

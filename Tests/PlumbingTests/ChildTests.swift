@@ -9,7 +9,7 @@ import Testing
         let ending = try child.wait()
         #expect(ending == .status(7))
         #expect(!ending.isSuccess)
-        #expect("\(ending)" == "ended with status 7")
+        #expect("\(ending)" == "exited with status 7")
     }
 
     @Test(arguments: [0, 5, Child.maximumInput])
@@ -32,7 +32,7 @@ import Testing
         var child = try Child(["sh", "-c", "kill -9 $$"])
         let ending = try child.wait()
         #expect(ending == .signal(SIGKILL))
-        #expect("\(ending)" == "was ended by signal 9 (Killed)")
+        #expect("\(ending)" == "was killed by signal 9 (Killed)")
     }
 
     @Test func brokenPipeIsAsUsual() throws {

@@ -18,7 +18,7 @@ import Testing
             let lock = try Lock("lock", in: folder, within: 0)
             let busy = failure { _ = try Lock("lock", in: folder, within: 0.1) }
             #expect(busy?.status == .busy)
-            #expect(busy?.what.hasPrefix("process \(getpid()), ") == true)
+            #expect(busy?.what.hasPrefix("locked by process \(getpid()), ") == true)
             #expect(busy?.place == "\(ground.path)/lock")
             withExtendedLifetime(lock) {}
         }

@@ -235,7 +235,7 @@ private func commands(at path: String) -> [(UInt16, String, Values)] {
             var stream = StreamBuilder.planted(in: ground)
             stream.command(number, at, values)
             stream.end()
-            #expect(try ground.apply(stream)?.what == "no file: \(path)")
+            #expect(try ground.apply(stream)?.what == "not a regular file: \(path)")
         }
     }
 
@@ -279,7 +279,7 @@ private func commands(at path: String) -> [(UInt16, String, Values)] {
             replace(&stream)
             stream.command(15, "file", data)
             stream.end()
-            #expect(try ground.apply(stream)?.what == "no file: file")
+            #expect(try ground.apply(stream)?.what == "not a regular file: file")
         }
     }
 

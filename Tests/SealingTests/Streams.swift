@@ -132,7 +132,7 @@ import Testing
         let foreign = try unsealed(stream, under: Key.generate())
         #expect(foreign.failure?.what.contains("another key") == true)
         let kind = try unsealed(stream, .metadata)
-        #expect(kind.failure?.what == "this is sealed blob, not metadata")
+        #expect(kind.failure?.what == "a sealed stream of kind blob, not metadata")
         #expect(foreign.bytes.isEmpty && kind.bytes.isEmpty)
     }
 }

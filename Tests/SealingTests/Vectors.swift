@@ -14,17 +14,20 @@ import Testing
 
     /// What messages say of each class of error.
     private static let says: [String: [String]] = [
-        "not sealed": ["no sealed stream", "empty input"],
-        "unknown": ["is unknown"],
+        "not sealed": ["not a sealed stream", "empty input"],
+        "unknown": ["unknown "],
         "reserved": ["reserved byte"],
-        "kind": ["this is sealed"],
+        "kind": ["a sealed stream of kind"],
         "another key": ["another key"],
-        "commitment": ["the salt or the commitment is not what was sealed"],
-        "chunk": ["chunk 0 is not", "chunk 1 is not"],
-        "cut": ["the sealed stream is cut", "does not end in its trailer: cut", "the trailer says"],
+        "commitment": ["wrong salt or commitment"],
+        "chunk": ["chunk 0 fails", "chunk 1 fails"],
+        "cut": [
+            "the sealed stream is truncated", "does not end with its trailer: truncated",
+            "the trailer states",
+        ],
         "damaged": ["the wrapped key is damaged"],
         "wrong passphrase": ["wrong passphrase"],
-        "out of bounds": ["is out of bounds"],
+        "out of bounds": ["scrypt parameters out of range"],
     ]
 
     static let names: [String] = {

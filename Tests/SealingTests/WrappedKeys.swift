@@ -64,9 +64,9 @@ func passphrase(_ text: String) throws -> Passphrase {
                 #expect(failure.status == .badData)
                 let expected =
                     switch index {
-                    case 0..<8: "no sealed stream"
-                    case 8, 9, 11: "is unknown"
-                    case 10: bit == 1 ? "reserved byte 32 of the header" : "kind 131 is unknown"
+                    case 0..<8: "not a sealed stream"
+                    case 8, 9, 11: "unknown "
+                    case 10: bit == 1 ? "reserved byte 32 of the header" : "unknown kind 131"
                     case 12..<16: "reserved byte \(index) of the header"
                     default: "the wrapped key is damaged"
                     }
@@ -117,7 +117,7 @@ func passphrase(_ text: String) throws -> Passphrase {
     func whatIsOutOfBoundsIsRefused(logN: UInt8, r: UInt8, p: UInt8) {
         let parameters = Stretching(logN: logN, r: r, p: p, salt: [UInt8](repeating: 0, count: 16)).parameters
         let failure = #expect(throws: Failure.self) { try Stretching(parsing: parameters, at: "test") }
-        #expect(failure?.what.contains("out of bounds") == true)
+        #expect(failure?.what.contains("out of range") == true)
     }
 
     @Test(arguments: [(10, 8, 1), (20, 8, 2), (18, 32, 2), (18, 8, 8), (15, 1, 1), (16, 2, 1)])

@@ -104,7 +104,7 @@ import Testing
         for garbage in [[0], StreamBuilder.full().bytes, [UInt8](repeating: 0, count: 3_000_000)] as [[UInt8]]
         {
             let failure = #expect(throws: Failure.self) { try read(stream.bytes + garbage) { _ in } }
-            #expect(failure?.what == "bytes behind the END command of the btrfs stream")
+            #expect(failure?.what == "extra data after the END command of the btrfs stream")
             #expect(failure?.place == "test, byte \(stream.bytes.count)")
         }
     }

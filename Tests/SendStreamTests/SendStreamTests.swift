@@ -82,7 +82,7 @@ import Testing
         let bytes = StreamBuilder.full().bytes
         for garbage in [[0], Array(bytes.prefix(40)), [UInt8](repeating: 0, count: 100_000)] as [[UInt8]] {
             let failure = #expect(throws: Failure.self) { try walk(bytes + garbage) }
-            #expect(failure?.what == "bytes behind the END command of the btrfs stream")
+            #expect(failure?.what == "extra data after the END command of the btrfs stream")
             #expect(failure?.place == "test, byte \(bytes.count)")
         }
     }
@@ -134,7 +134,7 @@ import Testing
             stream.command(2, payload)
             stream.end()
             let failure = #expect(throws: Failure.self) { try walk(stream.bytes) }
-            #expect(failure?.what.hasPrefix("a command without its attribute") == true)
+            #expect(failure?.what.hasPrefix("missing or invalid attribute") == true)
         }
     }
 
@@ -173,17 +173,17 @@ import Testing
         stream.command(number)
         stream.end()
         let failure = #expect(throws: Failure.self) { try walk(stream.bytes) }
-        #expect(failure?.what.hasPrefix("command \(number) is unknown") == true)
+        #expect(failure?.what.hasPrefix("unknown command \(number)") == true)
     }
 
     @Test(arguments: [UInt32(0), 4, .max]) func versions(version: UInt32) {
         let failure = #expect(throws: Failure.self) { try walk(StreamBuilder.full(version: version).bytes) }
-        #expect(failure?.what == "version \(version) of the btrfs send protocol is unknown")
+        #expect(failure?.what == "unknown version \(version) of the btrfs send protocol")
     }
 
     @Test func noStream() {
         let failure = #expect(throws: Failure.self) { try walk(Array("some words, but no stream".utf8)) }
-        #expect(failure?.what == "no btrfs stream")
+        #expect(failure?.what == "not a btrfs stream")
     }
 }
 

@@ -60,7 +60,7 @@ struct ContentTests {
         let times = try Times(of: "file", in: system)
         try system.write([UInt8](repeating: 0, count: 1 << 13), to: "file", at: 1 << 14)
         try times.set(of: "file", in: system)
-        let filled = "the holes are others: 8192 bytes are one on one side and zeros on the other"
+        let filled = "the holes differ: 8192 bytes are in a hole on one side and zeros on the other"
         #expect(try differences(system).lines == ["file: \(filled)"])
         let (allowed, filling) = try differences(system, allowingFilledHoles: true)
         #expect(allowed.isEmpty && filling.filledHoles == 1 << 13 && filling.differences == 0)
@@ -69,7 +69,7 @@ struct ContentTests {
         try times.set(of: "file", in: system)
         #expect(
             try differences(system, allowingFilledHoles: true).lines
-                == ["file: the content is another from byte \(1 << 14 + 5) on"])
+                == ["file: the content differs from byte \(1 << 14 + 5) on"])
     }
 
     @Test func oursAndNestedSubvolumesAreLeftOutAndNothingElse() throws {
@@ -83,7 +83,7 @@ struct ContentTests {
         #expect(try differences(system).lines == [])
         try system.make(folder: "a/.escapepod")
         try system.make(folder: "b\u{1b}")
-        let lines = try differences(system).lines.filter { !$0.contains("time of modification") }
+        let lines = try differences(system).lines.filter { !$0.contains("modification time") }
         #expect(lines.sorted() == ["a/.escapepod: is not in the original", "b\\x1b: is not in the original"])
     }
 }

@@ -9,7 +9,7 @@ import Testing
     @Test(arguments: [
         Problem(
             .insufficientStorage, "the store's disk is full: cannot write: no space left on device",
-            at: "dunesea/uploads/pod/0f", hint: "its operator can make room", exit: .io),
+            at: "dunesea/uploads/pod/0f", hint: "the operator can free some space", exit: .io),
         Problem(.notFound, "no such blob"),
         Problem(.unprocessableContent, "a \"b\"\n\u{1b}[31m", hint: "\u{202e}"),
     ])

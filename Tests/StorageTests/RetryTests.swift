@@ -46,7 +46,7 @@ final class TurnedClock: Sendable {
         } catch let failure as Failure {
             #expect(failure.status == .unavailable)
             #expect(failure.place == "the store")
-            #expect(failure.hint == "given up after 120 s; run it again when the server is back")
+            #expect(failure.hint == "gave up after 120 s; run it again when the server is back")
         }
         #expect(clock.pauses.count == attempts - 1)
         #expect((0.18...0.32).contains(clock.pauses[0]))
@@ -83,7 +83,7 @@ final class TurnedClock: Sendable {
         do {
             try policy(patience: 120).run { throw Interruption(failure: interruption.failure, pause: 7200) }
         } catch let failure as Failure {
-            #expect(failure.hint == "it asks to be left alone for 7200 s; run it again then")
+            #expect(failure.hint == "the server asks for a pause of 7200 s; run it again then")
         }
         #expect(clock.pauses == [60])
     }

@@ -77,19 +77,19 @@ differs() {
     chmod 4710 folder/script && cd ../..
     # The mask of the ACL is in the mode.
     differs "folder/script: the mode is 04710, not 0$(stat -c %a fs/original/folder/script)" \
-        "folder/script: the extended attribute system.posix_acl_access has another value"
+        "folder/script: the extended attribute system.posix_acl_access has a different value"
     copy && setfacl -m u:1234:rw back/copy/folder/script
-    differs "folder/script: the extended attribute system.posix_acl_access has another value"
+    differs "folder/script: the extended attribute system.posix_acl_access has a different value"
     copy && chown 1:5678 "$(echo back/copy/folder/a*)"
     differs "folder/a name\\x0aof two lines, 'quotes' and ümlauts: the owner is 1:5678, not 1234:5678"
     copy && chown -h 1:1 back/copy/folder/link
     differs "folder/link: the owner is 1:1, not 1234:5678"
     copy && touch -h -d '1999-12-31 23:59:59.123456780 UTC' back/copy/folder/link
-    differs "folder/link: the time of modification is $time.123456780, not $(stat -c %.9Y fs/original/folder/link)"
+    differs "folder/link: the modification time is $time.123456780, not $(stat -c %.9Y fs/original/folder/link)"
     copy && touch -d @1 back/copy/folder
-    differs "folder: the time of modification is 1.000000000, not $(stat -c %.9Y fs/original/folder)"
+    differs "folder: the modification time is 1.000000000, not $(stat -c %.9Y fs/original/folder)"
     copy && setfattr -n user.colour -v red back/copy/folder/script
-    differs "folder/script: the extended attribute user.colour has another value"
+    differs "folder/script: the extended attribute user.colour has a different value"
     copy && setfattr -x user.colour back/copy/folder/script
     differs "folder/script: the extended attribute user.colour is missing"
     copy && setfattr -x user.empty back/copy/big
@@ -107,7 +107,7 @@ again() { touch -h -r "fs/original/$1" "back/copy/$1"; }
 
 @test "content, links, kinds and names" {
     copy && printf X | dd of=back/copy/big bs=1 seek=2000000 conv=notrunc status=none && again big
-    differs "folder/big: the content is another from byte 2000000 on"
+    differs "folder/big: the content differs from byte 2000000 on"
     copy && printf X >>back/copy/big && again big
     differs "folder/big: has 3145729 bytes, not 3145728"
     copy && rm back/copy/empty
@@ -116,21 +116,21 @@ again() { touch -h -r "fs/original/$1" "back/copy/$1"; }
     differs 'folder/\xff\xfe: is missing' 'folder/\xfe\x1b[31m: is not in the original'
     copy && ln -sfn ../Nowhere back/copy/folder/link && chown -h 1234:5678 back/copy/folder/link &&
         setfattr -h -n trusted.link -v 0x00 back/copy/folder/link && again folder/link && again folder
-    differs "folder/link: has 1 names, not 2" "folder/link: the symbolic link points elsewhere" \
-        "folder/link2: has 1 names, not 2" "folder/link2: is no longer one file with its other names"
+    differs "folder/link: the hard link count is 1, not 2" "folder/link: the symbolic link points elsewhere" \
+        "folder/link2: the hard link count is 1, not 2" "folder/link2: is no longer hard-linked to its other names"
     copy && cp -a --remove-destination back/copy/folder/big back/copy/big && again folder
-    differs "big: has 1 names, not 2" "folder/big: has 1 names, not 2" \
-        "big: is no longer one file with its other names"
+    differs "big: the hard link count is 1, not 2" "folder/big: the hard link count is 1, not 2" \
+        "big: is no longer hard-linked to its other names"
     copy && ln -f back/copy/big back/copy/empty
     run -65 --separate-stderr timeout 60 ep-snap compare fs/original back/copy
-    grep -qx 'empty: has 3 names, not 1' <<<"$output"
+    grep -qx 'empty: the hard link count is 3, not 1' <<<"$output"
     copy && rm back/copy/fifo && mkdir back/copy/fifo
     differs "fifo: is a folder, not a named pipe"
     copy && rm back/copy/device && mknod back/copy/device c 1 5 && again device
-    differs "device: the device is another"
+    differs "device: the device number differs"
     # A name that is a folder with much in it is one difference.
     copy && rm -r back/copy/folder
-    differs "folder: is missing" "big: has 1 names, not 2"
+    differs "folder: is missing" "big: the hard link count is 1, not 2"
 }
 
 @test "a hole that is filled, and zeros that became one, are differences, unless they may be" {
@@ -139,14 +139,14 @@ again() { touch -h -r "fs/original/$1" "back/copy/$1"; }
     again hole
     run -0 timeout 60 ep-snap compare fs/original back/copy
     head -c 1M /dev/zero | dd of=back/copy/hole bs=1M conv=notrunc status=none && again hole
-    differs "hole: the holes are others: 1048576 bytes are one on one side and zeros on the other"
+    differs "hole: the holes differ: 1048576 bytes are in a hole on one side and zeros on the other"
     run -0 timeout 60 ep-snap compare fs/original back/copy --filled-holes --report report
     [[ -z $output && $(jq .filledHoles report) -eq 1048576 ]]
     printf X | dd of=back/copy/hole bs=1 seek=5 conv=notrunc status=none && again hole
     run -65 timeout 60 ep-snap compare fs/original back/copy --filled-holes
-    [[ ${lines[0]} = "hole: the content is another from byte 5 on" ]]
+    [[ ${lines[0]} = "hole: the content differs from byte 5 on" ]]
     copy && fallocate -p -o 0 -l 40960 back/copy/zeros && again zeros
-    differs "zeros: the holes are others: 40960 bytes are one on one side and zeros on the other"
+    differs "zeros: the holes differ: 40960 bytes are in a hole on one side and zeros on the other"
 }
 
 @test "files of holes, together longer than a number can say" {

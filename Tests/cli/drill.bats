@@ -36,7 +36,7 @@ genuine() {
     escapepod backup ./pod.conf
     run -0 --separate-stderr drill
     [[ -z $stderr && ${lines[0]} = "pod: drill of generation 1 of 20"* ]]
-    [[ ${lines[-1]} = "  done: 2 files, 3.0 MiB, all as they were; it took "* ]]
+    [[ ${lines[-1]} = "  done: 2 files, 3.0 MiB, all identical; it took "* ]]
     no_trace
     uuid=$(btrfs subvolume show "$(slots)/root" | awk '$1 == "UUID:" { print $2 }')
     wanted="[1,\"pod\",\"$store\",1,\"$uuid\",\"proven\",2,$((3 * 1048576 + 6)),0]"
@@ -93,7 +93,7 @@ spoilt() {
     three_backups
     spoilt current-parent sh -c 'touch -r note time; echo THIRD >note; touch -r time note; rm time'
     run -65 --separate-stderr drill
-    [[ $output = *"  note: the content is another from byte 0 on"* && $output != *done:* ]]
+    [[ $output = *"  note: the content differs from byte 0 on"* && $output != *done:* ]]
     echo "$stderr"
     [[ $stderr = *"escapepod: what came back is not what was backed up: generation 3, $store"* ]]
     [[ $(receipt | jq -c '[.generation, .result, .differences]') = '[3,"differs",1]' ]]
@@ -120,7 +120,7 @@ spoilt() {
     rm "$document"
     timeout 60 escapepod verify ./pod.conf
     run -65 drill
-    [[ $output = *"  note: the content is another from byte 0 on"* ]]
+    [[ $output = *"  note: the content differs from byte 0 on"* ]]
     [[ $(receipt | jq -r .result) = differs ]]
     no_trace
 }
@@ -202,7 +202,7 @@ END
     mkdir small
     mount -o loop small.img small
     run -74 timeout 60 escapepod drill ./pod.conf --scratch small
-    [[ $output = *"not enough room: it has "*": $PWD/small"* ]]
+    [[ $output = *"not enough space: "*" needed: $PWD/small"* ]]
     [[ $(ls -A small) = lost+found ]]
     run -69 timeout 60 escapepod drill ./pod.conf --scratch nowhere
     run -69 timeout 60 escapepod drill ./pod.conf --volume nowhere

@@ -225,7 +225,7 @@ round() {
         losetup -d "$device"
     done
     refuses 69 "no drive with this label" ep-fetch apart "$store" --domain pod plain
-    refuses 69 "the store is not there" ep-fetch apart "file:$PWD/absent" --domain pod plain
+    refuses 69 "the store is not available" ep-fetch apart "file:$PWD/absent" --domain pod plain
     ep-fetch apart dunesea+https://127.0.0.1:1 --domain pod plain
 }
 
@@ -320,9 +320,9 @@ round() {
     for type in ext4 exfat; do
         make_drive $type $type
         head -c 3000000 /dev/zero >bad
-        refuses 65 "no sealed stream" ep-store blob "$store" --domain pod <bad
+        refuses 65 "not a sealed stream" ep-store blob "$store" --domain pod <bad
         sealed blob 3000000 | head -c 2000000 >part
-        refuses 65 "does not end in its trailer" ep-store blob "$store" --domain pod <part
+        refuses 65 "does not end with its trailer" ep-store blob "$store" --domain pod <part
         released
         losetup -d "$device"
     done

@@ -153,20 +153,20 @@ load curl
 }
 
 @test "what it refuses to start with" {
-    refuses 64 "without TLS only a loopback address will do" timeout 10 dunesea serve --dir store --listen 0.0.0.0:0
-    refuses 64 "no HOST:PORT" timeout 10 dunesea serve --dir store --listen 8443
-    refuses 64 "go together" timeout 10 dunesea serve --dir store --tls-cert x
-    refuses 64 "say --append, --read, or both" timeout 10 dunesea token add pod --dir store
-    refuses 64 "not a domain" timeout 10 dunesea token add ../pod --read --dir store
+    refuses 64 "without TLS only a loopback address is allowed" timeout 10 dunesea serve --dir store --listen 0.0.0.0:0
+    refuses 64 "not HOST:PORT" timeout 10 dunesea serve --dir store --listen 8443
+    refuses 64 "must be given together" timeout 10 dunesea serve --dir store --tls-cert x
+    refuses 64 "give --append, --read, or both" timeout 10 dunesea token add pod --dir store
+    refuses 64 "not a valid domain" timeout 10 dunesea token add ../pod --read --dir store
     refuses 74 "no such file or directory: nowhere" timeout 10 dunesea serve --dir nowhere --listen 127.0.0.1:0
     echo garbage >bad.pem
-    refuses 65 "cannot read this as PEM: bad.pem" timeout 10 dunesea serve --dir store --tls-cert bad.pem --tls-key bad.pem
+    refuses 65 "not a valid PEM file: bad.pem" timeout 10 dunesea serve --dir store --tls-cert bad.pem --tls-key bad.pem
     serve
     refuses 75 "another dunesea serves this directory" timeout 10 dunesea serve --dir store --listen 127.0.0.1:0
     mkdir other
     refuses 74 "address already in use" timeout 10 dunesea serve --dir other --listen "${DUNESEA_URL#*//}"
     echo garbage >>store/dunesea/tokens
-    refuses 65 "no token entry: store/dunesea/tokens, line 2" timeout 10 dunesea token list --dir store
+    refuses 65 "not a token entry: store/dunesea/tokens, line 2" timeout 10 dunesea token list --dir store
     # An unreadable list of tokens lets nobody in.
     ask 500 "$store/metadata/last"
 }

@@ -123,7 +123,7 @@ dunesea+$DUNESEA_URL, pod.example.org, dunesea/uploads/pod.example.org/" \
         inject fsync "$place" error=EIO
         finish 500 blob
         grep -q "the store's disk failed" body
-        grep -q 'error: cannot bring to stable storage' "$DUNESEA_LOG"
+        grep -q 'error: cannot sync' "$DUNESEA_LOG"
         untrace
         [[ $(wc -l <trace) -eq 1 ]]
         nothing_stays
@@ -225,7 +225,7 @@ dunesea+$DUNESEA_URL, pod.example.org, dunesea/uploads/pod.example.org/" \
     sealed blob 500136 >blob
     begin
     append 507 0 large
-    grep -q 'an upload here may have 614400 bytes at most' body
+    grep -q 'an upload here may have at most 614400 bytes' body
     ask 404 -I "$upload"
     begin
     # Chunked, so that it is noticed on the way only.
@@ -234,7 +234,7 @@ dunesea+$DUNESEA_URL, pod.example.org, dunesea/uploads/pod.example.org/" \
     sealed blob 580136 >blob2
     begin
     append 507 0 blob2
-    grep -q "quota of 1048576 bytes is used up: 500136 are taken" body
+    grep -q "quota of 1048576 bytes is used up: 500136 are in use" body
     jq -e '.status == 507 and .hint != null and .exit == null' body
     sealed blob 500137 >blob3
     put blob3

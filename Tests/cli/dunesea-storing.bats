@@ -309,8 +309,8 @@ END
     printf x | dd of="$key" bs=1 seek=100 conv=notrunc status=none
     run -65 --separate-stderr dunesea check --dir store
     [[ $output == "1 blobs, 6136 bytes, 1 backups, 1 keys, 4 faults" ]]
-    [[ $stderr == *"damaged, its bytes have the SHA-256"*"$(sha256 blob2)"* ]]
-    [[ $stderr == *"damaged, its bytes have the SHA-256"*"$key"* ]]
+    [[ $stderr == *"damaged: its bytes have the SHA-256"*"$(sha256 blob2)"* ]]
+    [[ $stderr == *"damaged: its bytes have the SHA-256"*"$key"* ]]
     [[ $stderr == *"its blob is missing"*"$(sha256 blob)"* ]]
-    [[ $stderr == *"no blob's name"*stray* ]]
+    [[ $stderr == *"not the name of a blob"*stray* ]]
 }

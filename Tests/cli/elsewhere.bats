@@ -159,7 +159,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     eventually half_there
     kill_dunesea
     : >restarted
-    eventually grep -q "trying again" err
+    eventually grep -q "retrying" err
     start_dunesea --listen "${DUNESEA_URL#*//}"
     wait "$storing"
     [[ $(jq -r .sha256 receipt) = $(sha256 blob) ]]
@@ -174,7 +174,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     for event in up:100 up:9000000 down:50; do
         through "$event:stall" "$event:stall" "$event:stall" "$event:stall" "$event:stall"
         place+=(--patience 2)
-        limit=30 refuses 69 "nothing moved for" stores blob
+        limit=30 refuses 69 "no data for" stores blob
     done
     through down:{100000,100000,100000,100000}:stall
     place+=(--patience 2)
@@ -253,7 +253,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
     serve
     sealed blob 20000000 >blob
     head -c 19000000 blob >short
-    refuses 65 "cut" ep-store blob "${place[@]}" <short
+    refuses 65 "truncated" ep-store blob "${place[@]}" <short
     (($(unfinished) == 0))
     (($(find "$DUNESEA_DIR" -path '*blobs/*' -type f | wc -l) == 0))
 }
@@ -300,7 +300,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
             wait
         )
         [[ $(sort <<<"$statuses" | tr '\n' ' ') = "0 75 " ]]
-        grep -q "the last backup is another by now" err.1 err.2
+        grep -q "the head has moved" err.1 err.2
         fetches "blob.$round.1"
         fetches "blob.$round.2"
         first=$(ep-fetch list "${place[@]}" | tail -n 1)
@@ -318,14 +318,14 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
 @test "a server with a certificate that nobody vouches for is not spoken to; a pinned key is enough" {
     serve --tls
     local url=${place[0]} pin
-    refuses 69 "not the one to trust" ep-fetch last "$url" --domain pod --token-file token
+    refuses 69 "the server is not trusted" ep-fetch last "$url" --domain pod --token-file token
     run ! grep -q "GET /v1" "$DUNESEA_LOG"
     pin=sha256//$(openssl x509 -in "$DUNESEA_CA" -noout -pubkey | openssl pkey -pubin -outform der |
         openssl dgst -sha256 -binary | base64)
     refuses 10 "no backup of pod" ep-fetch last "$url" --domain pod --token-file token --pin "$pin"
-    refuses 69 "not the one to trust" ep-fetch last "$url" --domain pod --token-file token \
+    refuses 69 "the server is not trusted" ep-fetch last "$url" --domain pod --token-file token \
         --pin "sha256//$(head -c 32 /dev/zero | base64)"
-    refuses 69 "not the one to trust" ep-fetch last "$url" --domain pod --token-file token --ca "$DUNESEA_CA" \
+    refuses 69 "the server is not trusted" ep-fetch last "$url" --domain pod --token-file token --ca "$DUNESEA_CA" \
         --pin "sha256//$(head -c 32 /dev/zero | base64)"
     refuses 74 "absent" ep-fetch last "$url" --domain pod --token-file token --ca absent
     # One that is for another name.
@@ -333,7 +333,7 @@ unfinished() { find "$DUNESEA_DIR" -path '*upload*' -type f | wc -l; }
         -subj /CN=other -addext subjectAltName=DNS:other 2>/dev/null
     stop_dunesea
     start_dunesea --tls-cert other.pem --tls-key other.key
-    refuses 69 "not the one to trust" ep-fetch last "dunesea+https:${DUNESEA_URL#http:}" --domain pod \
+    refuses 69 "the server is not trusted" ep-fetch last "dunesea+https:${DUNESEA_URL#http:}" --domain pod \
         --token-file token --ca other.pem
 }
 
@@ -395,9 +395,9 @@ requests() { grep -c "^$1" said || :; }
     sealed blob 3000000 >blob
     blob=$(sha256 blob)
     lying stranger
-    refuses 69 "no DuneSea server" timeout 20 ep-fetch last "${place[@]}"
-    refuses 69 "no DuneSea server" timeout 20 ep-fetch blob "${place[@]}" "$blob"
-    refuses 69 "no DuneSea server" timeout 20 ep-store blob "${place[@]}" <blob
+    refuses 69 "not a DuneSea server" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "not a DuneSea server" timeout 20 ep-fetch blob "${place[@]}" "$blob"
+    refuses 69 "not a DuneSea server" timeout 20 ep-store blob "${place[@]}" <blob
     lying redirect
     refuses 69 "status 307" timeout 20 ep-fetch last "${place[@]}"
     lying overload
@@ -409,10 +409,10 @@ requests() { grep -c "^$1" said || :; }
     lying short blob
     run -69 --separate-stderr timeout 20 ep-fetch blob "${place[@]}" "$blob"
     lying nolength blob
-    refuses 69 "no length" timeout 20 ep-fetch blob "${place[@]}" "$blob"
+    refuses 69 "did not state a length" timeout 20 ep-fetch blob "${place[@]}" "$blob"
     lying elsewhere blob
     run -69 --separate-stderr timeout 20 ep-fetch blob "${place[@]}" "$blob"
-    [[ $stderr = *"does not go on at byte 1500000"* ]]
+    [[ $stderr = *"did not continue at byte 1500000"* ]]
 }
 
 @test "a history that is cut goes on behind what has come; one that goes round, or is none, is refused" {
@@ -441,31 +441,31 @@ requests() { grep -c "^$1" said || :; }
     (($(requests GET) == 1))
     { printf %s "$head" && item a one | tr I J; } >none
     lying says none
-    refuses 65 "no series" timeout 20 ep-fetch history "${place[@]}"
+    refuses 65 "not a series" timeout 20 ep-fetch history "${place[@]}"
     { printf %s "$head" && item a one && ends 2; } >counted
     lying says counted
     run -65 --separate-stderr timeout 20 ep-fetch history "${place[@]}"
-    [[ $stderr = *"says 2 documents, and has 1"* ]]
+    [[ $stderr = *"states 2 documents, but has 1"* ]]
     lying endless one
-    refuses 65 "no series" timeout 20 ep-fetch history "${place[@]}"
+    refuses 65 "not a series" timeout 20 ep-fetch history "${place[@]}"
 }
 
 @test "a server that lies about an upload, or takes it in its own way" {
     sealed blob 7000000 >blob
     lying takes =
-    refuses 69 "took less than it was sent" timeout 20 ep-store blob "${place[@]}" <blob
+    refuses 69 "accepted less than it was sent" timeout 20 ep-store blob "${place[@]}" <blob
     (($(requests PATCH) < 8))
     lying takes -
-    refuses 69 "given up after 1 s" timeout 20 ep-store blob "${place[@]}" <blob
+    refuses 69 "gave up after 1 s" timeout 20 ep-store blob "${place[@]}" <blob
     lying takes + 0
-    refuses 74 "has 0 bytes where it had acknowledged 3145728" timeout 20 ep-store blob "${place[@]}" <blob
+    refuses 74 "has only 0 bytes, but had acknowledged 3145728" timeout 20 ep-store blob "${place[@]}" <blob
     lying takes + 18446744073709551615
     refuses 74 "18446744073709551615 bytes" timeout 20 ep-store blob "${place[@]}" <blob
     lying takes 18446744073709551616
-    refuses 69 "no offset" timeout 20 ep-store blob "${place[@]}" <blob
+    refuses 69 "did not state an offset" timeout 20 ep-store blob "${place[@]}" <blob
     lying early
     refuses 74 "no room" timeout 20 ep-store blob "${place[@]}" --patience 10 <blob
-    lacks "trying again" err
+    lacks "retrying" err
     answers "HTTP/1.1 201 Created\nDuneSea: 1\nContent-Length: 32\n\n$(printf 'a%.0s' {1..32})" \
         "HTTP/1.1 404 Not Found\nDuneSea: 1\nContent-Length: 0\n\n"
     refuses 74 "lost the upload" timeout 20 ep-store blob "${place[@]}" <blob
@@ -485,21 +485,21 @@ requests() { grep -c "^$1" said || :; }
     sealed blob 3000 >blob
     local good='HTTP/1.1 404 Not Found\nDuneSea: 1\nContent-Length: 0\n' mode
     answers "$good"
-    refuses 69 "cut in its head" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "cut off in its header" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 100 Continue\n\nHTTP/1.1 103 Early Hints\nDuneSea: 2\n\n$good\n"
     refuses 10 "no backup of pod" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 100 Continue\n\n"
-    refuses 69 "given up after 1 s" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "gave up after 1 s" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 429 Busy\nDuneSea: 1\nRetry-After: 1\nContent-Length: 0\n\n" "$good\n"
-    refuses 10 "trying again in 1.0 s" timeout 20 ep-fetch last "${place[@]}" --patience 4
+    refuses 10 "retrying in 1.0 s" timeout 20 ep-fetch last "${place[@]}" --patience 4
     answers "HTTP/1.1 503 Busy\nRetry-After: 4294967295\nContent-Length: 0\n\n"
-    refuses 69 "left alone for 4294967295 s" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "a pause of 4294967295 s" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 200 OK\n :x\n\n"
-    refuses 69 "the answer's head makes no sense" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "invalid response header" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 99999999999999999999 Huge\nContent-Length: 99999999999999999999\n\n"
-    refuses 69 "given up after 1 s" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "gave up after 1 s" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 403 No\nDuneSea: 1\nContent-Length: 9\n\n\033[31mred"
-    refuses 69 "given up" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "gave up" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 403 No\nDuneSea: 1\nContent-Length: 8\n\n\033[31mred"
     refuses 77 "status 403" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 403 No\nDuneSea: 1\nContent-Length: 26\n\n{\"detail\":\"\\\\u001b[31mred\"}"
@@ -509,10 +509,10 @@ requests() { grep -c "^$1" said || :; }
     refuses 69 "does not go on at byte 1" timeout 20 ep-fetch blob "${place[@]}" "$(sha256 blob)"
     for mode in heads informs; do
         lying "$mode"
-        refuses 69 "given up after 1 s" timeout 20 ep-fetch last "${place[@]}"
+        refuses 69 "gave up after 1 s" timeout 20 ep-fetch last "${place[@]}"
     done
     lying drips meta
-    refuses 69 "nothing moved for" timeout 20 ep-fetch last "${place[@]}"
+    refuses 69 "no data for" timeout 20 ep-fetch last "${place[@]}"
 }
 
 @test "an authority that is given takes the place of the system's, in full" {
@@ -520,7 +520,7 @@ requests() { grep -c "^$1" said || :; }
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout other.key -out other.pem \
         -subj /CN=other 2>/dev/null
     # Whoever does not find the server's there might look into the system's folder.
-    refuses 69 "not the one to trust" timeout 20 strace -f -o trace -e trace=%file ep-fetch last "${place[@]}" --ca other.pem
+    refuses 69 "the server is not trusted" timeout 20 strace -f -o trace -e trace=%file ep-fetch last "${place[@]}" --ca other.pem
     grep -qF '"other.pem"' trace
     lacks '"/(etc|usr/lib)/ssl/certs' trace
 }

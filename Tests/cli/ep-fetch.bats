@@ -114,9 +114,9 @@ $(sha256 three)" ]
         ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
         ep-fetch blob "$store" --domain pod "$(sha256 blob)" --size $length --sha512 "$(sha512sum blob | cut -d' ' -f1)" | cmp - blob
     done
-    keeps_the_tail "$(sha256 blob)" "7345678 bytes, not the 9000000" --size 9000000
-    keeps_the_tail "$(sha256 blob)" "longer than the 1000000 bytes" --size 1000000
-    keeps_the_tail "$(sha256 blob)" "its SHA-512 is not" --sha512 "$(printf '0%.0s' {1..128})"
+    keeps_the_tail "$(sha256 blob)" "7345678 bytes, not the expected 9000000" --size 9000000
+    keeps_the_tail "$(sha256 blob)" "longer than the expected 1000000 bytes" --size 1000000
+    keeps_the_tail "$(sha256 blob)" "its SHA-512 does not match" --sha512 "$(printf '0%.0s' {1..128})"
 }
 
 @test "a flipped byte: 65, and no trailer on standard output" {
@@ -166,16 +166,16 @@ $(sha256 three)" ]
         sealed blob $length >blob && store_blob blob
         (timeout 30 ep-fetch blob "$store" --domain pod "$(sha256 blob)" 2>err || echo $? >status) | head -c 1000 >/dev/null
         [ "$(cat status)" -eq 74 ]
-        grep -q "the reader went away" err
+        grep -q "the reader closed the pipe" err
     done
 }
 
 @test "usage" {
-    refuses 64 "not a domain" ep-fetch last "$store" --domain ../x
-    refuses 64 "no such kind of store" ep-fetch last ftp://x --domain pod
-    refuses 64 "not a blob's address" ep-fetch blob "$store" --domain pod ../../etc/passwd
+    refuses 64 "not a valid domain" ep-fetch last "$store" --domain ../x
+    refuses 64 "unknown kind of store" ep-fetch last ftp://x --domain pod
+    refuses 64 "not an address of a blob" ep-fetch blob "$store" --domain pod ../../etc/passwd
     refuses 64 "not a SHA-512" ep-fetch blob "$store" --domain pod "$(printf '0%.0s' {1..64})" --sha512 12
-    refuses 64 "hint: ep-fetch --help" ep-fetch blob "$store" --domain pod "$(printf '0%.0s' {1..64})" --size -1
+    refuses 64 "hint: see ep-fetch --help" ep-fetch blob "$store" --domain pod "$(printf '0%.0s' {1..64})" --size -1
 }
 
 @test "files that claim more than a drive can hold: 65 at once, and the blob stored again heals them" {
@@ -188,9 +188,9 @@ $(sha256 three)" ]
         sealed blob 200 >"$blobs/$name"
         truncate -s 9223372036854775807 "$blobs/$name"
         [[ $name != *.000 && $name != *.001 ]] || continue
-        refuses 65 "longer than any blob" timeout 20 ep-fetch blob "$store" --domain pod "$address"
+        refuses 65 "too long for a blob" timeout 20 ep-fetch blob "$store" --domain pod "$address"
         sealed metadata 400 |
-            refuses 65 "longer than any blob" timeout 20 ep-store metadata "$store" --domain pod --blob "$address" --follows none
+            refuses 65 "too long for a blob" timeout 20 ep-store metadata "$store" --domain pod --blob "$address" --follows none
     done
     rm "$blobs/$address"
     timeout 20 ep-store blob "$store" --domain pod <blob
@@ -206,7 +206,7 @@ teardown() {
     sealed blob 500 >blob && store_blob blob
     store_backup "$(sha256 blob)" none
     mv "$blobs/$(sha256 blob)" aside && ln -s "$PWD/aside" "$blobs/$(sha256 blob)"
-    refuses 65 "not a file" ep-fetch blob "$store" --domain pod "$(sha256 blob)"
+    refuses 65 "not a regular file" ep-fetch blob "$store" --domain pod "$(sha256 blob)"
     mv store/escapepod/pod elsewhere && ln -s "$PWD/elsewhere" store/escapepod/pod
     refuses 65 "symbolic link" ep-fetch last "$store" --domain pod
 }
@@ -224,7 +224,7 @@ teardown() {
     echo other >"link"
     [[ $(ep-fetch differing "$store" --domain pod RECOVERY.txt absent link) = RECOVERY.txt$'\n'link ]]
     [[ -z $(DUNESEA_TOKEN=token ep-fetch differing dunesea+http://127.0.0.1:1 --domain pod RECOVERY.txt) ]]
-    for name in folder link; do refuses 65 "not a file" ep-fetch file "$store" --domain pod $name; done
+    for name in folder link; do refuses 65 "not a regular file" ep-fetch file "$store" --domain pod $name; done
     refuses 65 "larger than" ep-fetch file "$store" --domain pod large
     for name in "" . .. .hidden ../x a/b; do refuses 64 "top folder" ep-fetch file "$store" --domain pod "$name"; done
     DUNESEA_TOKEN=token refuses 10 "has no folder" ep-fetch file dunesea+http://127.0.0.1:1 --domain pod x

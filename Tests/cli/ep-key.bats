@@ -67,9 +67,9 @@ every() {
 
 @test "an empty key file, or one of comments alone" {
     : >empty
-    every 65 'no key in the key file: empty' empty
+    every 65 'the key file contains no key: empty' empty
     grep '^#' key >comments
-    every 65 'no key in the key file: comments' comments
+    every 65 'the key file contains no key: comments' comments
 }
 
 @test "a damaged key file, of which no message shows a letter" {
@@ -82,9 +82,9 @@ every() {
     sed '/^EPOD/s/.$//' key >short
     every 65 'the key is damaged: short' short
     { cat key && echo "$line"; } >two
-    every 65 'no key file: two' two
+    every 65 'not a key file: two' two
     head -c 1000 /dev/urandom >noise
-    every 65 'no key file: noise' noise
+    every 65 'not a key file: noise' noise
     head -c 100000 /dev/zero >large
     every 65 'larger than 65536 bytes: large' large
 }
@@ -98,11 +98,11 @@ every() {
     chmod 640 key
     run -0 --separate-stderr ep-key id key
     [[ $output == "$(<id)" ]]
-    [[ $stderr == 'ep-key: warning: others may read the key file key, mode 0640; chmod 600 mends it' ]]
+    [[ $stderr == 'ep-key: warning: others can read the key file key, mode 0640; chmod 600 fixes that' ]]
     timeout 20 ep-seal --key key <plain 2>err >sealed
-    grep -q '^ep-seal: warning: others may read the key file key, mode 0640' err
+    grep -q '^ep-seal: warning: others can read the key file key, mode 0640' err
     timeout 20 ep-unseal --key key <sealed 2>err | cmp - plain
-    grep -q '^ep-unseal: warning: others may read the key file key, mode 0640' err
+    grep -q '^ep-unseal: warning: others can read the key file key, mode 0640' err
 }
 
 @test "a key file that may not be read" {
@@ -142,7 +142,7 @@ on_terminal() {
     # Nobody is asked for the passphrase of what is not the right one.
     refuses 65 "another key: its id is $(<id), not 0123456789abcdef0123456789abcdef" \
         timeout 60 ep-key unwrap --id 0123456789abcdef0123456789abcdef --passphrase-command 'touch asked' new <wrapped
-    refuses 65 'this is sealed blob, not key' timeout 60 ep-key unwrap --passphrase-command 'touch asked' new <sealed
+    refuses 65 'a sealed stream of kind blob, not key' timeout 60 ep-key unwrap --passphrase-command 'touch asked' new <sealed
     refuses 65 'empty input' timeout 60 ep-key unwrap --passphrase-command 'touch asked' new </dev/null
     [[ ! -e new && ! -e asked ]]
 }
@@ -156,10 +156,10 @@ on_terminal() {
 
 @test "a passphrase that cannot be had" {
     local wrap=(timeout 60 ep-key wrap key)
-    refuses 69 'the passphrase command ended with status 3: exit 3' "${wrap[@]}" --passphrase-command 'exit 3'
-    refuses 69 'the passphrase command ended with status 1' "${wrap[@]}" --passphrase-command 'echo words; false'
+    refuses 69 'the passphrase command exited with status 3: exit 3' "${wrap[@]}" --passphrase-command 'exit 3'
+    refuses 69 'the passphrase command exited with status 1' "${wrap[@]}" --passphrase-command 'echo words; false'
     refuses 65 'the passphrase is empty: output of /bin/sh' "${wrap[@]}" --passphrase-command 'echo'
-    refuses 65 'no passphrase: 4096 bytes or more' "${wrap[@]}" --passphrase-command 'yes'
+    refuses 65 'too long for a passphrase: 4096 bytes or more' "${wrap[@]}" --passphrase-command 'yes'
     refuses 74 'no such file or directory: nowhere' "${wrap[@]}" --passphrase-file nowhere
     printf ' \n' >blank && chmod 600 blank
     refuses 65 'the passphrase is empty: blank' "${wrap[@]}" --passphrase-file blank
@@ -171,12 +171,12 @@ on_terminal() {
     wrapped
     chmod 644 words
     timeout 60 ep-key unwrap --passphrase-file words new <wrapped 2>err
-    [[ $(<err) == 'ep-key: warning: others may read the passphrase file words, mode 0644; chmod 600 mends it' ]]
+    [[ $(<err) == 'ep-key: warning: others can read the passphrase file words, mode 0644; chmod 600 fixes that' ]]
 }
 
 @test "a person types the passphrase, twice for a new one, and nobody sees it" {
     on_terminal 'correct horse' ' correct  horse' -- ep-key wrap key >wrapped 2>shown
-    [[ $(tr -d '\r' <shown | grep -v '^$') == $'New passphrase: \nThe same again: ' ]]
+    [[ $(tr -d '\r' <shown | grep -v '^$') == $'New passphrase: \nRepeat it: ' ]]
     run -0 on_terminal 'correct horse' -- ep-key unwrap new <wrapped
     cmp new key
     refuses 65 'the two passphrases differ' on_terminal one two -- ep-key wrap key
@@ -232,7 +232,7 @@ END
     wrapped
     /usr/bin/time -f %M -o peak timeout 60 ep-key unwrap --passphrase-file words new <wrapped >/dev/null
     (($(<peak) > 256 << 10 && $(<peak) < 280 << 10))
-    (ulimit -v 200000 && refuses 69 'scrypt cannot have the 256 MiB' timeout 60 ep-key wrap --passphrase-file words key)
+    (ulimit -v 200000 && refuses 69 'not enough memory for scrypt, which needs 256 MiB' timeout 60 ep-key wrap --passphrase-file words key)
 }
 
 # sheet OPTION…: the recovery sheet of a backup.
@@ -329,7 +329,7 @@ END
     here=$(command -v ep-key)
     run -0 --separate-stderr env PATH=/nowhere "$here" sheet key --domain pod --store x
     [[ $output == *EPOD-KEY-1* && $output != *'QR CODE'* ]]
-    [[ $stderr == 'ep-key: warning: no QR code on the sheet: it takes qrencode, of Debian'* ]]
+    [[ $stderr == 'ep-key: warning: no QR code on the sheet: that needs qrencode, Debian'* ]]
     refuses 69 'no such program: groff' timeout 60 env PATH=/nowhere "$here" sheet key --domain pod --store x --pdf page.pdf
     [[ ! -e page.pdf ]]
 }
@@ -348,11 +348,11 @@ END
 @test "a wrapped key that takes longer than usual says so; one that takes minutes is refused" {
     wrapped
     costly 18 8 2
-    refuses 65 "trying the passphrase, which takes this key 2 times as long as usual" \
+    refuses 65 "trying the passphrase; with this key it takes 2 times as long as usual" \
         timeout 60 ep-key unwrap --passphrase-file words new <wrapped
     grep -q "wrong passphrase" err
     costly 20 8 16
-    refuses 65 "scrypt with N = 2^20, r = 8, p = 16 is out of bounds" timeout 5 ep-key unwrap --passphrase-file words new <wrapped
+    refuses 65 "scrypt parameters out of range: N = 2^20, r = 8, p = 16" timeout 5 ep-key unwrap --passphrase-file words new <wrapped
     [[ ! -e new ]]
 }
 
@@ -373,10 +373,10 @@ END
     refuses 64 'unexpected argument' ep-key id key key
     refuses 64 '<file>' ep-key wrap
     refuses 64 '<file>' ep-key unwrap
-    refuses 64 "a key's id has 32 hexadecimal digits" ep-key unwrap --id 0123 new
+    refuses 64 "a key's id has 32 lower-case hexadecimal digits" ep-key unwrap --id 0123 new
     refuses 64 'unexpected argument' ep-key passphrase 12
     refuses 64 "'--domain <domain>'" ep-key sheet key
-    refuses 64 "'--generation' and '--date' come together" sheet --generation 7
+    refuses 64 "'--generation' and '--date' must be given together" sheet --generation 7
     refuses 64 "a SHA-256 has 64" sheet --opener 12
     refuses 64 'cannot be printed' sheet --generation 7 --date $'to\nday'
     refuses 64 'cannot be printed' ep-key sheet key --domain пример --store x --pdf page.pdf
@@ -388,13 +388,13 @@ END
     [[ $mac =~ ^[0-9a-f]{64}$ && $mac == "$(timeout 20 ep-key mac key <plain)" ]]
     run -0 --separate-stderr timeout 20 ep-key mac key --check "$mac" <plain
     [[ -z $output && -z $stderr ]]
-    refuses 65 'the MAC is not of this text and this key' timeout 20 ep-key mac key --check "$mac" </dev/null
+    refuses 65 'the MAC does not match this text and this key' timeout 20 ep-key mac key --check "$mac" </dev/null
     local last=$((16#${mac: -1} ^ 1))
     printf -v other %s%x "${mac%?}" "$last"
-    refuses 65 'the MAC is not of this text' timeout 20 ep-key mac key --check "$other" <plain
+    refuses 65 'the MAC does not match this text' timeout 20 ep-key mac key --check "$other" <plain
     ep-key generate another
-    refuses 65 'the MAC is not of this text' timeout 20 ep-key mac another --check "$mac" <plain
-    refuses 64 '64 hexadecimal digits' timeout 20 ep-key mac key --check "${mac^^}" <plain
+    refuses 65 'the MAC does not match this text' timeout 20 ep-key mac another --check "$mac" <plain
+    refuses 64 '64 lower-case hexadecimal digits' timeout 20 ep-key mac key --check "${mac^^}" <plain
     refuses 65 'larger than' timeout 20 ep-key mac key < <(head -c 2M /dev/zero)
 }
 

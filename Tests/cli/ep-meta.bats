@@ -55,7 +55,7 @@ create() {
 
 @test "create refuses records that contradict one another" {
     sed s/$two/$one/ snapshot2 >s && cp snapshot2 keep && cp s snapshot2
-    refuses 65 "the snapshot's is $one" create 2
+    refuses 65 "the snapshot has $one" create 2
     cp keep snapshot2
     report full $two null >report2
     refuses 65 "the send stream is full, but the plan is incremental" create 2
@@ -83,7 +83,7 @@ create() {
         head -c 40 keep >$file
         refuses 65 $file create 2
         echo '[]' >$file
-        refuses 65 "no JSON object: $file" create 2
+        refuses 65 "not a JSON object: $file" create 2
         cp keep $file
     done
     create 2 >/dev/null
@@ -138,7 +138,7 @@ create() {
     [[ $output == *"verify found 1 damaged or missing on 20"* && $output == *"  chain          2 backups to read, "* ]]
     for verb in list chain "audit --tasks tasks" "status --key key --state state/x"; do
         # shellcheck disable=SC2086 # words
-        head -n 2 history | refuses 65 "not a whole history" ep-meta $verb "${of[@]}"
+        head -n 2 history | refuses 65 "not a complete history" ep-meta $verb "${of[@]}"
     done
 }
 
@@ -148,12 +148,12 @@ create() {
     grep -qF 'Linux \x1b]0;owned\x07\xc2\x9b2J\x0ahint: \xe2\x80\xaeabc' page
     run ! grep -qP '[^\x20-\x7e]' page
     jq -c '.date = "\u001b[2J"' meta1 >evil
-    refuses 65 "member date is no date" meta show <evil
+    refuses 65 "member date is not a date" meta show <evil
     jq -c '.domain = "\u001b[2J"' meta1 >evil
-    refuses 65 "member domain is no domain" meta check <evil
+    refuses 65 "member domain is not a valid domain" meta check <evil
     run ! grep -q $'\e' err
     jq -c '.type = "\u001b[2J"' meta1 | sed 's/^{/{"\\u001b[2J":1,"\\u001b[2J":2,/' >evil
-    refuses 65 'member "\u001b[2J" is there twice' meta show <evil
+    refuses 65 'duplicate member "\u001b[2J"' meta show <evil
     run ! grep -q $'\e' err
 }
 
@@ -172,24 +172,24 @@ create() {
 }
 
 @test "huge, deep, doubled and broken documents are refused in bounded time" {
-    : | refuses 65 "empty, where a metadata document belongs: standard input" meta show
+    : | refuses 65 "empty instead of a metadata document: standard input" meta show
     : | refuses 65 "empty input: standard input" meta check
     echo | refuses 65 "empty" meta check
-    { head -c -2 meta1 && echo ',"size":1}'; } | refuses 65 'member "size" is there twice' meta check
-    { head -c -2 meta1 && echo ',"x":{"a":1,"\u0061":1}}'; } | refuses 65 'member "a" is there twice' meta show
-    sed 's/"size":[0-9]*/"size":99999999999999999999/' meta1 | refuses 65 "member size is no whole number" meta show
-    sed 's/"size":[0-9]*/"size":1e400/' meta1 | refuses 65 "member size is no whole number" meta show
+    { head -c -2 meta1 && echo ',"size":1}'; } | refuses 65 'duplicate member "size"' meta check
+    { head -c -2 meta1 && echo ',"x":{"a":1,"\u0061":1}}'; } | refuses 65 'duplicate member "a"' meta show
+    sed 's/"size":[0-9]*/"size":99999999999999999999/' meta1 | refuses 65 "member size is not a 64-bit integer" meta show
+    sed 's/"size":[0-9]*/"size":1e400/' meta1 | refuses 65 "member size is not a 64-bit integer" meta show
     sed 's/"size":[0-9]*/"size":9223372036854775807/' meta1 | refuses 65 "member size is out of range" meta show
     head -c 1048576 /dev/zero | tr '\0' '[' | refuses 65 "nested deeper than 32 levels" meta show
     yes '{"a":' | head -n 200000 | tr -d '\n' | refuses 65 "nested deeper" meta check
     yes '1,' | head -n 200000 | tr -d '\n' | sed 's/^/[/' | refuses 65 "more than 16384 values" meta check
     head -c 1048578 /dev/zero | refuses 65 "larger than" meta show
-    head -c 3000000 /dev/zero | refuses 65 "more than 1 MiB: standard input, line 1" meta check
+    head -c 3000000 /dev/zero | refuses 65 "longer than 1 MiB: standard input, line 1" meta check
     head -c 100000 /dev/urandom | refuses 65 "standard input" meta show
-    { printf '\xef\xbb\xbf' && cat meta1; } | refuses 65 "bad JSON" meta check
+    { printf '\xef\xbb\xbf' && cat meta1; } | refuses 65 "invalid JSON" meta check
     sed 's/6\.2/\xff/' meta1 | refuses 65 "not UTF-8" meta check
     cat meta1 meta1 | refuses 65 "more than one line" meta show
-    head -c -2 meta1 | refuses 65 "bad JSON" meta show
+    head -c -2 meta1 | refuses 65 "invalid JSON" meta show
 }
 
 @test "check: a chain is whole, or the message names the line" {
@@ -199,14 +199,14 @@ create() {
     ep-meta check <meta2
     refuses 65 "generation 1 follows generation 2: standard input, line 2" meta check < <(cat meta2 meta1)
     refuses 65 "generation 1 follows generation 1: standard input, line 2" meta check < <(cat meta1 meta1)
-    refuses 65 "previous.metadataSha512 is another: standard input, line 2" \
+    refuses 65 "previous.metadataSha512 differs: standard input, line 2" \
         meta check < <(sed 's/06:10:00/06:10:01/' meta1 && cat meta2)
     # The same values in other bytes are another document.
-    refuses 65 "previous.metadataSha512 is another" meta check < <(sed 's/,/, /' meta1 && cat meta2)
-    refuses 65 "the parent in generation 2 is not what generation 1 says of itself" \
+    refuses 65 "previous.metadataSha512 differs" meta check < <(sed 's/,/, /' meta1 && cat meta2)
+    refuses 65 "the parent in generation 2 does not match generation 1" \
         meta check < <(cat meta1 && jq -c '.parent.size += 1' meta2)
     refuses 65 "standard input, line 2" meta check < <(cat meta1 && echo && cat meta2)
-    refuses 65 "the document is of pod.example.org, not of other" meta check --domain other <chain
+    refuses 65 "the document belongs to pod.example.org, not to other" meta check --domain other <chain
 }
 
 @test "check takes a chain of any length in the memory of one document" {
@@ -228,8 +228,8 @@ create() {
     refuses 64 "hint:" meta frobnicate
     refuses 64 "--domain" meta create
     refuses 64 "hint:" meta show --format xml
-    refuses 64 "no domain: ../x" meta check --domain ../x
-    domain=../x refuses 64 "no domain: ../x" create 1
+    refuses 64 "not a valid domain: ../x" meta check --domain ../x
+    domain=../x refuses 64 "not a valid domain: ../x" create 1
 }
 
 @test "a full disk is an error" {
@@ -250,7 +250,7 @@ create() {
     echo three | ep-meta keep to-victim
     [[ ! -L to-victim && $(<to-victim) = three && $(<victim) = victim ]]
     refuses 65 "empty input" ep-meta keep to-victim </dev/null
-    echo x | refuses 64 "no mode" ep-meta keep to-victim --mode 0888
+    echo x | refuses 64 "not a file mode" ep-meta keep to-victim --mode 0888
     echo x | refuses 74 "no such file" ep-meta keep absent/x
     [[ $(<to-victim) = three && $(ls -A made/on/the) = way ]]
 }
@@ -261,8 +261,8 @@ create() {
     chown 65534 theirs
     ln -s ../private theirs/link
     chown -h 65534 theirs/link
-    echo x | refuses 77 "will not follow a link" ep-meta keep theirs/link/x
-    echo x | refuses 77 "will not follow a link" ep-meta keep theirs/link/deeper/x --parents
+    echo x | refuses 77 "refusing to follow a symbolic link" ep-meta keep theirs/link/x
+    echo x | refuses 77 "refusing to follow a symbolic link" ep-meta keep theirs/link/deeper/x --parents
     [[ -z $(ls -A private) ]]
     # Their folder itself may be written to.
     echo x | ep-meta keep theirs/x

@@ -41,10 +41,10 @@ plan() {
 
 @test "deleted by hand: full, and the reason says so" {
     run -0 plan other <newest
-    [[ $(jq -r .reason <<<"$output") == "the one snapshot here is not the one of generation 6 (UUID $one); deleted by hand?" ]]
+    [[ $(jq -r .reason <<<"$output") == "the only snapshot here is not that of generation 6 (UUID $one); deleted by hand?" ]]
     [[ $(jq -r '.type + " " + (.generation|tostring) + " " + .headType' <<<"$output") == "full 7 full" ]]
     run -0 plan none <newest
-    [[ $(jq -r .reason <<<"$output") == "no snapshot here, so not the one of generation 6 (UUID $one); deleted by hand?" ]]
+    [[ $(jq -r .reason <<<"$output") == "the snapshot of generation 6 (UUID $one) is not here, nor is any other; deleted by hand?" ]]
 }
 
 @test "a writable snapshot is no parent" {
@@ -56,7 +56,7 @@ plan() {
 @test "a snapshot that was changed since, and the stubs of a rollback" {
     echo "[$(snapshot root $one '' true true)]" >changed
     run -0 plan changed <newest
-    [[ $(jq -r .type <<<"$output") == full && $(jq -r .reason <<<"$output") == *"in root, but was changed since" ]]
+    [[ $(jq -r .type <<<"$output") == full && $(jq -r .reason <<<"$output") == *"in root, but has changed since" ]]
     echo '[{"slot":"root","path":"/v","stub":true,"elsewhere":[{"path":"old/root","uuid":"'$one'","receivedUuid":null}]}]' >stubs
     run -0 plan stubs <newest
     [[ $(jq -r .reason <<<"$output") == "the volume was replaced by a snapshot of itself"*"(root)"*" as old/root" ]]
@@ -66,11 +66,11 @@ plan() {
 
 @test "at the last generation that there can be there is no plan" {
     jq -c '.generation = 9999999999' newest >last
-    refuses 65 "generation 9999999999 is the last that there can be" plan both <last
+    refuses 65 "generation 9999999999 is the last possible one" plan both <last
     jq -c '.generation = 4611686018427387904' newest >beyond
     refuses 65 "member generation is out of range" plan both <beyond
     cp last witness
-    refuses 65 "is the last that there can be" plan both --witness witness </dev/null
+    refuses 65 "is the last possible one" plan both --witness witness </dev/null
 }
 
 @test "the same input gives the same plan" {
@@ -109,7 +109,7 @@ plan() {
     sed '4s/ .*/ damaged/' history >bad
     refuses 65 "the newest metadata of pod.example.org cannot be opened" plan both --witness witness --history <bad
     head -n 4 history >bad
-    refuses 65 "not a whole history" plan both --history <bad
+    refuses 65 "not a complete history" plan both --history <bad
 }
 
 # after N: the newest of the documents that lead on from ./newest, N of them, all in the file line.
@@ -145,7 +145,7 @@ warns() {
     tail -n +3 line | warns fork
     # The same generation, made anew.
     sed 's/06:10:00/06:10:01/' newest | warns fork
-    jq -r .warning out | grep -qxF "fork: the store's newest backup is generation 6 of 2026-11-22T06:10:01Z, and does not descend from generation 6 of 2026-11-22T06:10:00Z, which this machine has committed"
+    jq -r .warning out | grep -qxF "fork: the store's newest backup is generation 6 of 2026-11-22T06:10:01Z, which does not descend from generation 6 of 2026-11-22T06:10:00Z, which this machine committed"
     [[ $(jq -r .generation out) == 7 ]]
     # The witness is further on.
     after 3 >witness
@@ -153,34 +153,34 @@ warns() {
     [[ $(jq -r '[.type, .generation, .snapshot.slot, .previous.generation] | join(" ")' out) == "incremental 10 current-parent 6" ]]
     warns rollback </dev/null
     [[ $(jq -r '[.type, .generation, .follows, .previous.generation] | map(tostring) | join(" ")' out) == "full 10 null 9" ]]
-    [[ $(plan both --witness witness --format lines </dev/null | tail -n 1) == "rollback: the store has no backup of pod.example.org, not even generation 9 of 2026-11-22T06:10:00Z, which this machine has committed" ]]
+    [[ $(plan both --witness witness --format lines </dev/null | tail -n 1) == "rollback: the store has no backup of pod.example.org, not even generation 9 of 2026-11-22T06:10:00Z, which this machine committed" ]]
     [[ $(plan both --witness witness <newest) == "$(plan both --witness witness <newest)" ]]
 }
 
 @test "a witness that is damaged, another domain's or not to be read gives no plan" {
     : >witness
-    refuses 65 "empty, where a metadata document belongs: witness" plan both --witness witness <newest
+    refuses 65 "empty instead of a metadata document: witness" plan both --witness witness <newest
     head -c 100 newest >witness
-    refuses 65 "bad JSON" plan both --witness witness <newest
+    refuses 65 "invalid JSON" plan both --witness witness <newest
     sed 's/pod\.example/pad.example/' newest >witness
-    refuses 65 "the witness is of pad.example.org, not of pod.example.org" plan both --witness witness </dev/null
+    refuses 65 "the witness belongs to pad.example.org, not to pod.example.org" plan both --witness witness </dev/null
     refuses 74 "witness/x" plan both --witness witness/x <newest
 }
 
 @test "a head that is broken, or another domain's, gives no plan" {
     echo | refuses 65 "standard input" plan both
-    echo null | refuses 65 "no JSON object: standard input" plan both
-    head -c 200 newest | refuses 65 "bad JSON: a string does not end: standard input, line 1, byte 200" plan both
-    head -c -2 newest | refuses 65 "bad JSON" plan both
+    echo null | refuses 65 "not a JSON object: standard input" plan both
+    head -c 200 newest | refuses 65 "invalid JSON: unterminated string: standard input, line 1, byte 200" plan both
+    head -c -2 newest | refuses 65 "invalid JSON" plan both
     sed 's/"version":1/"version":2/' newest | refuses 65 "member version is 2, not 1" plan both
     sed 's/"version":1/"version":2/' newest | refuses 65 "hint: a newer escapepod may have written it" plan both
     sed 's/"uuid"/"uuld"/' newest | refuses 65 "member uuid is missing" plan both
-    sed 's/"generation":6/"generation":"6"/' newest | refuses 65 "member generation is no whole number" plan both
-    sed 's/"generation":6/"generation":5/' newest | refuses 65 "member previous.generation is not below 5" plan both
-    sed 's/"version":1/"version":1,"version":1/' newest | refuses 65 'member "version" is there twice' plan both
+    sed 's/"generation":6/"generation":"6"/' newest | refuses 65 "member generation is not a 64-bit integer" plan both
+    sed 's/"generation":6/"generation":5/' newest | refuses 65 "member previous.generation is not less than 5" plan both
+    sed 's/"version":1/"version":1,"version":1/' newest | refuses 65 'duplicate member "version"' plan both
     sed 's/pod\.example/pad.example/' newest |
-        refuses 65 "the store's metadata is of pad.example.org, not of pod.example.org" plan both
-    head -c 2000000 /dev/zero | tr '\0' '[' | refuses 65 "more than 1 MiB" plan both
+        refuses 65 "the store's metadata belongs to pad.example.org, not to pod.example.org" plan both
+    head -c 2000000 /dev/zero | tr '\0' '[' | refuses 65 "longer than 1 MiB" plan both
     head -c 1000000 /dev/zero | tr '\0' '[' | refuses 65 "nested deeper" plan both
     cat newest newest | refuses 65 "generation 6 follows generation 6: standard input, line 2" plan both
 }
@@ -188,11 +188,11 @@ warns() {
 @test "a snapshot list that is broken gives no plan, and the message names it" {
     refuses 74 "cannot open: no such file or directory: absent" plan absent <newest
     : >bad
-    refuses 65 "bad JSON: ends in the middle: bad" plan bad <newest
+    refuses 65 "invalid JSON: unexpected end: bad" plan bad <newest
     snapshot root $one >bad
-    refuses 65 "no JSON array: bad" plan bad <newest
+    refuses 65 "not a JSON array: bad" plan bad <newest
     echo '[1]' >bad
-    refuses 65 "no JSON object: bad, snapshot 1" plan bad <newest
+    refuses 65 "not a JSON object: bad, snapshot 1" plan bad <newest
     for name in slot path uuid receivedUuid created readOnly changed; do
         jq -c "del(.[1].$name)" both >bad
         refuses 65 "member $name is missing: bad, snapshot 2" plan bad <newest
@@ -200,18 +200,18 @@ warns() {
         refuses 65 "member $name is " plan bad <newest
     done
     jq -c '.[0].path = "a\u0000b"' both >bad
-    refuses 65 "member path holds a zero byte" plan bad <newest
+    refuses 65 "member path contains a zero byte" plan bad <newest
     # Even where no head makes them matter.
-    refuses 65 "member path holds a zero byte" plan bad </dev/null
+    refuses 65 "member path contains a zero byte" plan bad </dev/null
 }
 
 @test "usage: 64, a hint, nothing on standard output" {
     refuses 64 "--domain" ep-plan </dev/null
     refuses 64 "hint:" plan both --format xml </dev/null
     for bad in ../x '' .x A 'a/b' $'a\nb' "$(printf 'a%.0s' {1..254})"; do
-        refuses 64 "no domain" ep-plan --domain "$bad" --snapshots both </dev/null
+        refuses 64 "not a valid domain" ep-plan --domain "$bad" --snapshots both </dev/null
     done
-    refuses 64 'no domain: \x1b[2J' ep-plan --domain $'\e[2J' --snapshots both </dev/null
+    refuses 64 'not a valid domain: \x1b[2J' ep-plan --domain $'\e[2J' --snapshots both </dev/null
 }
 
 @test "a full disk is an error" {

@@ -69,7 +69,7 @@ boundaries() {
     run -0 unseal --check <sealed
     [[ $output == "" ]]
     head -c -1 sealed >part
-    refuses 65 'cut' unseal --check <part
+    refuses 65 'truncated' unseal --check <part
     flip sealed 2000000
     refuses 65 'damaged or tampered with' unseal --check <sealed
 }
@@ -136,23 +136,23 @@ boundaries() {
     for stream in full incremental; do
         for at in $(boundaries "$stream"); do
             head -c "$at" "$stream" >part
-            no_tail 65 'the btrfs stream is cut' seal --report report <part
+            no_tail 65 'the btrfs stream is truncated' seal --report report <part
             count=$((count + 1))
         done
     done
     ((count > 24))
     head -c -1 full >part
-    no_tail 65 'the btrfs stream is cut' seal --report report <part
+    no_tail 65 'the btrfs stream is truncated' seal --report report <part
     head -c 100000 full >part
-    no_tail 65 'the btrfs stream is cut' seal --report report -- cat part
+    no_tail 65 'the btrfs stream is truncated' seal --report report -- cat part
 }
 
 @test "a btrfs stream with something behind its end" {
     make_streams
     { cat full && echo; } >garbage
-    no_tail 65 'bytes behind the END command' seal --report report <garbage
+    no_tail 65 'extra data after the END command' seal --report report <garbage
     cat full incremental >two
-    no_tail 65 'bytes behind the END command' seal --report report <two
+    no_tail 65 'extra data after the END command' seal --report report <two
     btrfs -q send -f both fs/one fs/two
     no_tail 65 'hint: send one subvolume only' seal --report report <both
 }
@@ -160,7 +160,7 @@ boundaries() {
 @test "a btrfs stream that is damaged in its first command" {
     make_streams
     flip full 50
-    no_tail 65 'a command with a wrong checksum' seal --report report <full
+    no_tail 65 'wrong checksum of a command' seal --report report <full
 }
 
 @test "a command that exits with 0" {
@@ -170,8 +170,8 @@ boundaries() {
 }
 
 @test "a command that fails, dies, says nothing or is not there" {
-    no_tail 65 'sh ended with status 7' seal --report report -- sh -c 'cat plain; exit 7'
-    no_tail 65 'sh was ended by signal 9' seal --report report -- sh -c 'cat plain; kill -KILL $$'
+    no_tail 65 'sh exited with status 7' seal --report report -- sh -c 'cat plain; exit 7'
+    no_tail 65 'sh was killed by signal 9' seal --report report -- sh -c 'cat plain; kill -KILL $$'
     refuses 65 'empty input: output of false' seal --report report -- false
     refuses 65 'empty input: output of true' seal --report report -- true
     refuses 69 'no such program: no-such-program' seal --report report -- no-such-program
@@ -184,7 +184,7 @@ boundaries() {
     make_streams
     mkfifo pipe
     sh -c 'head -c 150000 full; kill -KILL $$' >pipe &
-    no_tail 65 'the btrfs stream is cut' seal <pipe
+    no_tail 65 'the btrfs stream is truncated' seal <pipe
     sh -c 'head -c 150000 plain; kill -KILL $$' >pipe &
     seal <pipe >sealed
     unseal --check <sealed
@@ -196,7 +196,7 @@ boundaries() {
 }
 
 @test "what is no sealed stream is refused" {
-    refuses 65 'no sealed stream' unseal <plain
+    refuses 65 'not a sealed stream' unseal <plain
     seal <plain >sealed
     echo >>sealed
     no_tail 65 'trailer' unseal <sealed
@@ -207,9 +207,9 @@ boundaries() {
     seal <plain >sealed
     refuses 65 "sealed with another key: its id is $(ep-key id key), this key's is $(ep-key id other)" \
         timeout 20 ep-unseal --key other <sealed
-    refuses 65 'this is sealed blob, not metadata' unseal --kind metadata <sealed
+    refuses 65 'a sealed stream of kind blob, not metadata' unseal --kind metadata <sealed
     printf '\002' | dd of=sealed bs=1 seek=10 conv=notrunc status=none
-    refuses 65 'the salt or the commitment is not what was sealed' unseal --kind metadata <sealed
+    refuses 65 'wrong salt or commitment' unseal --kind metadata <sealed
 }
 
 @test "a reader that goes away ends the command, too" {
@@ -217,13 +217,13 @@ boundaries() {
     timeout 20 ep-seal --key key -- sh -c 'echo $$ >child; exec yes' 2>err | head -c 10 >left
     status=("${PIPESTATUS[@]}")
     [[ ${status[0]} -eq 74 ]]
-    grep -q 'the reader went away before the end: standard output' err
+    grep -q 'the reader closed the pipe before the end: standard output' err
     run ! kill -0 "$(<child)"
     seal -- head -c 64M /dev/zero >sealed
     timeout 20 ep-unseal --key key <sealed 2>err | head -c 10 >left
     status=("${PIPESTATUS[@]}")
     [[ ${status[0]} -eq 74 ]]
-    grep -q 'the reader went away before the end: standard output' err
+    grep -q 'the reader closed the pipe before the end: standard output' err
 }
 
 @test "a full disk behind, a directory in front, a report that has no place" {

@@ -49,7 +49,7 @@ fill() {
     ep-snap create "$volume" --name usb
     before=$(state)
     run -75 ep-snap create "$volume" --name usb
-    [[ $output == *"the slot is taken: $slots/current-state"*hint:*rotate*discard* ]]
+    [[ $output == *"the slot is occupied: $slots/current-state"*hint:*rotate*discard* ]]
     [[ $(state) == "$before" ]]
 }
 
@@ -131,7 +131,7 @@ kill_turn_at() {
     for step in "list" "create" "discard" "rotate --type full"; do
         # shellcheck disable=SC2086
         run -65 ep-snap $step "$volume" --name usb
-        [[ $output == *"not a snapshot, where only snapshots belong: $slots/"*hint:* ]]
+        [[ $output == *"not a snapshot, but only snapshots belong there: $slots/"*hint:* ]]
     done
     [[ -d $slots/current-state/keep && -L $slots/root ]]
     rm -r "${slots:?}"/*
@@ -142,7 +142,7 @@ kill_turn_at() {
     btrfs -q subvolume snapshot fs/other "$slots/last-parent"
     for slot in root last-parent; do
         run -65 ep-snap rotate "$volume" --name usb --type full
-        [[ $output == *"will not delete what is no snapshot of the volume: $slots/"*hint:* && -d $slots/$slot ]]
+        [[ $output == *"refusing to delete what is not a snapshot of the volume: $slots/"*hint:* && -d $slots/$slot ]]
         btrfs -q subvolume delete "$slots/$slot"
     done
     ep-snap rotate "$volume" --name usb --type full
@@ -191,7 +191,7 @@ as_owner() {
     mkdir -m 0777 fs/open
     as_owner ln -s "$volume" "$PWD/fs/open/link"
     run -77 ep-snap create fs/open/link --name usb
-    [[ $output == *"will not follow a link that others can have put there: "*hint:* && ! -e $volume/.escapepod ]]
+    [[ $output == *"refusing to follow a symbolic link that others could have created: "*hint:* && ! -e $volume/.escapepod ]]
     ln -s "$volume" link
     run -0 ep-snap create link --name usb --json
     [[ $output == *'"path":"'"$slots/current-state"'"'* ]]
@@ -295,7 +295,7 @@ as_owner() {
     ep-snap discard "$volume" --name usb
     run -74 strace -o trace -e "inject=ioctl:error=ENOSPC:when=$(grep ^ioctl trace | grep -n SNAP_CREATE | cut -d: -f1)" \
         ep-snap create "$volume" --name usb
-    [[ $output == *"cannot take a snapshot: no space left on device: $slots/current-state"*"hint: make room in the volume itself"* ]]
+    [[ $output == *"cannot take a snapshot: no space left on device: $slots/current-state"*"hint: free some space in the volume itself"* ]]
     ep-snap create "$volume" --name usb
     btrfs property set "$volume" ro true
     for step in "discard" "rotate --type full" "create"; do
@@ -492,7 +492,7 @@ END
     ep-snap create "$volume" --name usb
     run ! btrfs send -q "$slots/current-state" -f stream
     run -65 ep-snap estimate "$slots/current-state"
-    [[ $output == *"a path of 4096 bytes or more, and btrfs send carries 4095: other/ddd"*"fff"*hint:* ]]
+    [[ $output == *"a path of 4096 bytes or more, but btrfs send carries at most 4095: other/ddd"*"fff"*hint:* ]]
 }
 
 @test "estimate says what is missing, and what ended btrfs" {
@@ -508,9 +508,9 @@ END
     chmod +x fake/btrfs
     btrfs send -q --no-data "$slots/current-state" >stream
     CUT=$(($(stat -c %s stream) - 1)) PATH=$PWD/fake:$PATH run -65 "$snap" estimate "$slots/current-state"
-    [[ $output == *"the btrfs stream is cut"* ]]
+    [[ $output == *"the btrfs stream is truncated"* ]]
     PATH=$PWD/fake:$PATH run -74 "$snap" estimate "$slots/current-state" --parent "$slots/current-state"
-    [[ $output == *"btrfs send was ended by signal 9"* ]]
+    [[ $output == *"btrfs send was killed by signal 9"* ]]
 }
 
 @test "a volume mounted by subvol=" {

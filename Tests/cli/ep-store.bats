@@ -35,12 +35,12 @@ stored() { find store -type f ! -name .lock -printf '%f\n' | sort; }
     echo "plain text" >plain
     refuses 65 "seal it with ep-seal first" ep-store blob "$store" --domain pod <plain
     sealed metadata 400 >other
-    refuses 65 "this is sealed metadata, not blob" ep-store blob "$store" --domain pod <other
+    refuses 65 "a sealed stream of kind metadata, not blob" ep-store blob "$store" --domain pod <other
     [ ! -e store/escapepod ]
     cat blob blob >double
-    refuses 65 "the trailer says" ep-store blob "$store" --domain pod <double
+    refuses 65 "the trailer states" ep-store blob "$store" --domain pod <double
     (cat blob && echo) >longer
-    refuses 65 "does not end in its trailer" ep-store blob "$store" --domain pod <longer
+    refuses 65 "does not end with its trailer" ep-store blob "$store" --domain pod <longer
     [ -z "$(stored)" ]
 }
 
@@ -67,22 +67,22 @@ stored() { find store -type f ! -name .lock -printf '%f\n' | sort; }
 @test "usage" {
     sealed blob 200 >blob
     for domain in "" ../x .x a/b Pod "$(printf 'a%.0s' {1..254})"; do
-        refuses 64 "not a domain" ep-store blob "$store" --domain "$domain" <blob
+        refuses 64 "not a valid domain" ep-store blob "$store" --domain "$domain" <blob
     done
     for url in store /store file:store file://host/store s3://bucket label: ""; do
         refuses 64 "file:/path, label:NAME or dunesea+https://HOST:PORT" ep-store blob "$url" --domain pod <blob
     done
     refuses 64 "--domain" ep-store blob "$store" <blob
-    refuses 64 "not a blob's address" ep-store metadata "$store" --domain pod --blob 12 --follows none <blob
-    refuses 64 "not a blob's address" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows None <blob
+    refuses 64 "not an address of a blob" ep-store metadata "$store" --domain pod --blob 12 --follows none <blob
+    refuses 64 "not an address of a blob" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows None <blob
     [ -z "$(stored)" ]
 }
 
 @test "a store that is not there, is a file, is read-only, is forbidden" {
     sealed blob 200 >blob
-    refuses 69 "the store is not there" ep-store blob "$store/absent" --domain pod <blob
+    refuses 69 "the store is not available" ep-store blob "$store/absent" --domain pod <blob
     refuses 69 "the store is not a directory" ep-store blob "file:$PWD/blob" --domain pod <blob
-    refuses 69 "the store is not there" ep-store metadata "$store/absent" --domain pod --blob "$(sha256 blob)" --follows none < <(sealed metadata 200)
+    refuses 69 "the store is not available" ep-store metadata "$store/absent" --domain pod --blob "$(sha256 blob)" --follows none < <(sealed metadata 200)
     needs_root
     make_btrfs drive 120M
     mount -o remount,ro drive
@@ -98,10 +98,10 @@ stored() { find store -type f ! -name .lock -printf '%f\n' | sort; }
 @test "metadata: the head moves only from where it was planned" {
     for name in one two three; do sealed blob 500 >$name && store_blob $name; done
     store_backup "$(sha256 one)" none
-    refuses 75 "the last backup is another by now: $(sha256 one)" store_backup "$(sha256 two)" none
-    refuses 75 "the last backup is another" store_backup "$(sha256 two)" "$(sha256 three)"
+    refuses 75 "the head has moved; it is now $(sha256 one)" store_backup "$(sha256 two)" none
+    refuses 75 "the head has moved" store_backup "$(sha256 two)" "$(sha256 three)"
     store_backup "$(sha256 two)" "$(sha256 one)"
-    refuses 65 "in the history already" store_backup "$(sha256 one)" "$(sha256 two)"
+    refuses 65 "already in the history" store_backup "$(sha256 one)" "$(sha256 two)"
     [ "$(ep-fetch list "$store" --domain pod)" = "$(sha256 one)
 $(sha256 two)" ]
     # The answer was lost, the question comes again.
@@ -149,8 +149,8 @@ $(sha256 two)" ]
     ep-key generate plain
     echo "how to open this" >README
     sealed blob 3000 >blob
-    refuses 65 "no sealed stream" ep-store key "$store" --domain pod --with README <plain
-    refuses 65 "this is sealed blob, not key" ep-store key "$store" --domain pod <blob
+    refuses 65 "not a sealed stream" ep-store key "$store" --domain pod --with README <plain
+    refuses 65 "a sealed stream of kind blob, not key" ep-store key "$store" --domain pod <blob
     [ -z "$(stored)" ]
     store_blob blob
     ep-store key "$store" --domain pod --with README <key
@@ -200,7 +200,7 @@ $(sha256 two)" ]
 
 @test "a limit that leaves no room for a part is an error" {
     sealed blob 3000000 >blob
-    refuses 74 "no file may grow to 1 MiB" bash -c "ulimit -f 500; ep-store blob '$store' --domain pod <blob | cat >out2; exit \${PIPESTATUS[0]}"
+    refuses 74 "files here cannot grow to 1 MiB" bash -c "ulimit -f 500; ep-store blob '$store' --domain pod <blob | cat >out2; exit \${PIPESTATUS[0]}"
     [ ! -s out2 ]
     [ -z "$(stored)" ]
 }
@@ -242,7 +242,7 @@ $(sha256 two)" ]
     before=$(find drive -type f ! -name .lock | sort)
     sealed blob 80000000 >large
     refuses 74 "no space left" timeout 60 ep-store blob "file:$PWD/drive" --domain pod <large
-    grep -q "hint: make room there" err
+    grep -q "hint: free some space there" err
     [ "$(find drive -type f ! -name .lock | sort)" = "$before" ]
     [ "$(ep-fetch list "file:$PWD/drive" --domain pod)" = "$(sha256 small)" ]
 }
@@ -258,21 +258,21 @@ $(sha256 two)" ]
 @test "a sync that fails is final: 74, no receipt, no name" {
     sealed blob 3000000 >blob
     for n in 1 2 3 4 5; do
-        refuses 74 "cannot bring to stable storage: input/output error" \
+        refuses 74 "cannot sync: input/output error" \
             timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=$n ep-store blob "$store" --domain pod <blob
         [ -z "$(stored)" ]
     done
     store_blob blob
     sealed metadata 400 >meta
     for n in 1 2 3 4; do
-        refuses 74 "cannot bring to stable storage: input/output error" \
+        refuses 74 "cannot sync: input/output error" \
             timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=$n \
             ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
         [ "$(stored)" = "$(sha256 blob)" ]
     done
     ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
     # A good blob that is stored again does not go with the failure.
-    refuses 74 "cannot bring to stable storage" \
+    refuses 74 "cannot sync" \
         timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=5 ep-store blob "$store" --domain pod <blob
     ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob
 }
@@ -287,7 +287,7 @@ $(sha256 two)" ]
         done
     done
     # A file system that lost its drive turns read-only.
-    refuses 74 "may have failed or been pulled out" \
+    refuses 74 "may have failed or been unplugged" \
         timeout 60 strace -f -o trace -e inject=pwrite64:error=EROFS:when=3 ep-store blob "$store" --domain pod <blob
     refuses 74 "cannot write" timeout 60 strace -f -o trace \
         -e inject=pwrite64:error=EINVAL:when=1 -e inject=sync_file_range:error=EIO:when=2 ep-store blob "$store" --domain pod <blob
@@ -384,7 +384,7 @@ hold() {
     timeout 20 strace -f -o trace -e inject=fsync:delay_enter=3000000:when=2 ep-store metadata "$store" --domain pod \
         --blob "$(sha256 one)" --follows none <meta 3>&- &
     eventually test -s store/escapepod/pod/.lock
-    refuses 75 "has the lock, for longer than 1 s: $PWD/store/escapepod/pod/.lock" timeout 20 ep-store metadata "$store" --domain pod \
+    refuses 75 "; gave up after 1 s: $PWD/store/escapepod/pod/.lock" timeout 20 ep-store metadata "$store" --domain pod \
         --blob "$(sha256 two)" --follows none --patience 1 <meta
     grep -qE "process [0-9]+, .*ep-store metadata $store --domain pod" err
     timeout 20 strace -f -o reading -e trace=flock,openat ep-fetch blob "$store" --domain pod "$(sha256 one)" | cmp - one
@@ -411,12 +411,12 @@ hold() {
     mkdir open target && chmod 1777 open
     chmod 0777 target
     setpriv --reuid 1234 --regid 1234 --clear-groups ln -s "$PWD/target" open/store
-    refuses 77 "will not follow a link that others can have put there: $PWD/open/store" \
+    refuses 77 "refusing to follow a symbolic link that others could have created: $PWD/open/store" \
         ep-store blob "file:$PWD/open/store" --domain pod <blob
-    refuses 77 "will not follow a link" ep-fetch last "file:$PWD/open/store" --domain pod
+    refuses 77 "refusing to follow a symbolic link" ep-fetch last "file:$PWD/open/store" --domain pod
     sealed key 184 >key
     setpriv --reuid 1234 --regid 1234 --clear-groups ln -s /etc/shadow open/README
-    refuses 77 "will not follow a link that others can have put there: open/README" \
+    refuses 77 "refusing to follow a symbolic link that others could have created: open/README" \
         ep-store key "$store" --domain pod --with open/README <key
     [ -z "$(ls -A target)" ]
     # His own he may follow, and root may follow root's.
@@ -470,5 +470,5 @@ hold() {
     run -0 ep-store name "file:///no/such//place/"
     [[ $output = "$(ep-store name file:/no/such/place)" && $output =~ ^file-no-such-place-[0-9a-f]{16}$ ]]
     [[ $(ep-store name file:/no/such-place) != "$output" ]]
-    refuses 64 "no such kind of store: ftp:x" ep-store name ftp:x
+    refuses 64 "unknown kind of store: ftp:x" ep-store name ftp:x
 }

@@ -68,7 +68,7 @@ half_there() { [[ -n $(find "$DUNESEA_DIR" -type f -size +4M) ]]; }
     local running=$!
     eventually half_there
     kill_dunesea
-    eventually grep -q "trying again" err
+    eventually grep -q "retrying" err
     start_dunesea --tls --listen "${DUNESEA_URL#*//}"
     wait "$running"
     [[ $(newest) = "1 full" ]]

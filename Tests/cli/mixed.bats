@@ -55,9 +55,9 @@ restore="restore --to vol/back"
         run -65 timeout 60 escapepod init ./new.conf --volume "$volume" --store "$store" --domain pod --key pod.key
         [[ ! -e new.conf ]]
         ep-fetch last "$store" --domain pod | ep-unseal --kind metadata --key pod.key >document
-        refuses 65 "of other, not of pod" ep-meta check --domain pod <document
+        refuses 65 "belongs to other, not to pod" ep-meta check --domain pod <document
         ep-snap list vol --name x --json >snapshots
-        refuses 65 "of other, not of pod" ep-plan --domain pod --snapshots snapshots <document
+        refuses 65 "belongs to other, not to pod" ep-plan --domain pod --snapshots snapshots <document
         mended
     done
 }
@@ -84,7 +84,7 @@ restore="restore --to vol/back"
     refused "$restore" list
     # To a backup it is an old head, and nothing can be committed on it.
     run -65 timeout 60 escapepod status ./pod.conf
-    [[ $output = *"warning: rollback: "* && $output = *"the store gave the metadata of another backup than "* ]]
+    [[ $output = *"warning: rollback: "* && $output = *"the store returned the metadata of a backup other than "* ]]
     before=$(head_of_store)
     run -75 timeout 60 escapepod backup ./pod.conf
     [[ $output = *"warning: rollback: "* && $output != *done:* && $(head_of_store) = "$before" ]]
@@ -95,7 +95,7 @@ restore="restore --to vol/back"
         cp "$pod/blobs/${blobs[(at + 1) % 3]}" "$pod/blobs/${blobs[at]}"
         refused "$restore"
         run -65 --separate-stderr ep-fetch blob "$store" --domain pod "${blobs[at]}"
-        [[ $stderr = *"its SHA-256 is not its name"* ]]
+        [[ $stderr = *"its SHA-256 does not match its name"* ]]
         # Whoever reads what came out sees a cut stream.
         run -65 bash -c 'ep-fetch blob "$0" --domain pod "$1" 2>/dev/null | ep-unseal --key pod.key --check' \
             "$store" "${blobs[at]}"

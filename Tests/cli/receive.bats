@@ -194,7 +194,7 @@ more() (
         [[ $(ls -A back/ours) == x && $(ls -A back) == $'ours\nstock' ]]
         btrfs -q subvolume delete back/ours/x
     done
-    refuses 65 'called a\x0a\x1b[31mb' timeout 20 ep-snap receive back/ours x \
+    refuses 65 'named a\x0a\x1b[31mb' timeout 20 ep-snap receive back/ours x \
         --received 11111111-0405-0607-0809-0a0b0c0d0e0f <streams/called-lines
 }
 
@@ -244,7 +244,7 @@ half_received() {
                     btrfs -q subvolume delete back/ours/two
                     break
                 fi
-                [[ $fault == signal=KILL || ! -e back/ours/two ]] || grep 'half made and could not be deleted' err
+                [[ $fault == signal=KILL || ! -e back/ours/two ]] || grep 'incomplete and could not be deleted' err
                 ((status == 137 || status == 74))
                 "${receive[@]}" <two >out
                 ep-snap check back/ours/two --received "$(uuid fs/two)"
@@ -265,7 +265,7 @@ half_received() {
     mkdir -m 0700 small/in
     head -c 150M /dev/urandom >fs/volume/big && take one
     refuses 74 'no space left on device' timeout 60 ep-snap receive small/in one --received "$(uuid fs/one)" <one
-    grep -q 'hint: make room there' err
+    grep -q 'hint: free some space there' err
     [[ -z $(ls -A small/in) ]]
 }
 
@@ -281,13 +281,13 @@ half_received() {
     local one two
     one=$(uuid fs/one) two=$(uuid fs/two)
     into() { timeout 20 ep-snap receive back/ours "$@"; }
-    refuses 65 "of another subvolume: $two, called two" into x --received "$one" <two
-    refuses 65 'is an incremental one' into x --received "$two" <two
+    refuses 65 "contains another subvolume: $two, named two" into x --received "$one" <two
+    refuses 65 'is incremental' into x --received "$two" <two
     refuses 74 'cannot open' into x --received "$two" --parent none <two
     ours one
     ours three
-    refuses 65 'is a full one' into x --received "$one" --parent three <one
-    refuses 65 "builds upon another subvolume: $one" into x --received "$two" --parent three <two
+    refuses 65 'is full and has no parent' into x --received "$one" --parent three <one
+    refuses 65 "builds on another subvolume: $one" into x --received "$two" --parent three <two
     btrfs -q subvolume snapshot back/ours/one back/ours/changed
     refuses 65 'the parent is writable' into x --received "$two" --parent changed <two
     # The very one that was there, but it was opened for a while.
@@ -299,13 +299,13 @@ half_received() {
     mkdir back/ours/folder && touch back/ours/file && ln -s one back/ours/link
     local name
     for name in three folder file link; do
-        refuses 75 'there is something of that name' into "$name" --received "$two" --parent one <two
+        refuses 75 'the name is taken' into "$name" --received "$two" --parent one <two
     done
-    refuses 75 'there is something of that name' into one --received "$one" <one
+    refuses 75 'the name is taken' into one --received "$one" <one
     [[ $(cd back/ours && echo *) == 'changed file folder link one three' ]]
     refuses 64 'cannot be its own parent' into one --received "$two" --parent one <two
     for name in '' . .. a/b /a "$(printf 'n%.0s' {1..256})"; do
-        refuses 64 'no name of a subvolume' into "$name" --received "$one" <one
+        refuses 64 'not a valid name for a subvolume' into "$name" --received "$one" <one
     done
 }
 
@@ -313,11 +313,11 @@ half_received() {
     echo one >fs/volume/note && take one
     into() { timeout 20 ep-snap receive "$@" --received "$(uuid fs/one)" <one; }
     mkdir -m 0711 back/open && mkdir -m 0700 back/others plain && chown 1234 back/others
-    refuses 77 'others can change or read this folder' into back/open x
-    refuses 77 'others can change or read this folder' into back/others x
+    refuses 77 'not a private folder' into back/open x
+    refuses 77 'not a private folder' into back/others x
     refuses 74 'cannot open' into back/none x
     refuses 65 'not on a btrfs' into plain x
     chmod 0777 back/open && ln -s ../ours back/open/link && chown -h 1234 back/open/link
-    refuses 77 'will not follow a link' into back/open/link x
+    refuses 77 'refusing to follow a symbolic link' into back/open/link x
     nothing_made
 }

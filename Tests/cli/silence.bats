@@ -106,7 +106,7 @@ END
 
 @test "a tool without arguments or subcommand: 64, and nothing on standard output" {
     for tool in ep-store ep-fetch ep-key ep-snap ep-meta escapepod; do
-        refuses 64 "$tool: which " timeout 10 "$tool"
+        refuses 64 "$tool: missing subcommand" timeout 10 "$tool"
         grep -q hint: err
     done
     for tool in ep-seal ep-unseal ep-plan; do

@@ -40,7 +40,7 @@ status() { timeout 60 escapepod status ./pod.conf "$@"; }
     rm "$(slots)/root/note" vol/note
     btrfs property set "$(slots)/root" ro true
     run -0 backup
-    [[ ${lines[0]} = "pod: full backup of "* && ${lines[1]} = *"is here, in root, but was changed since" ]]
+    [[ ${lines[0]} = "pod: full backup of "* && ${lines[1]} = *"is here, in root, but has changed since" ]]
     run -0 backup
     [[ $(newest) = "3 incremental" ]]
     new_machine
@@ -59,7 +59,7 @@ status() { timeout 60 escapepod status ./pod.conf "$@"; }
     btrfs -q subvolume snapshot vol/@ vol/@new
     mv vol/@ vol/@old && mv vol/@new vol/@
     run -0 backup --dry-run
-    [[ ${lines[0]} = "pod: full "* && ${lines[1]} = *"the volume was replaced by a snapshot of itself, with stubs for its own (root); the one of generation 1 "*" is still on that file system, as @old/.escapepod/"*/root ]]
+    [[ ${lines[0]} = "pod: full "* && ${lines[1]} = *"the volume was replaced by a snapshot of itself, so its slots are stubs (root); that of generation 1 "*" is still on the file system, as @old/.escapepod/"*/root ]]
     keep_key
     run -0 status
     [[ $output = *"next backup    full: the volume was replaced by a snapshot of itself"* ]]
@@ -130,11 +130,11 @@ END
     for type in incremental full; do
         [[ $type = incremental ]] || btrfs -q subvolume delete "$(slots)"/*
         run -65 backup
-        [[ $output = *"send ioctl failed with -36"*"a path of 4"*" bytes or more, and btrfs send carries 4095: ddd"*hint:*rename* ]]
+        [[ $output = *"send ioctl failed with -36"*"a path of 4"*" bytes or more, but btrfs send carries at most 4095: ddd"*hint:*rename* ]]
         [[ $output != *"run the same again"* && ! -e $(slots)/current-state && -z $(ls -A tmp) ]]
     done
     run -3 --separate-stderr status
-    [[ $stderr = *"warning: the last backup failed, with status 65 on 20"*": a backup, full, generation 2"*hint:* ]]
+    [[ $stderr = *"warning: the last backup failed with status 65 on 20"*": a backup, full, generation 2"*hint:* ]]
     run -3 --separate-stderr status --json
     [[ $(jq -c '[.status, .lastFailure.exit, (.warnings | length)]' <<<"$output") = '[3,65,1]' ]]
     # Of a plan that fails nobody needs to know.
@@ -149,7 +149,7 @@ END
     run -69 backup
     mv gone store
     run -3 status
-    [[ $output = *"the last backup failed, with status 69"* ]]
+    [[ $output = *"the last backup failed with status 69"* ]]
 }
 
 @test "zeros in place of holes are said before they are stored, and so are quotas" {

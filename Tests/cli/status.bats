@@ -77,7 +77,7 @@ long_ago() {
 [[ $* = +%s ]] || exec "$real" "$@"
 echo $(($("$real" +%s) + 27 * 3600))
 END
-    warns "the newest backup is 1 day old, and may be 1 day" --max-age=26h
+    warns "the newest backup is 1 day old, but may be at most 1 day old" --max-age=26h
     run -0 status --max-age 28h
     echo max_age=26h >>pod.conf
     warns "the newest backup is 1 day old"
@@ -104,7 +104,7 @@ END
     # And in the key space, where that is there.
     echo "key_space=$PWD/space" >>pod.conf
     run -0 status
-    [[ $output = *"in the store, under a passphrase; nothing known of $PWD/space" ]]
+    [[ $output = *"in the store, under a passphrase; not seen in $PWD/space" ]]
     mkdir space
     warns "the key is not in the key space: $PWD/space"
     cp other.key space/escapepod-pod.key
@@ -155,7 +155,7 @@ END
         sed "$change" good >"$receipt"
         run cmp -s good "$receipt"
         [[ $status -eq 1 ]]
-        warns "not a record of this key: $PWD/$receipt"
+        warns "not signed with this key: $PWD/$receipt"
         run -3 status
         [[ $output = *"restorable: never"* ]]
     done
@@ -217,13 +217,13 @@ END
 
 @test "a store that is tried again says so at once" {
     stand_in ep-fetch <<'END'
-echo "ep-fetch: warning: trying again" >&2
+echo "ep-fetch: warning: retrying" >&2
 for ((i = 0; i < 600; i++)); do [[ ! -e "$here/go" ]] || break; sleep 0.1; done
 exec "$real" "$@"
 END
     timeout 90 escapepod status ./pod.conf >out 2>err 3>&- &
     pid=$!
-    eventually grep -q "trying again" err
+    eventually grep -q "retrying" err
     touch go
     status=0
     wait "$pid" || status=$?

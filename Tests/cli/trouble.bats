@@ -225,7 +225,7 @@ END
     cp -a store/escapepod/other store/escapepod/third
     for command in list status verify sheet; do
         run -65 timeout 60 escapepod "$command" --store "$store" --domain third --key pod.key
-        [[ $output = *"metadata of other"* || $output = *"metadata of another backup"* || $output = *"no metadata of third"* ]]
+        [[ $output = *"metadata of other"* || $output = *"metadata of a backup other"* || $output = *"no metadata of third"* ]]
     done
 }
 

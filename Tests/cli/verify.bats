@@ -134,7 +134,7 @@ END
     names "generations 5 to 9999999998: the metadata is missing: takes down all of them"
     before=$(listing store)
     run -65 timeout 60 escapepod backup ./pod.conf
-    [[ $output = *"generation 9999999999 is the last that there can be: pod"*hint:* && $(listing store) = "$before" ]]
+    [[ $output = *"generation 9999999999 is the last possible one: pod"*hint:* && $(listing store) = "$before" ]]
     jq -c '.generation = 4611686018427387904' last | ep-seal --key pod.key --kind metadata >"${documents[5]}"
     rm -rf state
     names "generation 5: the metadata is damaged: takes down generation 5"
@@ -178,7 +178,7 @@ END
     cp forged "${documents[5]%-*}-$address"
     # The witness has another generation 5.
     rm -rf state
-    names "generation 5: the blob has the right digests, and cannot be opened with this key: takes down generation 5"
+    names "generation 5: the blob has the right digests, but cannot be opened with this key: takes down generation 5"
 }
 
 @test "with another key nothing is called damaged" {
@@ -207,7 +207,7 @@ END
         [[ ! -e $(echo state/pod/*)/verified.json ]]
         counted 100 KILL
         run -0 verify
-        [[ $output = *"goes on with the pass of 20"*", which has verified 3 of 5"*"done: all of it is whole"* ]]
+        [[ $output = *"continues the pass of 20"*", which has verified 3 of 5"*"done: all of it is whole"* ]]
         [[ $(wc -l <fetched) -eq 2 ]]
         rm state/pod/*/verified.json
     done

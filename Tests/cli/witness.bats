@@ -127,7 +127,7 @@ another_machine() {
     backups second
     becomes theirs
     run -3 --separate-stderr escapepod status ./pod.conf
-    [[ $stderr = *"warning: fork: the store's newest backup is generation 2 of "*", and does not descend from generation 2 of "* ]]
+    [[ $stderr = *"warning: fork: the store's newest backup is generation 2 of "*", which does not descend from generation 2 of "* ]]
     warned fork full 3 third
     new_machine
     # The store is whole by itself: ours was made on theirs.
@@ -309,7 +309,7 @@ END
     before=$(listing new)
     becomes old
     run -65 timeout 60 escapepod restore ./pod.conf --to new/pod --at-least-generation 3
-    [[ $output = *"the newest backup in the store is generation 2 of 20"*", and there was a generation 3: $store"*hint:* ]]
+    [[ $output = *"the newest backup in the store is generation 2 of 20"*", but there was a generation 3: $store"*hint:* ]]
     # It is about the store, whichever backup one wants of it.
     run -65 timeout 60 escapepod restore ./pod.conf --to new/pod --generation 1 --at-least-generation 3 --dry-run
     for wrong in 0 -1 x 1e3 99999999999999999999; do
@@ -330,7 +330,7 @@ END
     backups third
     becomes old
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/back
-    [[ $output = *"the newest backup in the store is generation 2 of "*", and there was a generation 3: $store"*"--generation 2"* ]]
+    [[ $output = *"the newest backup in the store is generation 2 of "*", but there was a generation 3: $store"*"--generation 2"* ]]
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/back --at-least-generation 1
     [[ ! -e vol/back ]]
     run -0 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 2

@@ -88,7 +88,7 @@ private func answer(_ text: [UInt8], of api: API, _ upload: inout String) async 
     _ = try? await channel.finish()
     guard let response = answered else { return }
     let status = response.status.code
-    hold([503, 507].contains(status) || status < 500, "the server is at fault: \(status)")
+    hold([503, 507].contains(status) || status < 500, "the server failed: \(status)")
     for field in response.headers {
         hold(field.value.utf8.allSatisfy { (0x20...0x7e).contains($0) }, "a field that breaks the head")
     }

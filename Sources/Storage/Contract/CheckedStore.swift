@@ -47,7 +47,8 @@ extension Store {
         let place = "the sealed key of \(domain)"
         try damagedUnlessWhole(key.bytes, .key, at: place)
         if let address = key.address, try Digest.hex(.sha256, of: key.bytes) != address.hex {
-            throw Failure.damaged("key", Failure(.badData, "its SHA-256 is not \(address)"), at: place)
+            throw Failure.damaged(
+                "key", Failure(.badData, "its SHA-256 does not match \(address)"), at: place)
         }
         return key.bytes
     }
@@ -57,7 +58,8 @@ extension Store {
     /// - Throws: `usage` for anything but a single name; `notFound` where there is none.
     public func file(named name: String) throws -> [UInt8] {
         guard !name.isEmpty, !name.contains("/"), name.first != "." else {
-            throw Failure(.usage, "not a file in the store's top folder", at: JSON.string(name).description)
+            throw Failure(
+                .usage, "not the name of a file in the store's top folder", at: JSON.string(name).description)
         }
         return try get(fileNamed: name)
     }
@@ -154,6 +156,6 @@ extension Failure {
     static func damaged(_ kind: String, _ failure: Failure, at place: String) -> Failure {
         Failure(
             .badData, "the stored \(kind) is damaged: \(failure.what)", at: place,
-            hint: "the drive may be failing; a new full backup or another copy of the store helps")
+            hint: "the drive may be failing; make a new full backup, or use another copy of the store")
     }
 }

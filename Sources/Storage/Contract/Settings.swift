@@ -23,7 +23,7 @@ public struct Settings: Sendable {
     /// - Throws: `usage` where there is none; `badData` where it is not one word of printable ASCII.
     public func secret(_ option: DriverOption, for place: String) throws -> String {
         guard case .secret(let variable) = option.value else {
-            throw Failure(.bug, "--\(option.name) is no secret", at: place)
+            throw Failure(.bug, "--\(option.name) is not a secret", at: place)
         }
         let text: String
         let file = options[option.name]
@@ -34,7 +34,7 @@ public struct Settings: Sendable {
         } else {
             throw Failure(
                 .usage, "no token", at: place,
-                hint: "put it into a file for --\(option.name), or into the environment as \(variable)")
+                hint: "give it as a file with --\(option.name), or in the environment as \(variable)")
         }
         let words = text.split(whereSeparator: \.isWhitespace)
         guard words.count == 1, words[0].utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {

@@ -76,7 +76,7 @@ extension Store {
 
     public func get(fileNamed name: String) throws -> [UInt8] {
         throw Failure(
-            .notFound, "this store has no folder with files for whoever finds it",
+            .notFound, "this store has no folder for files",
             hint: "\(Drivers.standard.formsWithFiles) has one")
     }
 

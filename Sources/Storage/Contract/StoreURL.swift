@@ -10,10 +10,10 @@ public struct StoreURL: Equatable, Sendable, CustomStringConvertible {
         func refuse(_ what: String) -> Failure {
             Failure(.usage, what, at: text, hint: "a store is \(drivers.forms)")
         }
-        guard let colon = text.firstIndex(of: ":") else { throw refuse("not a store's URL") }
+        guard let colon = text.firstIndex(of: ":") else { throw refuse("not the URL of a store") }
         let scheme = String(text[..<colon])
         guard let kind = drivers.all.first(where: { $0.schemes.contains(scheme) }) else {
-            throw refuse("no such kind of store")
+            throw refuse("unknown kind of store")
         }
         do {
             driver = try kind.init(scheme: scheme, rest: text[text.index(after: colon)...])

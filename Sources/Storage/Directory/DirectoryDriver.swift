@@ -17,7 +17,7 @@ struct DirectoryDriver: Driver {
         let path = rest.hasPrefix("//") ? rest.dropFirst(2) : rest
         guard path.hasPrefix("/") else {
             throw Failure(
-                .usage, rest.hasPrefix("//") ? "a file: URL names no host" : "the path is not absolute")
+                .usage, rest.hasPrefix("//") ? "a file: URL cannot have a host" : "the path is not absolute")
         }
         self.path = String(path)
     }
@@ -52,8 +52,8 @@ extension Folder {
         let error = stat(path, &status) == 0 ? 0 : errno
         guard error != ENOENT else {
             throw Failure(
-                .unavailable, "the store is not there", at: path,
-                hint: "is its drive mounted? a new store wants its directory made first")
+                .unavailable, "the store is not available", at: path,
+                hint: "is its drive mounted? for a new store, create the directory first")
         }
         guard error == 0 ? status.st_mode & S_IFMT == S_IFDIR : error != ENOTDIR else {
             throw Failure(.unavailable, "the store is not a directory", at: path)

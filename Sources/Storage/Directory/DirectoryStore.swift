@@ -62,12 +62,12 @@ struct DirectoryStore: Store {
             }
             guard newest?.address == head else {
                 throw Failure(
-                    .busy, "the last backup is another by now: \(newest?.address.hex ?? "none")",
-                    at: "\(url), \(domain)", hint: "run the backup again: it plans on the new one")
+                    .busy, "the head has moved; it is now \(newest?.address.hex ?? "none")",
+                    at: "\(url), \(domain)", hint: "run the backup again; it will build on the new head")
             }
             guard !history.entries.contains(where: { $0.address == blob }) else {
                 throw Failure(
-                    .badData, "this blob is in the history already: \(blob)", at: "\(url), \(domain)")
+                    .badData, "this blob is already in the history: \(blob)", at: "\(url), \(domain)")
             }
             guard let stored = try StoredBlob(blob, in: blobs) else { throw missing(blob, of: domain) }
             try stored.checkWhole()
@@ -151,7 +151,7 @@ struct DirectoryStore: Store {
     func key(of domain: Domain) throws -> StoredKey {
         guard let directory = try home(of: domain)?.folder(Layout.keys),
             let newest = try history(in: directory).last()
-        else { throw Failure(.notFound, "no key of \(domain)", at: "\(url)") }
+        else { throw Failure(.notFound, "no key for \(domain)", at: "\(url)") }
         return StoredKey(bytes: try read(newest, in: directory), address: newest.address)
     }
 
@@ -190,7 +190,7 @@ struct DirectoryStore: Store {
         return Failure(
             .notFound, "no backup of \(domain)", at: "\(url)",
             hint: domains.isEmpty
-                ? "the store has no other domain either"
+                ? "the store has no other domains either"
                 : "the store has \(domains.sorted().prefix(20).joined(separator: ", "))"
                     + (domains.count > 20 ? " and \(domains.count - 20) more" : ""))
     }
@@ -205,7 +205,7 @@ struct DirectoryStore: Store {
         do { try body() } catch let failure as Failure where failure.status == .denied {
             throw Failure(
                 .io, failure.what, at: failure.place,
-                hint: "the drive may have failed or been pulled out; nothing was committed")
+                hint: "the drive may have failed or been unplugged; nothing was committed")
         }
     }
 }

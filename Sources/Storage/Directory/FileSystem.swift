@@ -17,7 +17,7 @@ enum FileSystem: Hashable {
         switch linux_btrfs_uuid(descriptor.number, &uuid) {
         case 1: self = .btrfs(uuid: uuid.uuid)
         case 0: self = .device(try descriptor.status().st_dev)
-        default: throw Failure.system("cannot tell the file system", at: descriptor.name)
+        default: throw Failure.system("cannot identify the file system", at: descriptor.name)
         }
     }
 

@@ -56,7 +56,7 @@ final class StagedBlob {
         parts.append(try domain.locked { try Part(in: blobs) })
         guard try parts[parts.count - 1].append(bytes) else {
             throw Failure(
-                .io, "no file may grow to 1 MiB", at: blobs.path(of: parts[parts.count - 1].name),
+                .io, "files here cannot grow to 1 MiB", at: blobs.path(of: parts[parts.count - 1].name),
                 hint: "see ulimit -f")
         }
     }
@@ -192,7 +192,7 @@ private final class Part {
     /// - Parameter mode: what the file gets, where its file system has modes; nil where it is to stay the writer's alone.
     func finish(mode: mode_t? = nil) throws {
         guard ftruncate(file.number, off_t(clamping: length)) == 0 else {
-            throw Failure.system("cannot cut", at: file.name)
+            throw Failure.system("cannot truncate", at: file.name)
         }
         if let mode { _ = fchmod(file.number, mode) }
         try file.sync()

@@ -33,7 +33,7 @@ final class StoredBlob {
         length = try files.reduce(0) { sum, part in
             guard part.length <= Envelope.maximumLength, sum + part.length <= Envelope.maximumLength else {
                 throw Failure.damaged(
-                    "blob", Failure(.badData, "longer than any blob can be"),
+                    "blob", Failure(.badData, "too long for a blob"),
                     at: directory.path(of: part.name))
             }
             return sum + part.length

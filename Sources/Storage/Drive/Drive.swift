@@ -40,7 +40,7 @@ struct Drive {
             throw Failure(
                 .badData,
                 "more than one drive with this label: \(devices.map(\.path).joined(separator: ", "))",
-                at: "label:\(label)", hint: "unplug all but the one that is meant")
+                at: "label:\(label)", hint: "unplug all but the right one")
         }
     }
 
@@ -50,7 +50,7 @@ struct Drive {
     private static func devices(labelled label: String) throws -> [Device] {
         var cache: blkid_cache?
         guard blkid_get_cache(&cache, "/dev/null") == 0, let cache else {
-            throw Failure(.unavailable, "cannot ask libblkid for drives", at: "label:\(label)")
+            throw Failure(.unavailable, "libblkid cannot list the drives", at: "label:\(label)")
         }
         defer { blkid_put_cache(cache) }
         blkid_probe_all(cache)

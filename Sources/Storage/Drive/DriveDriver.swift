@@ -13,7 +13,7 @@ struct DriveDriver: Driver {
     init(label: String) { self.label = label }
 
     init(scheme: String, rest: Substring) throws {
-        guard !rest.isEmpty else { throw Failure(.usage, "not a drive's label") }
+        guard !rest.isEmpty else { throw Failure(.usage, "not the label of a drive") }
         label = String(rest)
     }
 

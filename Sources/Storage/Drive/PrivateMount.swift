@@ -16,7 +16,7 @@ enum PrivateMount {
     static func root(of drive: Drive, for access: Access, patience: Double) throws -> Folder {
         for directory in ["/run/escapepod", point] {
             if mkdir(directory, 0o700) != 0 && errno != EEXIST {
-                throw Failure.system("cannot make the mount point", at: directory)
+                throw Failure.system("cannot create the mount point", at: directory)
             }
         }
         guard linux_unshare_mounts() == 0,
@@ -24,7 +24,7 @@ enum PrivateMount {
             Glibc.mount("none", "/", nil, linux_MOUNT_TREE_SLAVE, nil) == 0
         else {
             throw Failure.system(
-                "cannot mount for this process alone", at: drive.path,
+                "cannot mount privately, for this process alone", at: drive.path,
                 hint: "run it as root, or mount the drive first")
         }
         let flags = linux_MOUNT_UNTRUSTED
@@ -43,11 +43,11 @@ enum PrivateMount {
         case EBUSY:
             throw Failure(
                 .busy, "the drive is in use", at: drive.path,
-                hint: "run it again when the other one is done")
+                hint: "run it again when the drive is free")
         case EROFS, EACCES:
             throw Failure(
                 .denied, "the drive is write-protected", at: drive.path,
-                hint: "by a switch on it or its reader, or set so; a restore from it needs no writing")
+                hint: "look for a switch on it or its reader; a restore does not need to write to it")
         default: throw Failure.system("cannot mount the drive", at: drive.path)
         }
     }
@@ -92,7 +92,8 @@ enum PrivateMount {
                 "cannot mount the drive: no driver for \(drive.type), or it is in use or damaged",
                 at: drive.path,
                 hint:
-                    "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt says more")
+                    "exfat-fuse and ntfs-3g are drivers; mount -t \(drive.type) \(drive.path) /mnt shows more"
+            )
         }
         return try Folder.store(at: point, patience: patience)
     }

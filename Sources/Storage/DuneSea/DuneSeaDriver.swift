@@ -8,22 +8,24 @@ struct DuneSeaDriver: Driver {
 
     static let tokenFile = DriverOption(
         "token-file",
-        help: "A file with the token for a DuneSea server; without it the environment's DUNESEA_TOKEN.",
+        help: "A file with the token for a DuneSea server; default: the environment's DUNESEA_TOKEN.",
         .secret(variable: "DUNESEA_TOKEN"))
     static let ca = DriverOption(
-        "ca", help: "Certificates (PEM) to trust in a DuneSea server, in place of the system's.",
+        "ca", help: "Certificates (PEM) to trust for a DuneSea server, instead of the system's.",
         .text(placeholder: "file"))
     static let pin = DriverOption(
-        "pin", help: "The public key of a DuneSea server: sha256// and base64.", .text(placeholder: "key")
-    ) { $0.hasPrefix("sha256//") ? nil : "--pin starts with sha256//, not as \($0)" }
+        "pin", help: "The public key of a DuneSea server: sha256// and the base64 of its SHA-256.",
+        .text(placeholder: "key")
+    ) { $0.hasPrefix("sha256//") ? nil : "--pin must start with sha256//: \($0)" }
     static let insecure = DriverOption(
-        "insecure", help: "Let the token go to another machine in the clear, by dunesea+http:.", .flag)
+        "insecure", help: "Allow the token to be sent to another machine in the clear, with dunesea+http:.",
+        .flag)
 
     let authority: Authority
     let isEncrypted: Bool
 
     init(scheme: String, rest: Substring) throws {
-        guard rest.hasPrefix("//") else { throw Failure(.usage, "not a server's HOST or HOST:PORT") }
+        guard rest.hasPrefix("//") else { throw Failure(.usage, "not HOST or HOST:PORT") }
         authority = try Authority(rest.dropFirst(2))
         isEncrypted = scheme == "dunesea+https"
     }
@@ -41,8 +43,8 @@ struct DuneSeaDriver: Driver {
     ) throws -> Result {
         guard isEncrypted || authority.isLoopback || settings.isSet(Self.insecure) else {
             throw Failure(
-                .usage, "the token would go over the network in the clear", at: description,
-                hint: "use dunesea+https:, or say --insecure if the way is safe by other means")
+                .usage, "the token would be sent over the network in the clear", at: description,
+                hint: "use dunesea+https:, or --insecure if the network path is protected by other means")
         }
         let http = try HTTP(
             "\(scheme)://\(authority)", isLocal: authority.isLoopback,

@@ -44,7 +44,7 @@ final class DuneSeaStore: Store {
             "POST", .uploads, of: domain, fields: [(.uploadProgress, DuneSeaProtocol.yes)])
         guard answer.means == .created else { throw refusal(answer, of: domain) }
         let id = String(decoding: answer.body, as: UTF8.self).filter { !$0.isWhitespace }
-        guard id.isHex(bytes: 16) else { throw foreign("it named no upload", of: domain) }
+        guard id.isHex(bytes: 16) else { throw foreign("it did not name the upload", of: domain) }
         return (id, answer[.uploadProgress] == DuneSeaProtocol.yes)
     }
 
@@ -53,7 +53,7 @@ final class DuneSeaStore: Store {
         var isKnown = true
         func acknowledged(_ answer: HTTP.Answer) throws {
             guard let offset = answer[.uploadOffset].flatMap({ UInt64($0) }) else {
-                throw foreign("it gave no offset", of: domain)
+                throw foreign("it did not state an offset", of: domain)
             }
             try window.acknowledge(offset)
             isKnown = true
@@ -77,11 +77,11 @@ final class DuneSeaStore: Store {
                     try acknowledged(answer)
                     guard window.acknowledged == window.end else {
                         throw Interruption(
-                            failure: Failure(.unavailable, "the server took less than it was sent"))
+                            failure: Failure(.unavailable, "the server accepted less than it was sent"))
                     }
                 case .conflict:
                     throw Interruption(
-                        failure: Failure(.unavailable, "the server has the upload at another byte"))
+                        failure: Failure(.unavailable, "the server has the upload at a different offset"))
                 default: throw lost(answer, of: domain)
                 }
             }
@@ -102,7 +102,7 @@ final class DuneSeaStore: Store {
             return refusal(answer, of: domain)
         }
         return Failure(
-            .io, "the server has lost the upload", at: place(domain), hint: "run it again, from the start")
+            .io, "the server has lost the upload", at: place(domain), hint: "run it again from the start")
     }
 
     func get(_ blob: Address, of domain: Domain, to outlet: Outlet) throws {
@@ -139,11 +139,11 @@ final class DuneSeaStore: Store {
 
     /// Checks that the bytes that come are those that were asked for, and that a cut would be noticed.
     private func check(_ answer: HTTP.Answer, isFrom start: UInt64, of domain: Domain) throws {
-        guard answer[.contentLength] != nil else { throw foreign("it gave no length", of: domain) }
+        guard answer[.contentLength] != nil else { throw foreign("it did not state a length", of: domain) }
         guard start > 0 else { return }
         guard answer.means == .partialContent, answer[.contentRange]?.hasPrefix("bytes \(start)-") == true
         else {
-            throw foreign("it does not go on at byte \(start)", of: domain)
+            throw foreign("it did not continue at byte \(start)", of: domain)
         }
     }
 
@@ -158,11 +158,11 @@ final class DuneSeaStore: Store {
         case .conflict:
             let newest = answer[.backupBlob].flatMap { try? Address($0) }
             throw Failure(
-                .busy, "the last backup is another by now: \(newest?.hex ?? "none")", at: place(domain),
-                hint: "run the backup again: it plans on the new one")
+                .busy, "the head has moved; it is now \(newest?.hex ?? "none")", at: place(domain),
+                hint: "run the backup again; it will build on the new head")
         case .failedDependency:
             throw Failure(
-                .notFound, "no blob \(blob)", at: place(domain), hint: "ep-store blob stores it first")
+                .notFound, "no blob \(blob)", at: place(domain), hint: "store it first, with ep-store blob")
         default: throw refusal(answer, of: domain)
         }
     }
@@ -212,7 +212,7 @@ final class DuneSeaStore: Store {
                 }
                 guard answer.means == .ok else { throw refusal(answer, of: domain) }
                 guard reader.isWhole else {
-                    throw Interruption(failure: Failure(.unavailable, "the history was cut"))
+                    throw Interruption(failure: Failure(.unavailable, "the history was truncated"))
                 }
             }
         }
@@ -223,7 +223,7 @@ final class DuneSeaStore: Store {
         guard answer.means != .notFound else { throw Failure(.notFound, none, at: place(domain)) }
         guard answer.means == .ok else { throw refusal(answer, of: domain) }
         guard let blob = answer[.backupBlob].flatMap({ try? Address($0) }) else {
-            throw foreign("it did not say whose metadata it gave", of: domain)
+            throw foreign("it did not state which blob the metadata is for", of: domain)
         }
         return Backup(blob: blob, metadata: answer.body)
     }
@@ -238,7 +238,7 @@ final class DuneSeaStore: Store {
     func key(of domain: Domain) throws -> StoredKey {
         let answer = try persist("GET", .key(Resource.last), of: domain)
         guard answer.means != .notFound else {
-            throw Failure(.notFound, "no key of \(domain)", at: place(domain))
+            throw Failure(.notFound, "no key for \(domain)", at: place(domain))
         }
         guard answer.means == .ok else { throw refusal(answer, of: domain) }
         let tag = answer[.eTag].map { $0.filter { $0 != "\"" } }
@@ -298,8 +298,8 @@ final class DuneSeaStore: Store {
 
     private func foreign(_ what: String, of domain: Domain) -> Failure {
         Failure(
-            .unavailable, "this is no DuneSea server that we know: \(what)", at: place(domain),
-            hint: "is the URL right, and is a proxy in between?")
+            .unavailable, "not a DuneSea server, or of an unknown version: \(what)", at: place(domain),
+            hint: "is the URL right? is a proxy in between?")
     }
 
     /// What a status means that no function has a better word for.
@@ -308,7 +308,7 @@ final class DuneSeaStore: Store {
         case .unauthorized:
             Failure(
                 .denied, "the token does not open this domain", at: place(domain),
-                hint: "dunesea token add, on the server, makes one; each is for one domain")
+                hint: "dunesea token add, run on the server, creates one; each is for one domain")
         case .forbidden: failure(.denied, answer, of: domain)
         case .notFound: failure(.notFound, answer, of: domain)
         case .contentTooLarge, .rangeNotSatisfiable, .unprocessableContent:

@@ -25,7 +25,7 @@ struct Authority: Equatable, CustomStringConvertible {
         port = rest.dropFirst()
         guard !host.isEmpty, host.utf8.allSatisfy(isHost),
             rest.isEmpty || rest.hasPrefix(":") && port.utf8.allSatisfy(\.isDigit) && UInt16(port) ?? 0 > 0
-        else { throw Failure(.usage, "not a server's HOST or HOST:PORT") }
+        else { throw Failure(.usage, "not HOST or HOST:PORT") }
     }
 
     /// Whether what is sent there stays on this machine.

@@ -159,7 +159,7 @@ final class HTTP: @unchecked Sendable {
                 code, String(cString: message), stalledFor: transfer.hasStalled ? transfer.stall : nil)
         }
         guard transfer.isHeadWhole else {
-            throw Interruption(failure: Failure(.unavailable, "the answer was cut in its head"))
+            throw Interruption(failure: Failure(.unavailable, "the response was cut off in its header"))
         }
         return transfer.answer
     }
@@ -173,7 +173,7 @@ final class HTTP: @unchecked Sendable {
         }
         if let pin = trust.pin {
             guard set(CURLOPT_PINNEDPUBLICKEY, pin) == CURLE_OK else {
-                throw Failure(.unavailable, "this libcurl pins no keys", at: base, hint: "use --ca")
+                throw Failure(.unavailable, "this libcurl cannot pin keys", at: base, hint: "use --ca")
             }
             if trust.authority == nil {
                 set(CURLOPT_SSL_VERIFYPEER, 0)
@@ -191,26 +191,26 @@ final class HTTP: @unchecked Sendable {
         _ = curl_get_long(curl, handle, CURLINFO_HTTP_CONNECTCODE, &proxyStatus)
         guard proxyStatus != 407 else {
             return Failure(
-                .denied, "the proxy does not let us through: \(what)", at: base,
-                hint: "https_proxy may have a name and password: http://NAME:PASSWORD@HOST:PORT")
+                .denied, "the proxy refuses the connection: \(what)", at: base,
+                hint: "https_proxy can contain a name and a password: http://NAME:PASSWORD@HOST:PORT")
         }
         switch code {
         case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_PINNEDPUBKEYNOTMATCH:
             return Failure(
-                .unavailable, "the server is not the one to trust: \(what)", at: base,
-                hint: "give its certificate's authority or its public key, if it is yours")
+                .unavailable, "the server is not trusted: \(what)", at: base,
+                hint: "if it is yours, trust it with --ca or --pin")
         case CURLE_SSL_CACERT_BADFILE:
             return Failure(.io, "cannot use the certificates: \(what)", at: trust.authority ?? base)
         case CURLE_BAD_FUNCTION_ARGUMENT:
             // What libcurl says of a line in an answer's head that it cannot take apart.
-            return Interruption(failure: Failure(.unavailable, "the answer's head makes no sense"))
+            return Interruption(failure: Failure(.unavailable, "invalid response header"))
         case CURLE_OUT_OF_MEMORY, CURLE_FAILED_INIT, CURLE_UNKNOWN_OPTION, CURLE_URL_MALFORMAT,
             CURLE_NOT_BUILT_IN:
             return Failure(.bug, "libcurl: \(what)", at: base)
         default:
             return Interruption(
                 failure: Failure(
-                    .unavailable, stall.map { "nothing moved for \(Int($0.rounded(.up))) s" } ?? what))
+                    .unavailable, stall.map { "no data for \(Int($0.rounded(.up))) s" } ?? what))
         }
     }
 

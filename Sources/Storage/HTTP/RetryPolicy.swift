@@ -74,10 +74,10 @@ final class RetryPolicy {
                 failure.status, failure.what, at: failure.place ?? place,
                 hint: failure.hint
                     ?? (interruption.pause > 0
-                        ? "it asks to be left alone for \(Int(interruption.pause)) s; run it again then"
-                        : "given up after \(Int(settings.patience)) s; run it again when the server is back"))
+                        ? "the server asks for a pause of \(Int(interruption.pause)) s; run it again then"
+                        : "gave up after \(Int(settings.patience)) s; run it again when the server is back"))
         }
-        settings.notify("\(failure.what): \(place): trying again in \((seconds * 10).rounded() / 10) s")
+        settings.notify("\(failure.what): \(place): retrying in \((seconds * 10).rounded() / 10) s")
         clock.sleep(seconds)
         pause = min(pause * 2, RetryPolicy.longest)
     }

@@ -86,7 +86,7 @@ final class Transfer {
     func header(_ bytes: UnsafeRawBufferPointer) -> Int {
         headLength += bytes.count
         guard headLength <= Transfer.longestHead else {
-            failure = Interruption(failure: Failure(.unavailable, "the head of the answer does not end"))
+            failure = Interruption(failure: Failure(.unavailable, "the response header does not end"))
             return 0
         }
         let line = String(decoding: bytes, as: UTF8.self).trimmed

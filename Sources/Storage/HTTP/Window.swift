@@ -86,13 +86,13 @@ final class Window: Body {
     func acknowledge(_ offset: UInt64) throws -> Bool {
         guard offset <= mostSent else {
             throw Failure(
-                .io, "the server has \(offset) bytes where it was sent \(mostSent)", at: place,
-                hint: "it has others than these; run it again, from the start")
+                .io, "the server has \(offset) bytes, but was sent only \(mostSent)", at: place,
+                hint: "it has others than these; run it again from the start")
         }
         guard offset >= start else {
             throw Failure(
-                .io, "the server has \(offset) bytes where it had acknowledged \(acknowledged)", at: place,
-                hint: "it lost some; run it again, from the start")
+                .io, "the server has only \(offset) bytes, but had acknowledged \(acknowledged)", at: place,
+                hint: "it lost some; run it again from the start")
         }
         acknowledged = offset
         // What an earlier request sent may come to be known in the middle of this one.

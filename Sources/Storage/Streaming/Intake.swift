@@ -74,7 +74,7 @@ public final class Intake: @unchecked Sendable {
     public func receipt() throws -> Receipt {
         if let whole { return whole }
         guard try ring.next(for: Consumer.driver.rawValue, keeping: lent, holdingBack: true) == nil else {
-            throw Failure(.bug, "a receipt for a blob that was not taken to its end", at: nil)
+            throw Failure(.bug, "a receipt for a blob that was not read to its end", at: nil)
         }
         join()
         let receipt = Receipt(
@@ -85,7 +85,7 @@ public final class Intake: @unchecked Sendable {
 
     /// Ends the threads; the input is not read any further.
     func stop() {
-        ring.fail(Failure(.bug, "the blob was given up", at: source.name))
+        ring.fail(Failure(.bug, "the blob was abandoned", at: source.name))
         cancel.close()
         join()
     }

@@ -65,7 +65,7 @@ public final class Outlet: @unchecked Sendable {
     private func publish() throws {
         guard let buffer = current, filled > 0 else { return }
         try framing.add(.init(rebasing: buffer[..<filled]))
-        if let size, framing.length > size { throw wrong("longer than the \(size) bytes it should have") }
+        if let size, framing.length > size { throw wrong("longer than the expected \(size) bytes") }
         ring.publish(filled)
         current = nil
         filled = 0
@@ -80,10 +80,12 @@ public final class Outlet: @unchecked Sendable {
         try ring.check()
         try framing.finish()
         if let size, framing.length != size {
-            throw wrong("\(framing.length) bytes, not the \(size) it should have")
+            throw wrong("\(framing.length) bytes, not the expected \(size)")
         }
-        guard digest256.finish() == blob.hex else { throw wrong("its SHA-256 is not its name") }
-        if let digest512, digest512.finish() != sha512 { throw wrong("its SHA-512 is not the expected one") }
+        guard digest256.finish() == blob.hex else { throw wrong("its SHA-256 does not match its name") }
+        if let digest512, digest512.finish() != sha512 {
+            throw wrong("its SHA-512 does not match the expected one")
+        }
         ring.approve()
         writer?.join()
         writer = nil
@@ -92,7 +94,7 @@ public final class Outlet: @unchecked Sendable {
 
     /// Ends the threads; what is held back stays unwritten.
     func stop() {
-        ring.fail(Failure(.bug, "the blob was given up", at: "blob \(blob)"))
+        ring.fail(Failure(.bug, "the blob was abandoned", at: "blob \(blob)"))
         for digester in digesters { digester.join() }
         digesters = []
         writer?.join()
@@ -102,7 +104,7 @@ public final class Outlet: @unchecked Sendable {
     private func wrong(_ what: String) -> Failure {
         Failure(
             .badData, "the stored blob is damaged: \(what)", at: "blob \(blob)",
-            hint: "its last bytes were held back, so nothing that reads this takes it for whole")
+            hint: "its last bytes were held back, so no reader takes it for whole")
     }
 
     private func write() {

@@ -11,7 +11,7 @@ final class Pipe: @unchecked Sendable {
 
     init() throws {
         var ends: [Int32] = [-1, -1]
-        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot make a pipe", at: nil) }
+        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot create a pipe", at: nil) }
         output = Descriptor(owning: ends[0], name: "pipe")
         input = Descriptor(owning: ends[1], name: "pipe")
         inputNumber = ends[1]

@@ -77,7 +77,7 @@ struct ToyStore: Store {
             if content.backups.last == backup { return }
             guard content.backups.last?.blob == head else { throw Failure(.busy, "the head has moved") }
             guard !content.backups.contains(where: { $0.blob == blob }) else {
-                throw Failure(.badData, "it is in the history already")
+                throw Failure(.badData, "it is already in the history")
             }
             guard content.blobs[blob] != nil else { throw Failure(.notFound, "no such blob") }
             content.backups.append(backup)

@@ -93,7 +93,7 @@ public struct API: HTTPResponder {
         let path = request.uri.path
         if path == "/\(DuneSeaProtocol.health)", request.method == .get || request.method == .head {
             guard await store.isThere() else {
-                throw Refusal(.serviceUnavailable, "the store does not answer")
+                throw Refusal(.serviceUnavailable, "the store is not available")
             }
             return text(.ok, "ok\n", for: request)
         }
@@ -153,8 +153,8 @@ public struct API: HTTPResponder {
             return try await lastKey(of: shelf, for: request)
         default:
             throw Refusal(
-                .methodNotAllowed, "\(request.method.rawValue) is not for this",
-                hint: "what is stored is never changed nor removed")
+                .methodNotAllowed, "\(request.method.rawValue) is not allowed here",
+                hint: "what is stored is never changed or removed")
         }
     }
 
@@ -162,7 +162,7 @@ public struct API: HTTPResponder {
 
     func address(_ text: String) throws -> Address {
         do { return try Address(text) } catch {
-            throw Refusal(.badRequest, "an address is 64 digits of lower-case hex")
+            throw Refusal(.badRequest, "an address has 64 lower-case hexadecimal digits")
         }
     }
 }

@@ -12,7 +12,7 @@ extension API {
     ) {
         guard let domain = try? Domain(name) else {
             throw Refusal(
-                .badRequest, "a domain is 1 to 253 of a-z 0-9 . _ -, not starting with a dot")
+                .badRequest, "a domain has 1 to 253 characters of a-z 0-9 . _ -, not starting with a dot")
         }
         let tokenCache = tokenCache
         let tokens = try await store.ground.onDisk { try tokenCache.current() }
@@ -22,7 +22,7 @@ extension API {
         else {
             throw Refusal(
                 .unauthorized, "no token that opens this domain",
-                hint: "send Authorization: Bearer TOKEN; dunesea token add makes one",
+                hint: "send Authorization: Bearer TOKEN; dunesea token add creates one",
                 headers: [.wwwAuthenticate: "Bearer"])
         }
         return (domain, rights)

@@ -26,7 +26,7 @@ extension API {
 
     func append(_ request: Request, to upload: Upload, _ context: Connection) async throws -> Response {
         guard let start = request.headers[.uploadOffset].flatMap(number) else {
-            throw Refusal(.badRequest, "Upload-Offset has to say where the bytes go")
+            throw Refusal(.badRequest, "Upload-Offset must state where the bytes go")
         }
         let announced = request.headers[.contentLength].flatMap(number)
         let hold = try await upload.take(at: start, announced: announced)
@@ -74,7 +74,7 @@ extension API {
 
     func finish(_ request: Request, _ address: Address, on shelf: Shelf) async throws -> Response {
         guard let length = request.query(.length).flatMap(number), let id = request.query(.upload) else {
-            throw Refusal(.badRequest, "?upload=ID&length=BYTES has to say which upload this is the end of")
+            throw Refusal(.badRequest, "?upload=ID&length=BYTES must state which upload this ends")
         }
         let location: HTTPFields = [.location: Resource.blob(address.hex).path(in: shelf.domain)]
         let upload: Upload

@@ -26,11 +26,11 @@ public final class Check {
     /// Blocks for as long as it takes to read everything.
     public func run() throws {
         guard let stored = try Folder(.folder(at: directory)).folder(Layout.root) else {
-            throw Failure(.notFound, "no store", at: directory)
+            throw Failure(.notFound, "there is no store", at: directory)
         }
         for name in try stored.visibleNames().sorted() {
             guard (try? Domain(name)) != nil, let domain = try stored.folder(name) else {
-                fault("no domain's name", stored.path(of: name))
+                fault("not the name of a domain", stored.path(of: name))
                 continue
             }
             // A store that no server has opened yet may lack a folder.
@@ -49,7 +49,7 @@ public final class Check {
     private func verifyBlobs(in folder: Folder) throws {
         for name in try folder.visibleNames().sorted() {
             guard (try? Address(name)) != nil else {
-                fault("no blob's name", folder.path(of: name))
+                fault("not the name of a blob", folder.path(of: name))
                 continue
             }
             verify(name, in: folder, .blob) { file, length in
@@ -84,10 +84,10 @@ public final class Check {
         var before: UInt64?
         for name in try folder.visibleNames().sorted() {
             guard let entry = History.Entry(name: name) else {
-                fault("no \(what)'s name", folder.path(of: name))
+                fault("not the name of a \(what)", folder.path(of: name))
                 continue
             }
-            if entry.number == before { fault("another \(what) has this number too", folder.path(of: name)) }
+            if entry.number == before { fault("another \(what) has the same number", folder.path(of: name)) }
             before = entry.number
             try visit(entry)
         }
@@ -121,6 +121,6 @@ public final class Check {
             offset += UInt64(count)
         }
         let found = digest.finish()
-        if found != address { fault("damaged, its bytes have the SHA-256 \(found)", file.name) }
+        if found != address { fault("damaged: its bytes have the SHA-256 \(found)", file.name) }
     }
 }

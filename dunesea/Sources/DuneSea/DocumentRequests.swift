@@ -14,7 +14,7 @@ extension API {
         -> Response
     {
         guard let follows = request.query(.follows) else {
-            throw Refusal(.badRequest, "?follows=SHA256 has to say which head this one follows, or none")
+            throw Refusal(.badRequest, "?follows=SHA256 must state which head this one follows, or none")
         }
         let head = follows == DuneSeaProtocol.none ? nil : try address(follows)
         let document = try await sealed(
@@ -39,7 +39,8 @@ extension API {
         switch request.query(.order) {
         case nil: break
         case DuneSeaProtocol.newestFirst: blobs.reverse()
-        case .some: throw Refusal(.badRequest, "?order= is \(DuneSeaProtocol.newestFirst), or left out")
+        case .some:
+            throw Refusal(.badRequest, "?order= must be \(DuneSeaProtocol.newestFirst), or be left out")
         }
         if let after = try request.query(.after).map(address) {
             guard let index = blobs.firstIndex(of: after) else {
@@ -106,7 +107,7 @@ extension API {
     private func sealed(
         _ kind: Envelope.Kind, _ request: Request, atMost limit: Int, _ context: Connection
     ) async throws -> [UInt8] {
-        let tooLong = Refusal(.contentTooLarge, "sealed \(kind) has \(limit) bytes at most")
+        let tooLong = Refusal(.contentTooLarge, "sealed \(kind) has at most \(limit) bytes")
         if let announced = request.headers[.contentLength].flatMap(number), announced > limit {
             throw tooLong
         }

@@ -44,20 +44,20 @@ final class Metrics: Sendable {
             "requests_total", "counter", "Requests answered.",
             counts.requests.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
         show(
-            "received_bytes_total", "counter", "Bytes of blobs and metadata taken in.",
+            "received_bytes_total", "counter", "Bytes of blobs and metadata received.",
             [("", counts.received)])
         show("sent_bytes_total", "counter", "Bytes of blobs and metadata sent.", [("", counts.sent)])
         show(
-            "slow_clients_total", "counter", "Connections cut because the client did not move.",
+            "slow_clients_total", "counter", "Connections closed because the client made no progress.",
             [("", counts.cut)])
         show(
             "turned_away_total", "counter",
-            "Connections closed as their address had too many without a token.",
+            "Connections closed because their address had too many without a token.",
             [("", counts.turnedAway)])
         show(
-            "disk_errors_total", "counter", "Errors of the store's disk, a full one included.",
+            "disk_errors_total", "counter", "Errors of the store's disk, including a full one.",
             [("", counts.faults)])
-        show("used_bytes", "gauge", "Bytes kept, unfinished uploads included.", perDomain(\.used))
+        show("used_bytes", "gauge", "Bytes stored, including unfinished uploads.", perDomain(\.used))
         show("backups", "gauge", "Backups in the history.", perDomain { UInt64($0.backups) })
         show(
             "unfinished_uploads", "gauge", "Uploads not yet finished.", perDomain { UInt64($0.uploads.count) }

@@ -25,8 +25,8 @@ extension Shelf {
         guard !overflow, sum <= limit else {
             throw Refusal(
                 .insufficientStorage,
-                "the domain's quota of \(limit) bytes is used up: \(state.used) are taken",
-                hint: "the operator of the store can give it more")
+                "the domain's quota of \(limit) bytes is used up: \(state.used) are in use",
+                hint: "the operator of the store can raise it")
         }
     }
 

@@ -29,7 +29,7 @@ public struct Refusal: Error {
     /// What a client hears of a failure of the server's own. Of one that is no disk's only the log says more.
     init(_ failure: Failure, on ground: Ground) {
         guard let code = failure.code else {
-            self.init(.internalServerError, "the server is at fault", hint: "its log says more")
+            self.init(.internalServerError, "internal error", hint: "see the server's log")
             return
         }
         let isFull = code == ENOSPC || code == EDQUOT
@@ -38,7 +38,7 @@ public struct Refusal: Error {
                 isFull ? .insufficientStorage : .internalServerError,
                 "the store's disk \(isFull ? "is full" : "failed"): \(failure.what)",
                 at: failure.place.map(ground.relative),
-                hint: isFull ? "its operator can make room" : "the server's log says more", exit: .io))
+                hint: isFull ? "the operator can free some space" : "see the server's log", exit: .io))
     }
 }
 

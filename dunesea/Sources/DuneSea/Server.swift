@@ -81,7 +81,7 @@ public struct Server: Sendable {
             do {
                 return try read()
             } catch {
-                throw Failure(.badData, "cannot read this as PEM", at: path)
+                throw Failure(.badData, "not a valid PEM file", at: path)
             }
         }
         let chain = try read(tls.certificate) { try NIOSSLCertificate.fromPEMFile(tls.certificate) }

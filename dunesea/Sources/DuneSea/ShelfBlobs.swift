@@ -34,7 +34,7 @@ extension Shelf {
 
     static func otherLength(_ length: UInt64) -> Refusal {
         Refusal(
-            .conflict, "the store has a blob of this address with \(length) bytes",
+            .conflict, "the store has a blob with this address and \(length) bytes",
             hint: "one of the two lengths is wrong; dunesea check verifies the store's")
     }
 

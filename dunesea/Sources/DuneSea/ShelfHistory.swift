@@ -39,11 +39,11 @@ extension Shelf {
                 throw Refusal(
                     .conflict,
                     "the head is \(head.map { "\($0.address)" } ?? "none"), not \(follows.map { "\($0)" } ?? "none")",
-                    hint: "get the last metadata and plan again",
+                    hint: "fetch the last metadata and plan again",
                     headers: head.map { [.backupBlob: "\($0.address)"] } ?? [:])
             }
             guard state.withLock({ $0.position[blob] == nil }) else {
-                throw Refusal(.unprocessableContent, "this blob's backup is in the history already")
+                throw Refusal(.unprocessableContent, "this blob is already in the history")
             }
             guard try await size(ofBlob: blob) != nil else {
                 throw Refusal(.failedDependency, "the blob is not in the store", hint: "store the blob first")

@@ -10,7 +10,7 @@ extension Shelf {
         guard let upload = state.withLock({ $0.uploads[id] }) else {
             throw Refusal(
                 .notFound, "no such unfinished upload",
-                hint: "it was finished, or removed after a fault or for its age; begin a new one")
+                hint: "it was finished, or removed after a fault or for its age; start a new one")
         }
         return upload
     }
@@ -26,8 +26,8 @@ extension Shelf {
             guard state.uploads.count < ground.limits.uploads else {
                 throw Refusal(
                     .tooManyRequests,
-                    "the domain has \(state.uploads.count) unfinished uploads, the most allowed",
-                    hint: "finish one, DELETE one, or wait until they are removed for their age",
+                    "the domain has \(state.uploads.count) unfinished uploads, the maximum",
+                    hint: "finish or DELETE one, or wait until they are removed for their age",
                     headers: [.retryAfter: "60"])
             }
             state.uploads[id] = upload

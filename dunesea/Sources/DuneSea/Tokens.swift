@@ -88,8 +88,8 @@ public struct Tokens: Sendable {
         for (index, line) in bytes.split(separator: UInt8(ascii: "\n")).enumerated() {
             guard let entry = Entry(line: String(decoding: line, as: UTF8.self)[...]) else {
                 throw Failure(
-                    .badData, "no token entry", at: "\(own.path(of: Tokens.file)), line \(index + 1)",
-                    hint: "remove that line, then make the token anew")
+                    .badData, "not a token entry", at: "\(own.path(of: Tokens.file)), line \(index + 1)",
+                    hint: "remove that line, then create the token again")
             }
             entries.append(entry)
         }
@@ -156,7 +156,7 @@ extension Tokens {
         guard geteuid() == 0, lstat(home, &status) == 0 || stat(directory, &status) == 0, status.st_uid != 0
         else { return }
         guard setgroups(0, nil) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
-            throw Failure.system("cannot become the owner", at: directory)
+            throw Failure.system("cannot become the owner of this directory", at: directory)
         }
     }
 

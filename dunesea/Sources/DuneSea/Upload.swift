@@ -121,7 +121,7 @@ extension Upload {
 
     private func wrongOffset(_ what: String) -> Refusal {
         Refusal(
-            .conflict, what, hint: "go on from Upload-Offset",
+            .conflict, what, hint: "continue from Upload-Offset",
             headers: [.uploadOffset: "\(offset)"])
     }
 
@@ -130,7 +130,7 @@ extension Upload {
         let (sum, overflow) = offset.addingReportingOverflow(bytes)
         guard !overflow, sum <= limit else {
             throw Refusal(
-                .insufficientStorage, "an upload here may have \(limit) bytes at most",
+                .insufficientStorage, "an upload here may have at most \(limit) bytes",
                 hint: "the operator of the store can allow more")
         }
     }

@@ -9,7 +9,7 @@ import Tool
 @main
 struct Dunesea: Tool {
     static let configuration = CommandConfiguration(
-        commandName: "dunesea", abstract: "Keeps sealed backups for other machines.", version: version,
+        commandName: "dunesea", abstract: "Keep sealed backups for other machines.", version: version,
         subcommands: [Serve.self, Token.self, Check.self])
 }
 
@@ -23,43 +23,43 @@ struct Serve: Tool {
 
     @OptionGroup var place: Place
 
-    @Option(help: "Where to listen, HOST:PORT.")
+    @Option(help: "The address to listen on, HOST:PORT.")
     var listen = "127.0.0.1:8443"
 
     @Option(help: "The certificate chain, PEM.")
     var tlsCert: String?
 
-    @Option(help: "The certificate's key, PEM.")
+    @Option(help: "The private key of the certificate, PEM.")
     var tlsKey: String?
 
-    @Flag(help: "Without TLS, listen on other addresses than loopback too.")
+    @Flag(help: "Without TLS, allow addresses other than loopback.")
     var insecure = false
 
-    @Option(help: "Where to show metrics, HOST:PORT.")
+    @Option(help: "The address to serve metrics on, HOST:PORT.")
     var metrics: String?
 
-    @Option(help: "The most bytes of a domain, such as 500G.")
+    @Option(help: "The maximum number of bytes of a domain, such as 500G.")
     var domainBytes: Size?
 
-    @Option(help: "The most bytes of an upload.")
+    @Option(help: "The maximum size of an upload.")
     var uploadBytes: Size?
 
-    @Option(help: "The most unfinished uploads of a domain.")
+    @Option(help: "The maximum number of unfinished uploads of a domain.")
     var uploads = 8
 
-    @Option(help: "Remove an unfinished upload after this time without a byte, such as 90m.")
+    @Option(help: "Remove an unfinished upload after this time without new bytes, such as 90m.")
     var uploadAge = Span(seconds: 24 * 3600)
 
-    @Option(help: "The most connections.")
+    @Option(help: "The maximum number of connections.")
     var connections = 64
 
     @Option(
         help: .init(
-            "The most connections of one address that have shown no valid token; by default a quarter.",
+            "The maximum number of connections from one address without a valid token; default: a quarter.",
             valueName: "strangers"))
     var strangers: Int?
 
-    @Option(help: "Cut a client that does not move for this time.")
+    @Option(help: "Disconnect a client that makes no progress for this time.")
     var patience = Span(seconds: 30)
 
     func run() throws {
@@ -67,12 +67,12 @@ struct Serve: Tool {
         let tls = try tlsFiles()
         guard tls != nil || endpoint.isLoopback || insecure else {
             throw Failure(
-                .usage, "without TLS only a loopback address will do", at: listen,
-                hint: "give --tls-cert and --tls-key, or --insecure where something in front has TLS")
+                .usage, "without TLS only a loopback address is allowed", at: listen,
+                hint: "give --tls-cert and --tls-key, or --insecure if TLS ends in front of the server")
         }
         let strangers = strangers ?? max(1, connections / 4)
         guard uploads > 0, connections > 0, strangers > 0 else {
-            throw Failure(.usage, "a limit of 0 lets nobody in")
+            throw Failure(.usage, "a limit must not be 0")
         }
         var limits = Limits()
         limits.domainBytes = domainBytes?.bytes
@@ -100,7 +100,7 @@ struct Serve: Tool {
     }
 
     private func endpoint(_ text: String) throws -> Endpoint {
-        guard let endpoint = Endpoint(text) else { throw Failure(.usage, "no HOST:PORT", at: text) }
+        guard let endpoint = Endpoint(text) else { throw Failure(.usage, "not HOST:PORT", at: text) }
         return endpoint
     }
 
@@ -108,7 +108,7 @@ struct Serve: Tool {
         switch (tlsCert, tlsKey) {
         case (nil, nil): return nil
         case (let certificate?, let key?): return .init(certificate: certificate, key: key)
-        default: throw Failure(.usage, "--tls-cert and --tls-key go together")
+        default: throw Failure(.usage, "--tls-cert and --tls-key must be given together")
         }
     }
 
@@ -132,10 +132,11 @@ struct Serve: Tool {
 
 struct Token: Tool {
     static let configuration = CommandConfiguration(
-        abstract: "Say who may do what.", subcommands: [Add.self, List.self, Remove.self])
+        abstract: "Manage the tokens: who may do what.", subcommands: [Add.self, List.self, Remove.self])
 
     struct Add: Tool {
-        static let configuration = CommandConfiguration(abstract: "Make a token, and print it this once.")
+        static let configuration = CommandConfiguration(
+            abstract: "Create a token, and print it this one time.")
 
         @OptionGroup var place: Place
 
@@ -145,12 +146,12 @@ struct Token: Tool {
         @Flag(help: "It may get backups.")
         var read = false
 
-        @Argument(help: "The domain that it opens.")
+        @Argument(help: "The domain that the token opens.")
         var domain: String
 
         func run() throws {
             let domain = try Domain(domain)
-            guard append || read else { throw Failure(.usage, "say --append, --read, or both") }
+            guard append || read else { throw Failure(.usage, "give --append, --read, or both") }
             var rights: Tokens.Rights = []
             if append { rights.insert(.append) }
             if read { rights.insert(.read) }
@@ -172,11 +173,11 @@ struct Token: Tool {
     }
 
     struct Remove: Tool {
-        static let configuration = CommandConfiguration(abstract: "Take a token's rights away.")
+        static let configuration = CommandConfiguration(abstract: "Revoke a token.")
 
         @OptionGroup var place: Place
 
-        @Argument(help: "As list shows it.")
+        @Argument(help: "The id, as shown by list.")
         var id: String
 
         func run() throws {
@@ -201,7 +202,7 @@ struct Check: Tool {
             throw Failure(
                 .badData, "faults found", at: place.dir,
                 hint:
-                    "bring the named files back from another copy of the store; what stays damaged ends its chain"
+                    "restore the named files from another copy of the store; what stays damaged breaks its chain"
             )
         }
     }

@@ -47,11 +47,11 @@ import Testing
             (
                 ENOSPC, Status.insufficientStorage,
                 "the store's disk is full: cannot write: no space left on device",
-                "its operator can make room"
+                "the operator can free some space"
             ),
             (
                 EIO, .internalServerError, "the store's disk failed: cannot write: input/output error",
-                "the server's log says more"
+                "see the server's log"
             ),
         ] {
             let failure = Failure.system("cannot write", at: "\(place.directory)/dunesea/x", errno: code)
@@ -60,7 +60,7 @@ import Testing
                     == Problem(status, detail, at: "dunesea/x", hint: hint, exit: .io))
         }
         let other = Refusal(Failure(.badData, "secret", at: place.directory), on: ground).problem
-        #expect(other == Problem(.internalServerError, "the server is at fault", hint: "its log says more"))
+        #expect(other == Problem(.internalServerError, "internal error", hint: "see the server's log"))
     }
 }
 
