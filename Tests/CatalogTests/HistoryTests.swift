@@ -203,7 +203,7 @@ private func five() throws -> [JSON] {
 
 @Suite struct States {
     private let start = Time("2026-11-25T06:10:00Z") ?? Time(seconds: 0)
-    private let key = Status.Key(id: "id", isInStore: true, space: nil)
+    private let key = Status.Key(id: "id", inStore: .here, space: nil)
 
     @Test func times() throws {
         for (date, seconds) in [
@@ -239,6 +239,27 @@ private func five() throws -> [JSON] {
         #expect(
             status.metrics(ending: nil).contains(
                 "escapepod_status{domain=\"pod.example.org\",store=\"store\"} 0\n"))
+    }
+
+    @Test(arguments: [
+        (Status.Key.Copy.here, nil, nil, 0), (.missing, nil, "no copy of the key is in the store: store", 1),
+        (.anotherKey, nil, "the key in the store is", 1), (.here, Status.Key.Copy.here, nil, 0),
+        (.here, .missing, "the key is not in the key space: /k", 1),
+        (.here, .anotherKey, "the key is not in the key space: /k", 1), (.missing, .missing, nil, 2),
+    ])
+    func copiesOfTheKey(
+        _ store: Status.Key.Copy, _ space: Status.Key.Copy?, _ warning: String?, _ count: Int
+    ) throws {
+        let status = try status(key: .init(id: "id", inStore: store, space: space.map { ("/k", $0) }))
+        #expect(status.warnings.count == count)
+        if let warning { #expect(status.warnings[0].what.hasPrefix(warning)) }
+        #expect(status.json?["key"]?["inStore"] == .bool(store == .here))
+        #expect(status.json?["key"]?["inKeySpace"] == .bool(space == .here))
+    }
+
+    @Test func aKeySpaceThatIsElsewhereIsNoFault() throws {
+        let status = try status(key: .init(id: "id", inStore: .here, space: ("/k", nil)))
+        #expect(status.exit == .done && status.page.contains("not seen in /k"))
     }
 
     @Test func anOldOneAndOneOfTheFuture() throws {

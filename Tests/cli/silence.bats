@@ -152,7 +152,7 @@ END
             case $end in
             '>&-') [[ $output = *"escapepod: standard output is closed" ]] ;;
             '>/dev/full') [[ $output = *"cannot write: no space left on device: standard output"* ]] ;;
-            '>&7') [[ $output = *"the reader went away before the end: standard output"* ]] ;;
+            '>&7') [[ $output = *"the reader closed the pipe before the end: standard output"* ]] ;;
             esac || { echo "$command $end: $output" && return 1; }
             [[ -z $(ls -A tmp) && ! -e $(slots)/current-state ]]
         done
