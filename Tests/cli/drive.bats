@@ -217,7 +217,7 @@ round() {
         # In an image that lies on it.
         truncate -s 20M my-$type/x.img && mkfs.ext4 -q my-$type/x.img
         mount -o loop my-$type/x.img image
-        refuses 64 "the store $store is on the file system of this folder: ." ep-fetch apart "file:$PWD/image" --domain pod my-$type
+        refuses 64 "is on the file system of this folder: my-$type" ep-fetch apart "file:$PWD/image" --domain pod my-$type
         ep-fetch apart "file:$PWD/my-$type" --domain pod image
         umount image bound-$type
         # The image's device is let go of a moment later.

@@ -134,7 +134,17 @@ create() {
     run -65 --separate-stderr ep-meta record verify "${of[@]}" --tasks tasks --faults faults --key key --state state/x <history
     [[ $(jq -c '[.problems, .damaged[0].takesDown, .blobs]' <<<"$output") == '[1,[1,2],2]' && $output == "$(<state/x/verified.json)" ]]
     printf %s "${output%,\"mac\"*}}" | ep-key mac key --check "$(jq -r .mac <<<"$output")"
-    run -3 ep-meta status "${of[@]}" --key key --state state/x --key-in-store <history
+    ep-key passphrase >words
+    ep-key wrap key --passphrase-file words >sealed 2>/dev/null
+    mkdir space
+    run -3 ep-meta status "${of[@]}" --key key --state state/x --sealed-key sealed --key-space space <history
+    [[ $output == *"the key is not in the key space: space"* ]]
+    [[ $output == *"in the store, under a passphrase; not seen in space"* ]]
+    ep-key copy key "space/escapepod-$domain.key" >/dev/null
+    : >none
+    run -3 ep-meta status "${of[@]}" --key key --state state/x --sealed-key none --key-space space <history
+    [[ $output == *"no copy of the key is in the store"* && $output == *"not in the store; in space"* ]]
+    run -3 ep-meta status "${of[@]}" --key key --state state/x --sealed-key sealed --key-space space/absent <history
     [[ $output == *"verify found 1 damaged or missing on 20"* && $output == *"  chain          2 backups to read, "* ]]
     for verb in list chain "audit --tasks tasks" "status --key key --state state/x"; do
         # shellcheck disable=SC2086 # words

@@ -30,9 +30,9 @@ backup() {
     ep-snap discard "$volume" --name "$folder_name"
     snapshot_is_ours=1
     ask snapshot ep-snap create "$volume" --name "$folder_name" --json
-    local parent=() shown=() expected=() status=0 estimate blob size
-    [[ $parent_slot = none ]] || parent=("$slots/$parent_slot")
-    estimate=(ep-snap estimate "$slots/current-state" "${parent[@]/#/--parent=}")
+    local base=() shown=() expected=() status=0 estimate blob size
+    [[ $parent_slot = none ]] || base=("$slots/$parent_slot")
+    estimate=(ep-snap estimate "$slots/current-state" "${base[@]/#/--parent=}")
     # An incremental one is quickly reckoned, and may have more to store than was changed.
     if [[ -t 2 || $parent_slot != none ]]; then
         ask estimate "${estimate[@]}"
@@ -40,7 +40,7 @@ backup() {
         [[ ! -t 2 ]] || shown=(--progress --expect "${expected[0]}")
         [[ -z ${expected[1]-} ]] || say "  ${expected[1]}"
     fi
-    btrfs send -q "${parent[@]/#/-p}" "$slots/current-state" |
+    btrfs send -q "${base[@]/#/-p}" "$slots/current-state" |
         ep-seal --key "$key" --report "$work/report" "${shown[@]}" |
         ep-store blob "${place[@]}" >"$work/receipt" || piped "${PIPESTATUS[@]}" || status=$?
     # Which is what btrfs says, whatever the reason; without the data the reason is quickly found.

@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 
 restore() {
-    local to=${setting[to]} folder=${setting[to]%/*}/ floor=()
+    local to=${setting[to]} floor=()
+    local folder=${to%/*}/
     if [[ -e $to || -L $to ]]; then
         # A run before this one may have died when all was done but this.
         [[ -n ${setting["dry-run"]-} || ! -d $folder ]] || drop_scratch "$folder" "restore $domain"

@@ -2,15 +2,15 @@
 # shellcheck shell=bash
 
 verify() {
-    local sample=${setting[sample]-} pass=(--pass "$state/verify.pass") of chosen=() found=0
-    [[ -z $sample ]] || { chosen=(--sample "$sample") && pass=(); }
+    local sample=${setting[sample]-} go_on=(--pass "$state/verify.pass") of chosen=() found=0
+    [[ -z $sample ]] || { chosen=(--sample "$sample") && go_on=(); }
     of=(--domain "$domain" --store "$store")
     know_key
     own "$state"
     lock "$state"
     compare_files
     fetch_history
-    ep-meta audit "${of[@]}" --witness "$witness" "${chosen[@]}" "${pass[@]}" --tasks "$work/tasks" \
+    ep-meta audit "${of[@]}" --witness "$witness" "${chosen[@]}" "${go_on[@]}" --tasks "$work/tasks" \
         <"$work/history" >"$work/found"
     owed ep-meta "$work/tasks"
     [[ -n ${setting[json]-} ]] || say_file "$work/found"
