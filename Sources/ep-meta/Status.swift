@@ -38,7 +38,7 @@ struct Status: ParsableCommand {
     @Option(help: .init("The folder that should have a copy of the key.", valueName: "dir"))
     var keySpace: String?
 
-    @Flag(help: "It has one.")
+    @Flag(help: "The key space has a copy of the key.")
     var keyInSpace = false
 
     @Option(help: .init("Something that needs attention and has been reported.", valueName: "text"))

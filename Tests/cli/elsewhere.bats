@@ -500,7 +500,7 @@ requests() { grep -c "^$1" said || :; }
     refuses 77 "\\x1b[31mred" timeout 20 ep-fetch last "${place[@]}"
     answers "HTTP/1.1 200 OK\nDuneSea: 1\nContent-Length: 3000\n\nX" \
         "HTTP/1.1 200 OK\nDuneSea: 1\nContent-Length: 2999\nContent-Range: bytes 1-2999/3000\n\nX"
-    refuses 69 "does not go on at byte 1" timeout 20 ep-fetch blob "${place[@]}" "$(sha256 blob)"
+    refuses 69 "did not continue at byte 1" timeout 20 ep-fetch blob "${place[@]}" "$(sha256 blob)"
     for mode in heads informs; do
         lying "$mode"
         refuses 69 "gave up after 1 s" timeout 20 ep-fetch last "${place[@]}"
