@@ -20,7 +20,7 @@ struct HeldSignals: ~Copyable {
             sigaddset(&held, signal)
         }
         let number = signalfd(-1, &held, Int32(SFD_CLOEXEC))
-        guard number >= 0 else { throw Failure.system("cannot hold signals", at: nil) }
+        guard number >= 0 else { throw Failure.system("cannot block signals", at: nil) }
         waiting = Descriptor(owning: number, name: "signals")
         pthread_sigmask(SIG_BLOCK, &held, &before)
     }
@@ -36,7 +36,7 @@ struct HeldSignals: ~Copyable {
         guard retrying({ poll(&ends, 2, -1) }) > 0 else {
             throw Failure.system("cannot wait for input", at: source.name)
         }
-        if ends[1].revents != 0 { throw Failure(.io, "ended by a signal", at: source.name) }
+        if ends[1].revents != 0 { throw Failure(.io, "interrupted by a signal", at: source.name) }
     }
 
     /// Lets them act.

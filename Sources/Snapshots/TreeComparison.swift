@@ -106,7 +106,7 @@ extension TreeComparison {
             try content(name, original, in: one, copy, in: other)
         case S_IFLNK:
             guard try target(of: name, in: one) != target(of: name, in: other) else { return }
-            try tell("the symbolic link points elsewhere")
+            try tell("the symbolic link has a different target")
         case S_IFCHR, S_IFBLK:
             guard original.st_rdev != copy.st_rdev else { return }
             try tell("the device number differs")

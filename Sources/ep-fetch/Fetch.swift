@@ -171,7 +171,7 @@ struct Differing: ParsableCommand {
 
     @OptionGroup var place: Place
 
-    @Argument(help: "Files as they should be.")
+    @Argument(help: "The files as they should be.")
     var files: [CompanionFile]
 
     func run() throws {

@@ -150,7 +150,7 @@ struct Fault: ParsableCommand {
 
     func run() throws {
         let problem = try Catalog.Audit.Problem(fetched: fetched, opened: opened)
-        // Whoever asks has heard of the documents before.
+        // The caller has been told about the documents before.
         let history = try subject.history { _ in }
         var audit = Catalog.Audit(of: history, witness: nil)
         let before = audit.lines.count

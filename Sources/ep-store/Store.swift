@@ -73,7 +73,8 @@ struct Key: ParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help: .init(
-            "Files for whoever finds the store, into its top folder; a server has none.", valueName: "file"))
+            "Files for whoever finds the store, to put into its top folder; a server has none.",
+            valueName: "file"))
     var with: [CompanionFile] = []
 
     func run() throws {

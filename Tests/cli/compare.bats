@@ -116,7 +116,7 @@ again() { touch -h -r "fs/original/$1" "back/copy/$1"; }
     differs 'folder/\xff\xfe: is missing' 'folder/\xfe\x1b[31m: is not in the original'
     copy && ln -sfn ../Nowhere back/copy/folder/link && chown -h 1234:5678 back/copy/folder/link &&
         setfattr -h -n trusted.link -v 0x00 back/copy/folder/link && again folder/link && again folder
-    differs "folder/link: the hard link count is 1, not 2" "folder/link: the symbolic link points elsewhere" \
+    differs "folder/link: the hard link count is 1, not 2" "folder/link: the symbolic link has a different target" \
         "folder/link2: the hard link count is 1, not 2" "folder/link2: is no longer hard-linked to its other names"
     copy && cp -a --remove-destination back/copy/folder/big back/copy/big && again folder
     differs "big: the hard link count is 1, not 2" "folder/big: the hard link count is 1, not 2" \

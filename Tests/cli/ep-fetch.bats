@@ -35,7 +35,7 @@ keeps_the_tail() {
 
 @test "a store that is not there is 69, never 10" {
     for order in last history list; do
-        refuses 69 "the store is not there" ep-fetch "$order" "$store/absent" --domain pod
+        refuses 69 "the store is not available" ep-fetch "$order" "$store/absent" --domain pod
     done
     touch file
     refuses 69 "not a directory" ep-fetch last "file:$PWD/file" --domain pod

@@ -141,7 +141,7 @@ END
     refuses 65 'out of bounds' /usr/bin/time -f %M -o peak timeout 60 \
         "$EP_REPO/contrib/escapepod-open" --key wrapped --passphrase-file words
     (($(tail -n 1 peak) < 64 << 10))
-    refuses 65 'out of bounds' /usr/bin/time -f %M -o peak timeout 60 \
+    refuses 65 'out of range' /usr/bin/time -f %M -o peak timeout 60 \
         ep-key unwrap --passphrase-file words new <wrapped
     (($(tail -n 1 peak) < 24 << 10))
 }

@@ -258,7 +258,7 @@ comes_back() {
     escapepod backup ./pod.conf
     escapepod sheet ./pod.conf >sheet
     grep -q "generation 1 of" sheet
-    grep EPOD-KEY-1 sheet | grep -v 'Behind' >typed.key
+    grep '^  EPOD-KEY-1 ' sheet >typed.key
     [[ $(ep-key id typed.key) = $(ep-key id pod.key) ]]
     escapepod sheet ./pod.conf --pdf sheet.pdf
     [[ $(head -c 5 sheet.pdf) = "%PDF-" ]]

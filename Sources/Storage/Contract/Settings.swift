@@ -38,7 +38,9 @@ public struct Settings: Sendable {
         }
         let words = text.split(whereSeparator: \.isWhitespace)
         guard words.count == 1, words[0].utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
-            throw Failure(.badData, "not a token", at: file ?? variable, hint: "it is one word of ASCII")
+            throw Failure(
+                .badData, "not a token", at: file ?? variable, hint: "a token is one word of ASCII characters"
+            )
         }
         return String(words[0])
     }

@@ -173,7 +173,9 @@ final class DuneSeaStore: Store {
 
     func document(of blob: Address, in domain: Domain) throws -> [UInt8] {
         let backup = try document(blob.hex, of: domain, none: "no backup with the blob \(blob)")
-        guard backup.blob == blob else { throw foreign("it gave the metadata of another blob", of: domain) }
+        guard backup.blob == blob else {
+            throw foreign("it returned the metadata of another blob", of: domain)
+        }
         return backup.metadata
     }
 

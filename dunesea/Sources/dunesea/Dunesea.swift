@@ -140,10 +140,10 @@ struct Token: Tool {
 
         @OptionGroup var place: Place
 
-        @Flag(help: "It may store backups.")
+        @Flag(help: "The token may store backups.")
         var append = false
 
-        @Flag(help: "It may get backups.")
+        @Flag(help: "The token may get backups.")
         var read = false
 
         @Argument(help: "The domain that the token opens.")
