@@ -120,7 +120,7 @@ struct Run {
             domain: domain, volume: settings.values["volume"], folder: try StoreURL(store).folderName)
         try folders.lookForEarlier(
             name: StoreURL.earlierFolderName(of: store), isRehearsal: isRehearsal, store: store,
-            others: stores(besides: store))
+            others: storesHere)
         var answer = Answer()
         for (name, value) in settings.values.sorted(by: { $0.key < $1.key }) where !value.isEmpty {
             answer.add(name, value)
@@ -142,22 +142,22 @@ struct Run {
         return answer
     }
 
-    /// The other stores that the configurations here name.
-    private func stores(besides store: String) -> () -> [String] {
-        let folders = [
-            path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-        ]
-        return {
-            (folders + ["/etc/escapepod"]).filter { !$0.isEmpty }.flatMap { folder -> [String] in
-                let names = (try? Descriptor(opening: folder, O_RDONLY | O_DIRECTORY).names()) ?? []
-                return names.filter { $0.hasSuffix(".conf") }.sorted().compactMap { name in
-                    let file = try? Descriptor(opening: "\(folder)/\(name)", O_RDONLY).readAll(limit: 1 << 20)
-                    let path = "\(folder)/\(name)"
-                    let other = file.flatMap { try? Configuration(parsing: $0, at: path, knowing: Run.known) }
-                    return other?.values["store"].flatMap { $0 == store ? nil : $0 }
-                }
-            }
+    /// The stores that the configurations beside this one and in /etc/escapepod name.
+    private func storesHere() -> [String] {
+        let own = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
+            separator: "/")
+        return [own, "/etc/escapepod"].filter { !$0.isEmpty }.flatMap { folder in
+            let names = (try? Descriptor(opening: folder, O_RDONLY | O_DIRECTORY).names()) ?? []
+            return names.filter { $0.hasSuffix(".conf") }.sorted().compactMap { store(in: "\(folder)/\($0)") }
         }
+    }
+
+    private func store(in path: String) -> String? {
+        // Without waiting, should it be a pipe.
+        guard let bytes = try? Descriptor(opening: path, O_RDONLY | O_NONBLOCK).readAll(limit: 1 << 20) else {
+            return nil
+        }
+        return try? Configuration(parsing: bytes, at: path, knowing: Run.known).values["store"]
     }
 }
 

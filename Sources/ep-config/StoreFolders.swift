@@ -30,7 +30,7 @@ struct StoreFolders {
     ///
     /// - Parameters:
     ///   - isRehearsal: they keep that name, and the run goes by it.
-    ///   - others: the URLs of other stores here.
+    ///   - others: the URLs of the stores here, this one included.
     mutating func lookForEarlier(
         name earlier: String, isRehearsal: Bool, store: String, others: () -> [String]
     ) throws {

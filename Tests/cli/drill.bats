@@ -243,6 +243,7 @@ END
     setpriv --reuid 65534 --clear-groups test -r "$EP_REPO/lib/escapepod/drill.bash" || skip "the way there is closed to others"
     run -0 setpriv --reuid 65534 --clear-groups bash "$EP_REPO/bin/escapepod" drill --help
     [[ $output = *"USAGE: escapepod drill"* ]]
+    export TMPDIR=/tmp
     run -77 setpriv --reuid 65534 --clear-groups bash "$EP_REPO/bin/escapepod" drill --volume / --store "$store" --domain pod --key k
     [[ $output = *"run it as root"* ]]
 }

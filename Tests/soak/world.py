@@ -13,7 +13,7 @@ import subprocess
 import time
 
 TABLE = {0, 3, 10, 64, 65, 69, 70, 74, 75, 77}
-TOOLS = ["ep-snap", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store", "ep-fetch"]
+TOOLS = ["ep-config", "ep-snap", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store", "ep-fetch"]
 KINDS = ["directory", "label", "server"]
 # A trap, in whatever words; and what no run may end in: SIGILL, SIGABRT, SIGSEGV, as a status or from a shell.
 TRAP = re.compile(rb"Fatal|fatal error|backtrace|Illegal instruction|Traceback|core dumped")
