@@ -255,3 +255,21 @@ END
         ln -s theirs /run/escapepod && timeout 60 escapepod backup ./pod.conf'
     [[ $(newest) = "1 full" ]]
 }
+
+@test "a script that cannot fork ends in 74, or is done, and leaves nothing of its work" {
+    escapepod backup ./pod.conf
+    local call status
+    for call in 1 2 3 4 5 8 11; do
+        status=0
+        strace -qq -o /dev/null -e trace=clone -e inject=clone:error=ENOMEM:when="$call" \
+            bash "$EP_REPO/bin/escapepod" list ./pod.conf >out 2>err || status=$?
+        [[ $status -eq 74 || $status -eq 0 ]] || { echo "fork $call: status $status: $(<err)" && return 1; }
+        [[ -z $(ls -A tmp) ]]
+    done
+}
+
+@test "the work folder goes, even if the rm of it is killed" {
+    stand_in rm <<<'[[ $1 != -rf || -e $here/killed ]] || { : >"$here/killed"; kill -KILL $$; }; exec "$real" "$@"'
+    PATH=$PWD/stand-in:$PATH run -0 escapepod backup ./pod.conf
+    [[ -e killed && -z $(ls -A tmp) ]]
+}
