@@ -9,12 +9,12 @@ import StoreFormat
 /// A sealed stream as a store sees it: header, noise, trailer. Other bytes for every call.
 func sealed(_ kind: Envelope.Kind, length: Int) -> [UInt8] {
     let header = Envelope.Header(kind: kind, keyID: .init(repeating: 7, count: Envelope.Header.keyIDLength))
-    var random = SystemRandomNumberGenerator()
-    let noise = (0..<(length - Envelope.headerLength - Envelope.trailerLength + 7) / 8).flatMap { _ in
-        withUnsafeBytes(of: random.next(), Array.init)
+    let count = length - Envelope.headerLength - Envelope.trailerLength
+    let noise = [UInt8](unsafeUninitializedCapacity: count) { bytes, filled in
+        arc4random_buf(bytes.baseAddress!, count)
+        filled = count
     }
-    return header.bytes + noise.prefix(length - Envelope.headerLength - Envelope.trailerLength)
-        + Envelope.trailer(length: UInt64(length))
+    return header.bytes + noise + Envelope.trailer(length: UInt64(length))
 }
 
 func domain(_ name: String) throws -> Domain { try Domain(name) }
