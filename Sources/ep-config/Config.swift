@@ -114,7 +114,7 @@ struct Restore: ParsableCommand {
         var run = try Run("restore", of: subject)
         run.isRehearsal = rehearsal.dryRun
         try run.read(name)
-        run.offer("to", try to.map(absolute))
+        run.offer("to", try to.flatMap(absolute))
         try run.require("store", "domain", "key", "to")
         var answer = try run.answer()
         answer.add("generation", choice.generation)
@@ -182,7 +182,7 @@ struct Drill: ParsableCommand {
     func run() throws {
         var run = try Run("drill", of: subject, volume: volume)
         try run.read(name)
-        run.offer("scratch", try absolute(scratch ?? "/var/tmp"))
+        run.offer("scratch", try scratch.flatMap(absolute) ?? "/var/tmp")
         try run.require("volume", "store", "domain", "key")
         var answer = try run.answer()
         answer.add("generation", choice.generation)

@@ -83,7 +83,7 @@ struct Run {
         }
         let files = Drivers.standard.options.filter { $0.placeholder == "file" }.map(\.name)
         for name in ["volume", "key", "key-space"] + files {
-            settings.values[name] = try settings.values[name].map(absolute)
+            settings.values[name] = try settings.values[name].flatMap(absolute)
         }
     }
 
@@ -178,8 +178,9 @@ struct Answer {
     func write() throws { try Descriptor.standardOutput.write(bytes) }
 }
 
-/// An absolute path, without empty and dotted parts; links stay as they are.
-func absolute(_ path: String) throws -> String {
+/// An absolute path, without empty and dotted parts; links stay as they are. Nil for an empty one.
+func absolute(_ path: String) throws -> String? {
+    guard !path.isEmpty else { return nil }
     var parts: [Substring] = []
     var whole = path
     if !path.hasPrefix("/") {

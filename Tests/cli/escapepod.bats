@@ -226,6 +226,8 @@ goes_through() {
     [[ $output = *"missing value for '--store <url>'"* ]]
     run -64 escapepod restore --store file:///nowhere --domain pod --key k
     [[ $output = *"missing --to"* ]]
+    run -64 escapepod restore --store file:///nowhere --domain pod --key k --to ''
+    [[ $output = *"missing --to"* ]]
     run -64 escapepod restore --store file:///nowhere --domain pod --key k --to x --generation 0
     run -64 escapepod verify --store file:///nowhere --domain pod --key k --sample 101%
     run -64 escapepod init ./new.conf --volume . --store file:///nowhere --ask-passphrase --passphrase-file x
