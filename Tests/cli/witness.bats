@@ -231,6 +231,21 @@ another_machine() {
     [[ -z $stderr && -e $(witness) ]]
 }
 
+@test "the same, and it died before its slots were rotated" {
+    backups one
+    cp "$(witness)" older
+    backups two
+    stand_in ep-snap <<<'[[ $1 != rotate ]] || { kill -KILL $PPID; exit; }; exec "$real" "$@"'
+    echo three >vol/note
+    run escapepod backup ./pod.conf
+    no_stand_in
+    [[ $(newest) = "3 incremental" && -e $(slots)/current-state ]]
+    cp older "$(witness)"
+    echo four >vol/note
+    run -0 --separate-stderr timeout 60 escapepod backup ./pod.conf
+    [[ $stderr = "" && $(newest) = "4 incremental" && $(jq .generation "$(witness)") -eq 4 ]]
+}
+
 @test "killed at each step of keeping the witness: it is the one before or this one, and there is no warning" {
     backups first
     for call in fsync:1 renameat:1 fsync:2; do
