@@ -43,7 +43,7 @@ public final class Secret: @unchecked Sendable {
     public static func random(count: Int) throws -> Secret {
         try Secret(upTo: count) { bytes in
             guard RAND_priv_bytes(bytes.assumingMemoryBound(to: UInt8.self).baseAddress, Int32(count)) == 1
-            else { throw failure(of: "RAND_priv_bytes") }
+            else { throw noRandomness() }
             return count
         }
     }
@@ -94,7 +94,7 @@ public func wipe(_ bytes: UnsafeMutableRawBufferPointer) {
 /// `count` random bytes from libcrypto's generator for public values, such as salts.
 public func randomBytes(count: Int) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
-    guard RAND_bytes(&bytes, Int32(count)) == 1 else { throw failure(of: "RAND_bytes") }
+    guard RAND_bytes(&bytes, Int32(count)) == 1 else { throw noRandomness() }
     return bytes
 }
 

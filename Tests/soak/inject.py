@@ -24,7 +24,8 @@ def catalogue(path):
     """From a log of strace -f: [(call, N)], N counted in each thread, from the first behind the loader."""
     calls = collections.defaultdict(collections.Counter)
     before, main = None, None
-    loading = re.compile(r'openat\(AT_FDCWD, "[^"]*(\.so[.0-9]*|ld\.so\.cache)", O_RDONLY\|O_CLOEXEC\)')
+    # For bash, the script is one more thing to load.
+    loading = re.compile(r'openat\(AT_FDCWD, "[^"]*(\.so[.0-9]*", O_RDONLY\|O_CLOEXEC|ld\.so\.cache", O_RDONLY\|O_CLOEXEC|/bin/escapepod", O_RDONLY)\)')
     with open(path, errors="replace") as file:
         for line in file:
             match = LINE.match(line)

@@ -194,5 +194,12 @@ class Server(Single):
 
 def blind(log):
     """Whether it was libdispatch that could not look at its threads, and so ended its process: what is ours goes on."""
+    unfinished = {}
     with open(log, errors="replace") as file:
-        return any("/proc/self/task/" in line and "INJECTED" in line for line in file)
+        for line in file:
+            thread = line.split(None, 1)[0] if line.strip() else ""
+            if "<unfinished" in line:
+                unfinished[thread] = line
+            elif "INJECTED" in line and "/proc/self/task/" in (unfinished.get(thread, "") if "resumed>" in line else line):
+                return True
+    return False
