@@ -226,7 +226,8 @@ class RunCalls(Runs):
             world.arm(tool, self.armed(turn, "exec strace " + " ".join(f"'{option}'" for option in options) + ' "$real" "$@"'))
             argv = self.argv()
         result = world.run(*argv)
-        killed = fault == "KILL"
+        # Where it gets no pipe, bash ends its own group by a signal.
+        killed = fault == "KILL" or tool == "bash" and call in ("pipe", "pipe2")
         if call in inject.MEMORY:
             result.err = TRAP.sub(b"(memory)", result.err)
         return self.judge(rng, result, killed)
