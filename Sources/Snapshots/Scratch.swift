@@ -33,12 +33,28 @@ public struct Scratch: ~Copyable {
     public static func findOrMake(in folder: String, for purpose: String) throws -> Scratch {
         let directory = try Descriptor.folder(at: folder)
         if let found = try find(in: directory, for: purpose) { return found }
+        for _ in 0..<100 {
+            if let made = try make(in: directory, for: purpose) { return made }
+        }
+        throw Failure(.busy, "other runs remove the scratch folder", at: folder, hint: "run it again")
+    }
+
+    /// Makes one; nil where another run takes it for what a killed one has left.
+    private static func make(in directory: borrowing Descriptor, for purpose: String) throws -> Scratch? {
         let name = prefix + UInt64.random(in: .min ... .max).padded(to: 16, radix: 16)
         guard mkdirat(directory.number, name, 0o700) == 0 else {
             throw Failure.system("cannot create a folder", at: directory.path(of: name))
         }
         do {
-            let made = try Descriptor(opening: name, in: directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+            let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
+            let number = retrying { openat(directory.number, name, flags | O_CLOEXEC) }
+            guard number >= 0 || errno != ENOENT else { return nil }
+            guard number >= 0 else { throw Failure.system("cannot open", at: directory.path(of: name)) }
+            let made = Descriptor(owning: number, name: directory.path(of: name))
+            guard flock(made.number, LOCK_EX | LOCK_NB) == 0, try made.status().st_nlink > 0 else {
+                unlinkat(directory.number, name, AT_REMOVEDIR)
+                return nil
+            }
             try made.requirePrivate(hint: hint)
             let text = Array(purpose.utf8)
             guard linux_fsetxattr(made.number, mark, text, text.count) == 0 else {
@@ -148,9 +164,15 @@ extension Scratch {
             let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
             // Whatever others may have put there is not ours.
             guard let found = try? Descriptor(opening: name, in: folder, flags),
-                (try? found.requirePrivate(hint: "")) != nil, try self.purpose(of: found) == purpose
+                (try? found.requirePrivate(hint: "")) != nil
             else { continue }
-            return Scratch(found)
+            switch try self.purpose(of: found) {
+            case purpose: return Scratch(found)
+            // Of a run that was killed before it could mark it: no other one has the lock, and it is empty.
+            case nil where flock(found.number, LOCK_EX | LOCK_NB) == 0:
+                if try self.purpose(of: found) == nil { unlinkat(folder.number, name, AT_REMOVEDIR) }
+            default: continue
+            }
         }
         return nil
     }

@@ -347,3 +347,22 @@ forge() {
         btrfs -q subvolume delete new/pod
     done
 }
+
+@test "a scratch folder whose maker was killed before it was marked is gone with the next; nothing else is" {
+    mkdir place
+    # Unmarked: of a run that is at work, with something in it, open to others, or of another name.
+    mkdir -m 0700 place/.escapepod-{0123456789abcdef,1123456789abcdef}
+    mkdir -m 0755 place/.escapepod-2123456789abcdef
+    mkdir -m 0700 place/other
+    touch place/.escapepod-1123456789abcdef/x
+    local held
+    exec {held}<place/.escapepod-0123456789abcdef
+    flock "$held"
+    before=$(ls -A place)
+    run ! strace -f -qq -o trace -e trace=fsetxattr -e inject=fsetxattr:signal=KILL ep-snap scratch place --for "a test"
+    [[ $(ls -A place | wc -l) -eq 5 ]]
+    [[ -z $(ep-snap scratch place --for "a test" --find) && $(ls -A place) = "$before" ]]
+    scratch=$(ep-snap scratch place --for "a test")
+    [[ $(ep-snap scratch place --for "a test") = "$scratch" ]]
+    ep-snap sweep "$scratch"
+}
