@@ -359,7 +359,7 @@ forge() {
     exec {held}<place/.escapepod-0123456789abcdef
     flock "$held"
     before=$(ls -A place)
-    run ! strace -f -qq -o trace -e trace=fsetxattr -e inject=fsetxattr:signal=KILL ep-snap scratch place --for "a test"
+    run ! strace -f -qq -o trace -e trace=fsetxattr -e inject=fsetxattr:error=EIO:signal=KILL ep-snap scratch place --for "a test"
     local there=(place/.escapepod-* place/other)
     ((${#there[@]} == 5))
     [[ -z $(ep-snap scratch place --for "a test" --find) && $(ls -A place) = "$before" ]]
