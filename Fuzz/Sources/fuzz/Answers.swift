@@ -40,7 +40,7 @@ func answers(_ input: [UInt8]) throws {
         case UInt8(ascii: "h"):
             _ = try store.fetchHistory(of: pod, newestFirst: false, to: sink.holding(), complain: { _ in })
         case UInt8(ascii: "k"): _ = try store.sealedKey(of: pod)
-        case UInt8(ascii: "a"): 
+        case UInt8(ascii: "a"):
             let blobs = try store.list(of: pod)
             hold(Set(blobs).count == blobs.count, "a circle")
         case UInt8(ascii: "m"):
