@@ -158,7 +158,7 @@ class Server(Single):
         self.say(stage, f"strace {' '.join(options[4:])} -p, at the server")
         result = self.traced(options, stage)
         if world.server.poll() is not None:
-            require(world.server.returncode == -signal.SIGKILL or blind(log), f"the server has ended with {world.server.returncode}: {open(world.path('dunesea.log')).read()[-500:]}")
+            require(world.server.returncode == -signal.SIGKILL or blind(log), f"the server has ended with {world.server.returncode}: {open(world.path('dunesea.log')).read()[-500:]}{hits(log)}")
         world.served_again()
         return judge(world, stage, result)
 
@@ -190,6 +190,12 @@ class Server(Single):
                 # It has lost count of threads that died.
                 tracer.kill()
                 tracer.wait()
+
+
+def hits(log):
+    """What was injected, with the call that each hit."""
+    with open(log, errors="replace") as file:
+        return "".join(line for line in file if "INJECTED" in line or "unfinished" in line or "killed by" in line)[-1500:]
 
 
 def blind(log):
