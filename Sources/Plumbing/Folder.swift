@@ -82,6 +82,9 @@ extension Descriptor {
     }
 }
 
+/// Whether anything is at that path, as far as we may look.
+public func exists(_ path: String) -> Bool { access(path, F_OK) == 0 || errno != ENOENT }
+
 /// Makes the folders that are missing on the way to the file at `path`, mode 0700, durably.
 ///
 /// - Throws: as `Descriptor.folder(at:)`.
@@ -89,7 +92,7 @@ public func makeFolders(above path: String) throws {
     let parts = path.split(separator: "/").dropLast()
     for count in parts.indices.map({ $0 + 1 }) {
         let folder = (path.hasPrefix("/") ? "/" : "") + parts[..<count].joined(separator: "/")
-        guard access(folder, F_OK) != 0, errno == ENOENT else { continue }
+        guard !exists(folder) else { continue }
         let entry = try Entry(at: folder)
         guard mkdirat(entry.folder.number, entry.name, 0o700) == 0 || errno == EEXIST else {
             throw Failure.system("cannot create the folder", at: folder)

@@ -46,11 +46,7 @@ public struct Scratch: ~Copyable {
             throw Failure.system("cannot create a folder", at: directory.path(of: name))
         }
         do {
-            let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
-            let number = retrying { openat(directory.number, name, flags | O_CLOEXEC) }
-            guard number >= 0 || errno != ENOENT else { return nil }
-            guard number >= 0 else { throw Failure.system("cannot open", at: directory.path(of: name)) }
-            let made = Descriptor(owning: number, name: directory.path(of: name))
+            let made = try Descriptor(opening: name, in: directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
             guard flock(made.number, LOCK_EX | LOCK_NB) == 0, try made.status().st_nlink > 0 else {
                 unlinkat(directory.number, name, AT_REMOVEDIR)
                 return nil
@@ -65,6 +61,8 @@ public struct Scratch: ~Copyable {
                     at: made.name, hint: "this requires root, and a file system with extended attributes")
             }
             return Scratch(made)
+        } catch let failure as Failure where failure.code == ENOENT {
+            return nil
         } catch {
             unlinkat(directory.number, name, AT_REMOVEDIR)
             throw error

@@ -52,11 +52,11 @@ struct Init: ParsableCommand {
     }
 
     func run() throws {
-        var run = try Run("init", of: subject, volume: volume)
+        var run = Run("init", of: subject, volume: volume)
         run.offer("key-space", keySpace)
+        run.offer("ask-passphrase", askPassphrase)
         try run.found(called: name)
-        try run.require("volume", "store", "domain", "key")
-        var answer = try run.answer()
+        var answer = try run.answer(requiring: "volume", "store", "domain", "key")
         answer.add("configuration", run.text)
         for (option, value) in [
             ("--passphrase-file", passphraseFile), ("--passphrase-command", passphraseCommand),
@@ -65,7 +65,6 @@ struct Init: ParsableCommand {
             answer.add("passphrase", option)
             answer.add("passphrase", value)
         }
-        answer.add("ask-passphrase", askPassphrase)
         try answer.write()
     }
 }
@@ -80,13 +79,10 @@ struct Backup: ParsableCommand {
     @OptionGroup var rehearsal: DryRun
 
     func run() throws {
-        var run = try Run("backup", of: subject, volume: volume)
-        run.isRehearsal = rehearsal.dryRun
+        var run = Run("backup", of: subject, volume: volume)
+        run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name)
-        try run.require("volume", "store", "domain", "key")
-        var answer = try run.answer()
-        answer.add("dry-run", rehearsal.dryRun)
-        try answer.write()
+        try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }
 
@@ -111,16 +107,13 @@ struct Restore: ParsableCommand {
     @OptionGroup var rehearsal: DryRun
 
     func run() throws {
-        var run = try Run("restore", of: subject)
-        run.isRehearsal = rehearsal.dryRun
-        try run.read(name)
+        var run = Run("restore", of: subject)
         run.offer("to", try to.flatMap(absolute))
-        try run.require("store", "domain", "key", "to")
-        var answer = try run.answer()
-        answer.add("generation", choice.generation)
-        answer.add("at-least-generation", atLeastGeneration)
-        answer.add("dry-run", rehearsal.dryRun)
-        try answer.write()
+        run.offer("generation", choice.generation)
+        run.offer("at-least-generation", atLeastGeneration)
+        run.offer(Run.rehearsal, rehearsal.dryRun)
+        try run.read(name)
+        try run.answer(requiring: "store", "domain", "key", "to").write()
     }
 }
 
@@ -132,10 +125,9 @@ struct List: ParsableCommand {
     @OptionGroup var volume: VolumeOption
 
     func run() throws {
-        var run = try Run("list", of: subject, volume: volume)
+        var run = Run("list", of: subject, volume: volume)
         try run.read(name)
-        try run.require("store", "domain", "key")
-        try run.answer().write()
+        try run.answer(requiring: "store", "domain", "key").write()
     }
 }
 
@@ -155,13 +147,11 @@ struct Verify: ParsableCommand {
     @OptionGroup var form: RecordForm
 
     func run() throws {
-        var run = try Run("verify", of: subject, volume: volume)
+        var run = Run("verify", of: subject, volume: volume)
+        run.offer("sample", sample)
+        run.offer("json", form.json)
         try run.read(name)
-        try run.require("store", "domain", "key")
-        var answer = try run.answer()
-        answer.add("sample", sample)
-        answer.add("json", form.json)
-        try answer.write()
+        try run.answer(requiring: "store", "domain", "key").write()
     }
 }
 
@@ -180,13 +170,11 @@ struct Drill: ParsableCommand {
     var scratch: String?
 
     func run() throws {
-        var run = try Run("drill", of: subject, volume: volume)
-        try run.read(name)
+        var run = Run("drill", of: subject, volume: volume)
+        run.offer("generation", choice.generation)
         run.offer("scratch", try scratch.flatMap(absolute) ?? "/var/tmp")
-        try run.require("volume", "store", "domain", "key")
-        var answer = try run.answer()
-        answer.add("generation", choice.generation)
-        try answer.write()
+        try run.read(name)
+        try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }
 
@@ -210,14 +198,12 @@ struct Status: ParsableCommand {
     var prometheus: String?
 
     func run() throws {
-        var run = try Run("status", of: subject, volume: volume)
+        var run = Run("status", of: subject, volume: volume)
         run.offer("max-age", maxAge)
+        run.offer("json", form.json)
+        run.offer("prometheus", prometheus)
         try run.read(name)
-        try run.require("store", "domain", "key")
-        var answer = try run.answer()
-        answer.add("json", form.json)
-        answer.add("prometheus", prometheus)
-        try answer.write()
+        try run.answer(requiring: "store", "domain", "key").write()
     }
 }
 
@@ -234,11 +220,9 @@ struct PrintSheet: ParsableCommand {
     var pdf: String?
 
     func run() throws {
-        var run = try Run("sheet", of: subject)
+        var run = Run("sheet", of: subject)
+        run.offer("pdf", pdf)
         try run.read(name)
-        try run.require("store", "domain", "key")
-        var answer = try run.answer()
-        answer.add("pdf", pdf)
-        try answer.write()
+        try run.answer(requiring: "store", "domain", "key").write()
     }
 }

@@ -10,13 +10,11 @@ import Tool
 struct Run {
     let command: String
     private var settings = Configuration()
-    /// A plan is all that is wanted: nothing may change.
-    var isRehearsal = false
     private var name = ""
     private var path = ""
 
     /// - Parameter volume: nil for a command that has no such option.
-    init(_ command: String, of subject: Subject, volume: VolumeOption? = nil) throws {
+    init(_ command: String, of subject: Subject, volume: VolumeOption? = nil) {
         self.command = command
         offer("volume", volume?.volume)
         offer("store", subject.store)
@@ -30,16 +28,16 @@ struct Run {
     }
 
     /// Takes a value that the command line gives; an empty one is none.
-    mutating func offer(_ name: String, _ value: String?) {
-        if let value, !value.isEmpty { settings.values[name] = value }
+    mutating func offer(_ name: String, _ value: (some CustomStringConvertible)?) {
+        if let text = value?.description, !text.isEmpty { settings.values[name] = text }
     }
 
-    /// Refuses a run that was not told all of it.
-    func require(_ names: String...) throws {
-        for name in names where settings.values[name, default: ""].isEmpty {
-            throw Failure(.usage, "missing --\(name)", hint: "give it, or a NAME that has it")
-        }
+    mutating func offer(_ name: String, _ isOn: Bool) {
+        if isOn { settings.values[name] = "yes" }
     }
+
+    /// A plan is all that is wanted: nothing may change.
+    static let rehearsal = "dry-run"
 
     // MARK: - The configuration
 
@@ -57,7 +55,7 @@ struct Run {
     mutating func read(_ argument: NameArgument) throws {
         guard let name = argument.name else { return }
         try locate(name)
-        guard access(path, F_OK) == 0 || errno != ENOENT else {
+        guard exists(path) else {
             throw Failure(.unavailable, "no configuration", at: path, hint: "escapepod init makes one")
         }
         let file = try Configuration(
@@ -110,19 +108,22 @@ struct Run {
 
     // MARK: - What the script reads
 
-    /// All that every command knows.
+    /// All that the run is told, and what follows from that.
     ///
-    /// - Throws: `usage` where the domain or the store is none.
-    func answer() throws -> Answer {
+    /// - Throws: `usage` where one of those names has no value, or the domain or the store is none.
+    func answer(requiring names: String...) throws -> Answer {
+        for name in names where settings.values[name, default: ""].isEmpty {
+            throw Failure(.usage, "missing --\(name)", hint: "give it, or a NAME that has it")
+        }
         let store = settings.values["store", default: ""]
         let domain = try Domain(settings.values["domain", default: ""])
         var folders = StoreFolders(
             domain: domain, volume: settings.values["volume"], folder: try StoreURL(store).folderName)
-        try folders.lookForEarlier(
-            name: StoreURL.earlierFolderName(of: store), isRehearsal: isRehearsal, store: store,
-            others: storesHere)
+        folders.lookForEarlier(
+            name: StoreURL.earlierFolderName(of: store), isRehearsal: settings.values[Run.rehearsal] != nil,
+            store: store, others: storesHere)
         var answer = Answer()
-        for (name, value) in settings.values.sorted(by: { $0.key < $1.key }) where !value.isEmpty {
+        for (name, value) in settings.values.sorted(by: { $0.key < $1.key }) {
             answer.add(name, value)
         }
         answer.add("command", command)
@@ -166,13 +167,9 @@ struct Answer {
     private var bytes: [UInt8] = []
 
     /// Leaves out what is empty.
-    mutating func add(_ name: String, _ value: (some CustomStringConvertible)?) {
-        guard let text = value?.description, !text.isEmpty else { return }
-        bytes += Array("\(name)=\(text)".utf8) + [0]
-    }
-
-    mutating func add(_ name: String, _ isOn: Bool) {
-        if isOn { add(name, "yes") }
+    mutating func add(_ name: String, _ value: String?) {
+        guard let value, !value.isEmpty else { return }
+        bytes += Array("\(name)=\(value)".utf8) + [0]
     }
 
     func write() throws { try Descriptor.standardOutput.write(bytes) }

@@ -33,7 +33,7 @@ struct StoreFolders {
     ///   - others: the URLs of the stores here, this one included.
     mutating func lookForEarlier(
         name earlier: String, isRehearsal: Bool, store: String, others: () -> [String]
-    ) throws {
+    ) {
         let hasState = isFolder("\(states)/\(earlier)") && !exists(state)
         let hasSlots =
             volume.map {
@@ -62,8 +62,6 @@ struct StoreFolders {
         slotsToMove = hasSlots ? earlier : nil
         stateToMove = hasState ? "\(states)/\(earlier)" : nil
     }
-
-    private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     private func isFolder(_ path: String) -> Bool {
         var status = stat()

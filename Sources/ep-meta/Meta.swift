@@ -22,9 +22,6 @@ func record(_ path: String) throws -> JSON {
     try JSON(parsing: Descriptor(opening: path, O_RDONLY).readAll(limit: 2 << 20), at: path)
 }
 
-/// Whether anything exists at that path.
-func exists(_ path: String) -> Bool { access(path, F_OK) == 0 || errno != ENOENT }
-
 /// The document that this machine committed last; nil where there is no such file.
 ///
 /// - Throws: `badData` where it is damaged, or of another domain.

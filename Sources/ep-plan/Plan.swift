@@ -70,7 +70,7 @@ struct PlanTool: Tool {
     }
 
     private func committed() throws -> Document? {
-        guard let witness, access(witness, F_OK) == 0 || errno != ENOENT else { return nil }
+        guard let witness, exists(witness) else { return nil }
         let file = try Descriptor(opening: witness, O_RDONLY)
         return try Document(parsing: file.readAll(limit: Document.maximumLength + 1), at: witness)
     }

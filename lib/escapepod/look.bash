@@ -25,7 +25,7 @@ sheet() {
 
 # escapepod status: could I restore now?
 status() {
-    local answered=0 status=0 sight=() warning
+    local answered=0 apart=0 status=0 sight=() warning
     # What ep-meta makes of it.
     report=(ep-meta status --domain "$domain" --store "$store" --key "$key" --state "$state" --now "$(date +%s)"
     ${setting["max-age"]:+--max-age "${setting["max-age"]}"} ${setting[json]:+--json})
@@ -41,9 +41,9 @@ status() {
     if [[ -n $volume ]]; then
         plan "$work/history" --history
         sight+=(--plan "$work/plan")
-        [[ ! -d $volume ]] || ep-fetch apart "${place[@]}" "$volume" 2>"$work/said" || status=$?
-        ((status == 0 || status == 64)) || { cat "$work/said" >&2 && return "$status"; }
-        ((status == 0)) || warn "the store is on the file system that is backed up: $store" "choose another drive, or another host"
+        [[ ! -d $volume ]] || ep-fetch apart "${place[@]}" "$volume" 2>"$work/said" || apart=$?
+        ((apart == 0 || apart == 64)) || { cat "$work/said" >&2 && return "$apart"; }
+        ((apart == 0)) || warn "the store is on the file system that is backed up: $store" "choose another drive, or another host"
     fi
     compare_files
     if ((answered == 0)); then
@@ -52,7 +52,6 @@ status() {
     fi
     for warning in "${warnings[@]}"; do sight+=(--warning "$warning"); done
     reported=1
-    status=0
     ask screen "${report[@]}" ${setting[prometheus]:+--prometheus "${setting[prometheus]}"} "${sight[@]}" <"$work/history" || status=$?
     say_file "$work/screen"
     attended "$status"

@@ -57,20 +57,25 @@ verify_chain() {
 # open_scratch DIR PURPOSE: the folder in DIR that is for that, found or made. Others may write to DIR, so from here on it is
 # reached by its open descriptor, whose path is `ground`; with that goes the lock.
 open_scratch() {
+    ask scratch ep-snap scratch "$1" --for "$2"
+    take_scratch
+}
+scratch='' ground=''
+
+# With the dot, what is no folder cannot be opened: a pipe that somebody put there would be waited for.
+take_scratch() {
     local held
-    ask scratch ep-snap scratch "$1" --for "$2" "${@:3}"
     scratch=$(<"$work/scratch")
-    # With the dot, what is no folder cannot be opened: a pipe that somebody put there would be waited for.
     exec {held}<"$scratch/."
     flock -n "$held" || fail 75 "another run is in progress: $scratch" "run it again when that one is done"
     ground=/dev/fd/$held
 }
-scratch='' ground=''
 
 # drop_scratch DIR PURPOSE: takes away what a run left that was killed.
 drop_scratch() {
-    [[ -n $(ep-snap scratch "$1" --for "$2" --find) ]] || return 0
-    open_scratch "$@" --find
+    ep-snap scratch "$1" --for "$2" --find >"$work/scratch"
+    [[ -s $work/scratch ]] || return 0
+    take_scratch
     ep-snap sweep "$scratch"
 }
 
