@@ -30,7 +30,7 @@ func tests(_ library: String, _ others: [Target.Dependency] = []) -> Target {
 let package = Package(
     name: "escapepod",
     products: [
-        "ep-config", "ep-snap", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store",
+        "ep-config", "ep-snap", "ep-layout", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store",
         "ep-fetch",
     ].map { .executable(name: $0, targets: [$0]) }
         // What the server, a package of its own in dunesea/, shares with the tools.
@@ -75,6 +75,7 @@ let package = Package(
         library("ConfigurationFile", ["Plumbing"]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
+        library("Layout", ["Plumbing", "JSON", "OpenSSL", "CLinux", "CBlkid", "CBtrfsUtil"]),
         library(
             "Tool",
             [
@@ -90,6 +91,7 @@ let package = Package(
 
         tool("ep-config", ["ConfigurationFile", "StoreArguments", "Storage", "StoreFormat"]),
         tool("ep-snap", ["Snapshots", "Receiving", "SendStream", "JSON"]),
+        tool("ep-layout", ["Layout", "JSON"]),
         tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
         tool("ep-unseal", ["Sealing", "Envelope"]),
         tool("ep-key", ["Sealing"]),

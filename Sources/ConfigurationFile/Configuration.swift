@@ -6,18 +6,25 @@ public struct Configuration: Equatable, Sendable {
     public struct Setting: Equatable, Sendable {
         /// The name of the option with the same meaning, without dashes in front; in a line it has underscores.
         public let name: String
-        /// Whether the only value that it has is `yes`.
-        public let isSwitch: Bool
+        public let kind: Kind
 
-        public init(_ name: String, isSwitch: Bool = false) {
+        public enum Kind: Sendable {
+            case text
+            /// The only value that it has is `yes`.
+            case toggle
+            /// It may stand in several lines, each with one of its values.
+            case list
+        }
+
+        public init(_ name: String, _ kind: Kind = .text) {
             self.name = name
-            self.isSwitch = isSwitch
+            self.kind = kind
         }
 
         var key: String { name.replacing("-", with: "_") }
     }
 
-    /// Values by the names of their settings.
+    /// Values by the names of their settings; those of a list have newlines in between.
     public var values: [String: String]
 
     public init(_ values: [String: String] = [:]) { self.values = values }
@@ -51,8 +58,12 @@ public struct Configuration: Equatable, Sendable {
                 throw wrong("no such setting", "escapepod(1) lists them; each is KEY=value")
             }
             let value = String(text.drop { $0 != "=" }.dropFirst())
-            guard !setting.isSwitch || value == "yes" else {
+            guard setting.kind != .toggle || value == "yes" else {
                 throw wrong("\(setting.key) can only be yes", "remove the line to turn it off")
+            }
+            if setting.kind == .list, let before = values[setting.name] {
+                values[setting.name] = "\(before)\n\(value)"
+                continue
             }
             guard values.updateValue(value, forKey: setting.name) == nil else {
                 throw wrong("\(setting.key) is set twice", "keep one of the two lines")
@@ -62,9 +73,14 @@ public struct Configuration: Equatable, Sendable {
 
     /// The lines of a configuration with these values, in the order of `settings`; what is empty is left out.
     public func lines(of settings: [Setting]) -> String {
-        let lines = settings.compactMap { setting in
-            values[setting.name].flatMap { $0.isEmpty ? nil : "\(setting.key)=\($0)\n" }
+        let lines = settings.flatMap { setting in
+            list(setting.name).map { "\(setting.key)=\($0)\n" }
         }
         return "# escapepod.conf, see escapepod(1)\n" + lines.joined()
+    }
+
+    /// The values of a list, or the one of another setting.
+    public func list(_ name: String) -> [String] {
+        values[name, default: ""].split(separator: "\n").map(String.init)
     }
 }

@@ -44,6 +44,11 @@ public struct Members {
         try Members(try member(name), place: place, path: full(name))
     }
 
+    public func array(_ name: String) throws -> [JSON] {
+        guard case .array(let elements) = try member(name) else { throw failure(name, "is not an array") }
+        return elements
+    }
+
     /// The string, or nil for null; the member must be there.
     public func stringOrNull(_ name: String) throws -> String? {
         try member(name) == .null ? nil : try string(name)

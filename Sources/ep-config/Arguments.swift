@@ -33,6 +33,13 @@ struct VolumeOption: ParsableArguments {
     var volume: String?
 }
 
+struct MemberOption: ParsableArguments {
+    @Option(
+        help: .init(
+            "Of a whole system, only the subvolume that its configuration calls so.", valueName: "label"))
+    var member: String?
+}
+
 struct DryRun: ParsableArguments {
     @Flag(help: "Print the plan and stop.")
     var dryRun = false
@@ -41,6 +48,12 @@ struct DryRun: ParsableArguments {
 struct Choice: ParsableArguments {
     @Option(help: .init("Take an earlier backup, by the number that list shows.", valueName: "n"))
     var generation: Generation?
+}
+
+struct Floor: ParsableArguments {
+    @Option(
+        help: .init("Refuse a store whose newest backup is older than this generation.", valueName: "n"))
+    var atLeastGeneration: Generation?
 }
 
 struct RecordForm: ParsableArguments {

@@ -9,7 +9,8 @@ struct Config: Tool {
         abstract: "Back up a btrfs volume to a store, and bring it back from the store and the key alone.",
         version: version,
         subcommands: [
-            Init.self, Backup.self, Restore.self, List.self, Verify.self, Drill.self, Status.self,
+            Init.self, Backup.self, Restore.self, Rebuild.self, List.self, Verify.self, Drill.self,
+            Status.self,
             PrintSheet.self,
         ])
 }
@@ -27,6 +28,18 @@ struct Init: ParsableCommand {
     @OptionGroup var subject: Subject
 
     @OptionGroup var volume: VolumeOption
+
+    @Flag(
+        help: """
+            Back up a whole machine, so that it can be rebuilt on an empty disk; --volume is where its root is mounted, by \
+            default /.
+            """)
+    var system = false
+
+    @Option(
+        help: .init(
+            "Do without what the machine has mounted there, or has on this device.", valueName: "path"))
+    var leaveOut: [String] = []
 
     @Option(
         help: .init(
@@ -49,12 +62,16 @@ struct Init: ParsableCommand {
             throw ValidationError(
                 "only one of '--passphrase-file', '--passphrase-command' and '--ask-passphrase'")
         }
+        guard system || leaveOut.isEmpty else { throw ValidationError("'--leave-out' needs '--system'") }
     }
 
     func run() throws {
         var run = Run("init", of: subject, volume: volume)
         run.offer("key-space", keySpace)
         run.offer("ask-passphrase", askPassphrase)
+        run.offer("system", system)
+        run.offer("leave-out", leaveOut.joined(separator: "\n"))
+        if system, volume.volume == nil { run.offer("volume", "/") }
         try run.found(called: name)
         var answer = try run.answer(requiring: "volume", "store", "domain", "key")
         answer.add("configuration", run.text)
@@ -75,13 +92,14 @@ struct Backup: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup var member: MemberOption
     @OptionGroup var volume: VolumeOption
     @OptionGroup var rehearsal: DryRun
 
     func run() throws {
         var run = Run("backup", of: subject, volume: volume)
         run.offer(Run.rehearsal, rehearsal.dryRun)
-        try run.read(name)
+        try run.read(name, member: member.member)
         try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }
@@ -92,6 +110,7 @@ struct Restore: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup var member: MemberOption
 
     @Option(
         help: .init(
@@ -100,9 +119,7 @@ struct Restore: ParsableCommand {
 
     @OptionGroup var choice: Choice
 
-    @Option(
-        help: .init("Refuse a store whose newest backup is older than this generation.", valueName: "n"))
-    var atLeastGeneration: Generation?
+    @OptionGroup var floor: Floor
 
     @OptionGroup var rehearsal: DryRun
 
@@ -110,10 +127,60 @@ struct Restore: ParsableCommand {
         var run = Run("restore", of: subject)
         run.offer("to", try to.flatMap(absolute))
         run.offer("generation", choice.generation)
-        run.offer("at-least-generation", atLeastGeneration)
+        run.offer("at-least-generation", floor.atLeastGeneration)
+        run.offer(Run.rehearsal, rehearsal.dryRun)
+        try run.read(name, member: member.member)
+        try run.answer(requiring: "store", "domain", "key", "to").write()
+    }
+}
+
+struct Rebuild: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Bring a whole machine back on an empty disk: partitions, file systems, boot loader.",
+        discussion: """
+            A disk that is not empty is only taken where --serial or --size says that it is meant. Interrupted, the same \
+            command goes on.
+            """)
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+
+    @Option(help: .init("The disk to make it on, all of it.", valueName: "device"))
+    var disk: String?
+
+    @Option(help: .init("Overwrite the disk, if it has this serial number.", valueName: "serial"))
+    var serial: String?
+
+    @Option(help: .init("Overwrite the disk, if it has this size.", valueName: "bytes"))
+    var size: Int64?
+
+    @Option(
+        help: .init(
+            "What will start the machine, uefi or bios; default: what has started this one.",
+            valueName: "kind"))
+    var firmware: String?
+
+    @OptionGroup var choice: Choice
+    @OptionGroup var floor: Floor
+    @OptionGroup var rehearsal: DryRun
+
+    func validate() throws {
+        guard [nil, "uefi", "bios"].contains(firmware) else {
+            throw ValidationError("'--firmware' is uefi or bios")
+        }
+    }
+
+    func run() throws {
+        var run = Run("rebuild", of: subject)
+        run.offer("disk", try disk.flatMap(absolute))
+        run.offer("serial", serial)
+        run.offer("size", size)
+        run.offer("firmware", firmware)
+        run.offer("generation", choice.generation)
+        run.offer("at-least-generation", floor.atLeastGeneration)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name)
-        try run.answer(requiring: "store", "domain", "key", "to").write()
+        try run.answer(requiring: "store", "domain", "key", "disk").write()
     }
 }
 
@@ -122,11 +189,12 @@ struct List: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup var member: MemberOption
     @OptionGroup var volume: VolumeOption
 
     func run() throws {
         var run = Run("list", of: subject, volume: volume)
-        try run.read(name)
+        try run.read(name, member: member.member)
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }
@@ -137,6 +205,7 @@ struct Verify: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup var member: MemberOption
     @OptionGroup var volume: VolumeOption
 
     @Option(
@@ -150,7 +219,7 @@ struct Verify: ParsableCommand {
         var run = Run("verify", of: subject, volume: volume)
         run.offer("sample", sample)
         run.offer("json", form.json)
-        try run.read(name)
+        try run.read(name, member: member.member)
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }
@@ -161,6 +230,7 @@ struct Drill: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup var member: MemberOption
     @OptionGroup var volume: VolumeOption
     @OptionGroup var choice: Choice
 
@@ -173,7 +243,7 @@ struct Drill: ParsableCommand {
         var run = Run("drill", of: subject, volume: volume)
         run.offer("generation", choice.generation)
         run.offer("scratch", try scratch.flatMap(absolute) ?? "/var/tmp")
-        try run.read(name)
+        try run.read(name, member: member.member)
         try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }
@@ -184,6 +254,7 @@ struct Status: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup var member: MemberOption
     @OptionGroup var volume: VolumeOption
 
     @Option(
@@ -202,7 +273,7 @@ struct Status: ParsableCommand {
         run.offer("max-age", maxAge)
         run.offer("json", form.json)
         run.offer("prometheus", prometheus)
-        try run.read(name)
+        try run.read(name, member: member.member)
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }
@@ -215,6 +286,7 @@ struct PrintSheet: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup var member: MemberOption
 
     @Option(help: .init("Write a page of A4 to this file instead.", valueName: "file"))
     var pdf: String?
@@ -222,7 +294,7 @@ struct PrintSheet: ParsableCommand {
     func run() throws {
         var run = Run("sheet", of: subject)
         run.offer("pdf", pdf)
-        try run.read(name)
+        try run.read(name, member: member.member)
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }

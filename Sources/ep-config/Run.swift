@@ -44,16 +44,24 @@ struct Run {
     private static let driverSettings =
         Drivers.standard.options.filter { $0.placeholder != nil }.map { Configuration.Setting($0.name) }
         + [.init("patience")]
-        + Drivers.standard.options.filter { $0.placeholder == nil }.map { .init($0.name, isSwitch: true) }
+        + Drivers.standard.options.filter { $0.placeholder == nil }.map { .init($0.name, .toggle) }
     private static let known =
         ["domain", "volume", "store", "key", "key-space", "max-age"].map { .init($0) } + driverSettings
+        + [.init("system", .toggle), .init("member", .list), .init("leave-out", .list)]
 
     /// The configuration that the run makes.
     var text: String { settings.lines(of: Run.known) }
 
     /// Takes from the configuration what the command line does not say.
-    mutating func read(_ argument: NameArgument) throws {
-        guard let name = argument.name else { return }
+    mutating func read(_ argument: NameArgument, member: String? = nil) throws {
+        guard let name = argument.name else {
+            guard member == nil else {
+                throw Failure(
+                    .usage, "--member without a configuration",
+                    hint: "give the NAME of one; or only --domain and --volume")
+            }
+            return
+        }
         try locate(name)
         guard exists(path) else {
             throw Failure(.unavailable, "no configuration", at: path, hint: "escapepod init makes one")
@@ -62,6 +70,38 @@ struct Run {
             parsing: Descriptor(opening: path, O_RDONLY).readAll(limit: 1 << 20), at: path,
             knowing: Run.known)
         settings.values.merge(file.values) { given, _ in given }
+        try turn(to: member)
+    }
+
+    /// Of a whole system, its members have their own volumes and domains; the system's own are those of its capsule.
+    private mutating func turn(to label: String?) throws {
+        guard settings.values["system"] != nil else {
+            guard let label else { return }
+            throw Failure(
+                .usage, "not the configuration of a whole system", at: path,
+                hint: "leave out --member \(label)")
+        }
+        let root = settings.values["volume", default: "/"]
+        settings.values["root"] = root
+        func below(_ path: String) -> String { path == "/" ? root : (root == "/" ? "" : root) + path }
+        guard let label else {
+            settings.values["volume"] = below("/.escapepod-system")
+            return
+        }
+        guard let line = settings.list("member").first(where: { $0.hasPrefix("\(label) /") }) else {
+            throw Failure(
+                .usage, "no such member: \(label)", at: path, hint: "its lines member= have the labels")
+        }
+        settings.values["volume"] = below(String(line.dropFirst(label.count + 1)))
+        settings.values["system-domain"] = settings.values["domain"]
+        settings.values["domain"] = "\(label).\(settings.values["domain", default: ""])"
+        settings.values["system"] = nil
+        settings.values["member"] = nil
+        // Each has metrics of its own.
+        if let file = settings.values["prometheus"] {
+            let stem = file.hasSuffix(".prom") ? String(file.dropLast(5)) : file
+            settings.values["prometheus"] = "\(stem)-\(label)\(file.dropFirst(stem.count))"
+        }
     }
 
     /// Fills in what a new configuration has where the command line does not say it. A timer will read it, so no path in it
@@ -123,8 +163,11 @@ struct Run {
             name: StoreURL.earlierFolderName(of: store), isRehearsal: settings.values[Run.rehearsal] != nil,
             store: store, others: storesHere)
         var answer = Answer()
-        for (name, value) in settings.values.sorted(by: { $0.key < $1.key }) {
-            answer.add(name, value)
+        for name in settings.values.keys.sorted() {
+            let isList = Run.known.contains { $0.name == name && $0.kind == .list }
+            for value in isList ? settings.list(name) : [settings.values[name, default: ""]] {
+                answer.add(name, value)
+            }
         }
         answer.add("command", command)
         answer.add("name", name)
@@ -138,7 +181,7 @@ struct Run {
         for setting in Run.driverSettings {
             guard let value = settings.values[setting.name], !value.isEmpty else { continue }
             answer.add("place", "--\(setting.name)")
-            if !setting.isSwitch { answer.add("place", value) }
+            if setting.kind != .toggle { answer.add("place", value) }
         }
         return answer
     }

@@ -142,6 +142,9 @@ struct KeyTool: Tool {
             help: .init("The SHA-256 of escapepod-open, to check that program with.", valueName: "sha256"))
         var opener: String?
 
+        @Flag(help: "A whole machine is backed up: say how to rebuild it.")
+        var system = false
+
         @Option(help: .init("Write a page of A4 to this file instead.", valueName: "file"))
         var pdf: String?
 
@@ -174,7 +177,7 @@ struct KeyTool: Tool {
             let sheet = Sheet(
                 key: key.text, id: try key.id().hex, domain: domain, store: store,
                 newest: generation.flatMap { generation in date.map { (generation, $0) } },
-                opener: opener, code: try Paper.code(of: key.text))
+                isSystem: system, opener: opener, code: try Paper.code(of: key.text))
             if let pdf {
                 try AtomicFile.write(Paper.pdf(of: sheet), to: pdf, mode: 0o600, replacing: false)
             } else {

@@ -7,6 +7,8 @@ struct Sheet {
     let store: String
     /// The newest backup when the sheet is printed; nil if not given.
     let newest: (generation: UInt64, date: String)?
+    /// Whether a whole machine is backed up there.
+    let isSystem: Bool
     /// The SHA-256 of the installed escapepod-open, in hexadecimal; nil if not given.
     let opener: String?
     /// The key as a QR code: rows of modules, of which true is dark. None where it could not be made.
@@ -44,8 +46,13 @@ struct Sheet {
         text("typing errors are detected. After EPOD-KEY-1 there is no B, I, O or 1.", "")
         text("  " + grouped, "")
         text("This must print the key id above:", "", "  ep-key id KEYFILE")
-        title("RESTORE WITH ESCAPEPOD")
-        text("On a new machine, where DIR is a new folder on a mounted btrfs:", "")
+        if isSystem {
+            title("REBUILD THE MACHINE WITH ESCAPEPOD")
+            text("On a rescue system, where DISK is the device of an empty disk:", "")
+        } else {
+            title("RESTORE WITH ESCAPEPOD")
+            text("On a new machine, where DIR is a new folder on a mounted btrfs:", "")
+        }
         lines += command.map { .text($0) }
         title("RESTORE WITHOUT ESCAPEPOD")
         text("The store has RECOVERY.txt with instructions, and the program escapepod-open,")
@@ -78,9 +85,12 @@ struct Sheet {
     /// The command to type, in lines that the shell takes for one.
     private var command: [String] {
         let parts =
-            ["--store " + quoted(store), "--domain " + quoted(domain), "--key KEYFILE", "--to DIR"]
+            [
+                "--store " + quoted(store), "--domain " + quoted(domain), "--key KEYFILE",
+                isSystem ? "--disk DISK" : "--to DIR",
+            ]
             + (newest.map { ["--at-least-generation \($0.generation)"] } ?? [])
-        var lines = ["  escapepod restore"]
+        var lines = ["  escapepod \(isSystem ? "rebuild" : "restore")"]
         for part in parts {
             if lines[lines.count - 1].count + part.count + 3 > Sheet.width {
                 lines[lines.count - 1] += " \\"

@@ -12,7 +12,8 @@ struct Meta: Tool {
         abstract: "Create, show and check metadata documents and histories, and keep records of a store.",
         version: version,
         subcommands: [
-            Create.self, Show.self, Check.self, List.self, Chain.self, Audit.self, Fault.self, Record.self,
+            Create.self, Show.self, Check.self, MemberLine.self, List.self, Chain.self, Audit.self,
+            Fault.self, Record.self,
             Status.self, Keep.self, Printable.self,
         ])
 }

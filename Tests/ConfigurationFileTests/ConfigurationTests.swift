@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct ConfigurationTests {
     private let known: [Configuration.Setting] = [
-        .init("store"), .init("key-space"), .init("insecure", isSwitch: true),
+        .init("store"), .init("key-space"), .init("insecure", .toggle),
     ]
 
     private func parse(_ text: String) throws -> Configuration {

@@ -2,14 +2,50 @@
 # shellcheck shell=bash
 
 backup() {
+    cleanups+=(remember_failure discard_snapshots)
+    subject=("$domain" "$state")
+    if [[ -n ${setting[system]-} ]]; then back_up_members "$@"; fi
+    prepare
+    if [[ -z ${setting["dry-run"]-} ]]; then send; fi
+}
+# Whose failure it is: domain and state.
+subject=()
+
+# The subvolumes of a system: their snapshots are taken in a row, before any of them is sent. What is committed of them is
+# written into the system's own volume, its capsule, whose backup then makes the set true.
+back_up_members() {
+    local dry_run=${setting["dry-run"]-} set=("${members[@]}") member
+    local capture=(ep-layout capture "$volume" --root "${setting[root]}" "${set[@]/#/--member=}" "${left_out[@]}")
+    lock "$volume"
+    [[ -n $dry_run ]] || "${capture[@]}"
+    for member in "${set[@]}"; do
+        turn_to "${member%% *}" "$@" --member "${member%% *}"
+        is_member=1
+        prepare
+        is_member=''
+    done
+    if [[ -z $dry_run ]]; then
+        for member in "${set[@]}"; do
+            turn_to "${member%% *}" "$@" --member "${member%% *}"
+            take_plan
+            send
+            ask member ep-meta member --label "${member%% *}" --folder "$folder_name" <"$work/document"
+            cat -- "$work/member" >>"$all_work/members"
+        done
+    fi
+    turn_to capsule "$@"
+    [[ -n $dry_run ]] || ep-meta keep "$volume/members.json" <"$all_work/members"
+}
+is_member=''
+
+# Sees what the next backup will be, and takes its snapshot.
+prepare() {
     local dry_run=${setting["dry-run"]-}
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
     lock "$volume"
-    cleanups+=(remember_failure discard_snapshot)
     [[ -n $dry_run ]] || under_way="a backup"
     ep-fetch apart "${place[@]}" "$volume"
     know_key
-    local slots=$volume/.escapepod/$folder_name
 
     fetch_head
     plan_on_head
@@ -21,16 +57,21 @@ backup() {
     [[ -z $warning ]] ||
         warn "$warning" "the store is an old copy, or somebody changed it; see escapepod-security(7)"
     say "$domain: $type backup of $volume to $store, generation $next" "  $reason"
-    ep-snap nested "$volume" | sed 's/^/  left out, a subvolume of its own: /'
+    # ep-layout has said what is left out of a set.
+    [[ -n $is_member ]] || ep-snap nested "$volume" | sed 's/^/  left out, a subvolume of its own: /'
     ep-snap room "$volume" --need 0
     [[ -z $dry_run ]] || return 0
-    under_way="a backup, $type, generation $next"
 
     # What lies there is of a run that was never committed.
     ep-snap discard "$volume" --name "$folder_name"
-    snapshot_is_ours=1
+    uncommitted+=("$volume")
     ask snapshot ep-snap create "$volume" --name "$folder_name" --json
-    local base=() shown=() expected=() status=0 estimate blob size
+}
+
+# Stores what `prepare` made.
+send() {
+    local base=() shown=() expected=() status=0 estimate blob size slots=$volume/.escapepod/$folder_name
+    under_way="a backup, $type, generation $next"
     [[ $parent_slot = none ]] || base=("$slots/$parent_slot")
     estimate=(ep-snap estimate "$slots/current-state" "${base[@]/#/--parent=}")
     # An incremental one is quickly reckoned, and may have more to store than was changed.
@@ -56,7 +97,7 @@ backup() {
     ask sealed ep-seal --kind metadata --key "$key" <"$work/document"
 
     # From here on the store may have said yes without our hearing it: only the next run can tell, from the head.
-    snapshot_is_ours=''
+    uncommitted=("${uncommitted[@]:1}")
     ask committed ep-store metadata "${place[@]}" --blob "$blob" --follows "$follows" <"$work/sealed"
     read_back "$blob"
     ep-meta keep "$witness" --parents <"$work/document" ||
@@ -79,6 +120,11 @@ plan() {
     ask snapshots ep-snap list "$volume" --name "$folder_name" --json
     ask planned ep-plan --domain "$domain" --snapshots "$work/snapshots" --witness "$witness" --format lines \
         --record "$work/plan" "${@:2}" <"$1"
+    take_plan
+}
+
+# What `plan` has found out, for whoever turned to something else meanwhile.
+take_plan() {
     {
         read -r type next follows head_type parent_slot
         IFS= read -r reason
@@ -95,10 +141,12 @@ read_back() {
             "slots and witness are unchanged; find out what is wrong with the store, then run it again"
 }
 
-discard_snapshot() {
-    [[ -z $snapshot_is_ours ]] || ep-snap discard "$volume" --name "$folder_name"
+discard_snapshots() {
+    local one
+    for one in "${uncommitted[@]}"; do ep-snap discard "$one" --name "$folder_name"; done
 }
-snapshot_is_ours=''
+# The volumes whose snapshots are ours to delete, in the order in which they are sent.
+uncommitted=()
 
 # remember_failure STATUS: for escapepod status, until a backup succeeds.
 remember_failure() {
@@ -106,6 +154,6 @@ remember_failure() {
     [[ -n $under_way && $status != 0 && $status != 64 ]] || return 0
     # Of a tool that is none of ours: what the run will end in.
     ((status != 1)) || status=74
-    ep-meta record failure --domain "$domain" --store "$store" --status "$status" --what "$under_way" --state "$state"
+    ep-meta record failure --domain "${subject[0]}" --store "$store" --status "$status" --what "$under_way" --state "${subject[1]}"
 }
 under_way=''

@@ -3,8 +3,9 @@
 
 drill() {
     ((EUID == 0)) || fail 77 "a drill creates and mounts a file system" "run it as root"
+    [[ -n ${ESCAPEPOD_ALONE-} ]] || each_member "$@"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
-    [[ -n ${ESCAPEPOD_DRILL-} ]] || { rm -r -- "$work" && ESCAPEPOD_DRILL=1 exec unshare --mount "$here/escapepod" "$@"; }
+    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=1 exec unshare --mount "$here/escapepod" "$@"; }
     local folder=${setting[scratch]}
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with enough free space"
@@ -19,7 +20,7 @@ drill() {
     ask original ep-snap find "$volume" --name "$folder_name" "$uuid"
     original=$(<"$work/original")
     say "$domain: drill of generation $generation of $date from $store" "  $backups backups to read, $size"
-    make_ground "$folder"
+    make_ground "$folder" "drill $domain"
     restored=$ground/restored
 
     say "  restoring"
@@ -41,13 +42,13 @@ drill() {
 }
 started='' mounted=''
 
-# make_ground DIR: sets ground, a scratch folder on a btrfs: in DIR if that is on one, else on one in a file that is gone when
+# make_ground DIR PURPOSE: sets ground, a scratch folder on a btrfs: in DIR if that is on one, else on one in a file that is gone when
 # it is unmounted. Not on the volume's own, though: it would take the room of the data.
 make_ground() {
     local image outer
-    drop_scratch "$1" "drill $domain"
+    drop_scratch "$1" "$2"
     ep-snap room "$1" --need "$need"
-    open_scratch "$1" "drill $domain"
+    open_scratch "$1" "$2"
     [[ $(stat -f -c %T "$1") != btrfs ]] || ! ep-fetch apart "file:$1" --domain "$domain" "$volume" 2>/dev/null || return 0
     outer=$scratch image=$ground/image
     # It takes what is written and no more. Streams of small files grow on the way, but not by that.
@@ -61,7 +62,7 @@ make_ground() {
     [[ $(losetup -nO BACK-INO "$(findmnt -nro SOURCE "$mounted")" | tr -d ' ') = "$(stat -c %i "$image")" ]] ||
         fail 77 "somebody replaced the file system to restore into: $outer" "choose another --scratch"
     ep-snap sweep "$outer"
-    open_scratch "$mounted" "drill $domain"
+    open_scratch "$mounted" "$2"
 }
 
 leave_ground() {

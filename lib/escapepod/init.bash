@@ -4,8 +4,18 @@
 init() {
     local name=${setting[name]} config=${setting[config]} folder
     local key_space=${setting["key-space"]-} key_copy=${setting["key-space"]-}/escapepod-$domain.key there=", no backup of $domain yet"
+    local lines=''
     cleanups+=(tell_of_words)
-    ask slots ep-snap list "$volume" --name "$folder_name"
+    if [[ -n ${setting[system]-} ]]; then
+        ask members ep-layout members --root "$volume" "${left_out[@]}"
+        lines=$(sed 's/^/member=/' "$work/members")
+        say "$domain is these subvolumes:"
+        sed 's/^/  /' "$work/members"
+        # Its capsule.
+        [[ -e ${volume%/}/.escapepod-system ]] || (umask 077 && btrfs -q subvolume create "${volume%/}/.escapepod-system")
+    else
+        ask slots ep-snap list "$volume" --name "$folder_name"
+    fi
     ep-fetch apart "${place[@]}" "$volume"
     # A key space is good for nothing where it is lost together with the volume, or found together with the store.
     if [[ -n $key_space ]]; then
@@ -27,7 +37,7 @@ init() {
     [[ -z $key_space ]] || has_copy || ep-key copy "$key" "$key_copy" >"$work/copied"
     store_wrapped_key
 
-    printf %s "${setting[configuration]}" | ep-meta keep "$config" --new --mode 0644
+    printf '%s' "${setting[configuration]}" "${lines:+$lines$'\n'}" | ep-meta keep "$config" --new --mode 0644
     say "$domain is ready." "" "  configuration  $config" "  key            $key, id $key_id"
     [[ -z $key_space ]] || say "  and a copy     $key_copy"
     [[ ! -s $work/head ]] || there=", which has backups of $domain"

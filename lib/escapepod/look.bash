@@ -20,7 +20,7 @@ sheet() {
     fi
     sum=$(sha256sum <"$contrib/escapepod-open")
     ep-key sheet "$key" --domain "$domain" --store "$store" --opener "${sum%% *}" "${newest[@]}" \
-        ${setting[pdf]:+--pdf "${setting[pdf]}"}
+        ${setting[system]:+--system} ${setting[pdf]:+--pdf "${setting[pdf]}"}
 }
 
 # escapepod status: could I restore now?
@@ -47,6 +47,8 @@ status() {
     fi
     compare_files
     if ((answered == 0)); then
+        # The members of a system have one key, which is kept with the system's own backups.
+        place[2]=${setting["system-domain"]:-$domain}
         fetch wrapped key
         sight+=(--sealed-key "$work/wrapped" ${setting["key-space"]:+--key-space "${setting["key-space"]}"})
     fi
@@ -55,6 +57,7 @@ status() {
     ask screen "${report[@]}" ${setting[prometheus]:+--prometheus "${setting[prometheus]}"} "${sight[@]}" <"$work/history" || status=$?
     say_file "$work/screen"
     attended "$status"
+    each_member "$@"
 }
 reported='' report=()
 

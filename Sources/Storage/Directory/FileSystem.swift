@@ -28,7 +28,7 @@ enum FileSystem: Hashable {
     /// - Parameter further: devices that it is on; of a btrfs that is not mounted nothing else tells them.
     func andBelow(devices further: [dev_t] = []) -> Set<FileSystem> {
         var found: Set<FileSystem> = [self]
-        var devices = devices + further.map(FileSystem.text)
+        var devices = devices + further.map(deviceNumbers)
         var seen: Set<String> = []
         while let device = devices.popLast() {
             guard seen.insert(device).inserted else { continue }
@@ -51,13 +51,9 @@ enum FileSystem: Hashable {
     /// The numbers of its block devices, as sysfs writes them.
     private var devices: [String] {
         switch self {
-        case .device(let number): [FileSystem.text(number)]
+        case .device(let number): [deviceNumbers(number)]
         case .btrfs(let uuid): FileSystem.numbers(in: "/sys/fs/btrfs/\(uuid)/devices")
         }
-    }
-
-    private static func text(_ number: dev_t) -> String {
-        "\((number >> 8 & 0xfff) | (number >> 32 & ~0xfff)):\((number & 0xff) | (number >> 12 & 0xfff00))"
     }
 
     private static func numbers(in folder: String) -> [String] {

@@ -1,25 +1,24 @@
-import Glibc
-import Plumbing
+public import Glibc
 
 /// One line of /proc/self/mountinfo, proc_pid_mountinfo(5).
-struct Mount: Equatable {
-    let id: Int
-    let device: dev_t
+public struct Mount: Equatable, Sendable {
+    public let id: Int
+    public let device: dev_t
     /// What of the file system is mounted: "/" is all of it.
-    let root: String
-    let point: String
-    let type: String
-    let isReadOnly: Bool
+    public let root: String
+    public let point: String
+    public let type: String
+    public let isReadOnly: Bool
 
     /// All that this process sees mounted, a later one over an earlier.
-    static func all() throws -> [Mount] {
+    public static func all() throws -> [Mount] {
         let bytes = try Descriptor(opening: "/proc/self/mountinfo", O_RDONLY).readAll(limit: 16 << 20)
         return bytes.split(separator: UInt8(ascii: "\n")).compactMap {
             Mount(parsing: String(decoding: $0, as: UTF8.self))
         }
     }
 
-    init?(parsing line: String) {
+    public init?(parsing line: String) {
         let fields = line.split(separator: " ", omittingEmptySubsequences: false)
         guard let dash = fields.firstIndex(of: "-"), dash >= 6, fields.count >= dash + 4,
             let id = Int(fields[0])
@@ -37,6 +36,11 @@ struct Mount: Equatable {
     private static func unescape(_ field: Substring) -> String {
         String(decoding: octalsUnescaped(field.utf8), as: UTF8.self)
     }
+}
+
+/// The two numbers of a device, as sysfs writes them.
+public func deviceNumbers(_ device: dev_t) -> String {
+    "\((device >> 8 & 0xfff) | (device >> 32 & ~0xfff)):\((device & 0xff) | (device >> 12 & 0xfff00))"
 }
 
 /// linux/kdev_t.h's way to make one number of two, as mountinfo and stat(2) tell them; the macro is no function.

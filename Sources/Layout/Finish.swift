@@ -1,0 +1,241 @@
+import CBtrfsUtil
+import CLinux
+import Glibc
+import Plumbing
+
+/// The end of a rebuild, when every subvolume is in its place: what a stream does not carry, what has to follow a new identity,
+/// and a look at whether it can start.
+public struct Finish {
+    private let plan: Plan
+    private let capsule: String
+    /// Where the top level of each btrfs is mounted, by its UUID.
+    private let folder: String
+
+    public init(_ plan: Plan, from capsule: String, mountedAt folder: String) {
+        self.plan = plan
+        self.capsule = capsule
+        self.folder = folder
+    }
+
+    private func path(_ place: Place) -> String { "\(folder)/\(place.filesystem)/\(place.path)" }
+
+    /// - Parameter say: takes what was changed, for people.
+    /// - Returns: what needs a person's eye before this machine can start; empty where nothing was found.
+    public func run(say: (String) throws -> Void) throws -> [String] {
+        for place in plan.machine.subvolumes where place.isDefault { try setDefault(place) }
+        for place in plan.machine.subvolumes where place.folderTime != 0 { try restoreTime(above: place) }
+        let root = try Descriptor.folder(at: path(plan.machine.root))
+        for change in try adapt(root) { try say(change) }
+        var concerns = try missing(root)
+        concerns += try kernels(root)
+        concerns += try loader()
+        for place in plan.machine.subvolumes {
+            try Descriptor.folder(at: "\(folder)/\(place.filesystem)").syncFileSystem()
+        }
+        try Program.run(plan.lastStep.command)
+        return concerns
+    }
+
+    private func setDefault(_ place: Place) throws {
+        let subvolume = try Descriptor.folder(at: path(place))
+        var id: UInt64 = 0
+        guard btrfs_util_subvolume_id_fd(subvolume.number, &id) == BTRFS_UTIL_OK,
+            btrfs_util_set_default_subvolume_fd(subvolume.number, id) == BTRFS_UTIL_OK
+        else { throw Failure.system("cannot make it the default subvolume", at: path(place)) }
+    }
+
+    /// The subvolume came into its folder long after all else did.
+    private func restoreTime(above place: Place) throws {
+        let entry = try Entry(at: path(place))
+        let time = timespec(
+            tv_sec: Int(place.folderTime / 1_000_000_000), tv_nsec: Int(place.folderTime % 1_000_000_000))
+        guard futimens(entry.folder.number, [timespec(tv_sec: 0, tv_nsec: Int((1 << 30) - 2)), time]) == 0
+        else {
+            throw Failure.system("cannot set the time", at: entry.folder.name)
+        }
+    }
+
+    // MARK: - What is changed
+
+    /// A file of the restored root, of which nothing is followed; nil where there is none.
+    private func read(_ name: String, in root: borrowing Descriptor) throws -> [UInt8]? {
+        let number = linux_open_beneath(root.number, name, O_RDONLY | O_NONBLOCK)
+        guard number >= 0 else {
+            guard [ENOENT, ENOTDIR, ELOOP].contains(errno) else {
+                throw Failure.system("cannot read", at: name)
+            }
+            return nil
+        }
+        return try Descriptor(owning: number, name: name).readAll(limit: 16 << 20)
+    }
+
+    /// Ids of subvolumes are new, so fstab names them by their paths.
+    private func adapt(_ root: borrowing Descriptor) throws -> [String] {
+        guard let bytes = try read("etc/fstab", in: root) else { return [] }
+        let old = String(decoding: bytes, as: UTF8.self)
+        let table = FileSystemTable(old, on: plan)
+        guard table.text != old else { return [] }
+        let number = linux_open_beneath(root.number, "etc", O_RDONLY | O_DIRECTORY)
+        guard number >= 0 else { throw Failure.system("cannot open", at: "etc") }
+        let etc = Descriptor(owning: number, name: "etc")
+        try AtomicFile.write(
+            Array(old.utf8), to: "/dev/fd/\(number)/fstab.before-rebuild", mode: 0o644, replacing: true)
+        try AtomicFile.write(
+            Array(table.text.utf8), to: "/dev/fd/\(number)/fstab", mode: 0o644, replacing: true)
+        try etc.syncNames()
+        return table.changes
+    }
+
+    // MARK: - Whether it can start
+
+    /// File systems that are named and not there.
+    private func missing(_ root: borrowing Descriptor) throws -> [String] {
+        var known: Set<String> = []
+        for partition in plan.partitions {
+            for text in [partition.uuid, partition.name, partition.content?.uuid, partition.content?.label] {
+                if let text, !text.isEmpty { known.insert(text.lowercased()) }
+            }
+        }
+        var concerns: [String] = []
+        for file in ["etc/fstab", "etc/crypttab"] {
+            let text = String(decoding: try read(file, in: root) ?? [], as: UTF8.self)
+            for name in FileSystemTable.sources(of: text, column: file == "etc/fstab" ? 0 : 1)
+            where !known.contains(name.lowercased()) {
+                concerns.append("/\(file) names \(printable(name)), which is not on this disk")
+            }
+        }
+        for file in ["boot/grub/grub.cfg", "boot/grub2/grub.cfg"] {
+            let text = String(decoding: try read(file, in: root) ?? [], as: UTF8.self)
+            for name in Set(text.split { !($0.isHexDigit || $0 == "-") }.map(String.init).filter(\.isUUID))
+                .sorted()
+            where !known.contains(name.lowercased()) {
+                concerns.append("/\(file) names \(name), which is not on this disk")
+            }
+            if text.contains("subvolid=") {
+                concerns.append("/\(file) names a subvolume by its id, which is another one now")
+            }
+        }
+        return concerns
+    }
+
+    /// Every kernel needs its modules.
+    private func kernels(_ root: borrowing Descriptor) throws -> [String] {
+        var names: [String] = []
+        if let boot = plan.partitions.first(where: { $0.mount == "/boot" }),
+            let archive = boot.content?.archive
+        {
+            names = try listing(archive)
+        } else {
+            let number = linux_open_beneath(root.number, "boot", O_RDONLY | O_DIRECTORY)
+            if number >= 0 { names = try Descriptor(owning: number, name: "boot").names() }
+        }
+        let versions = names.compactMap { name -> String? in
+            let last = String(name.split(separator: "/").last ?? "")
+            return last.hasPrefix("vmlinuz-") ? String(last.dropFirst(8)) : nil
+        }
+        return versions.filter { version in
+            version.isPlainPath
+                && !["lib/modules", "usr/lib/modules"].contains { place in
+                    let number = linux_open_beneath(
+                        root.number, "\(place)/\(version)", O_RDONLY | O_DIRECTORY)
+                    if number >= 0 { close(number) }
+                    return number >= 0
+                }
+        }.map { "the kernel \(printable($0)) has no modules" }
+    }
+
+    private func listing(_ archive: String) throws -> [String] {
+        let output = try Program.output(of: ["tar", "--list", "--file=\(capsule)/\(archive)"])
+        return String(decoding: output, as: UTF8.self).split(separator: "\n").map {
+            $0.hasPrefix("./") ? String($0.dropFirst(2)) : String($0)
+        }
+    }
+
+    /// Where a UEFI looks: at its own entries, and for a disk that it does not know at one path.
+    private func loader() throws -> [String] {
+        guard plan.firmware == .uefi else { return [] }
+        guard let partition = plan.partitions.first(where: { isEFISystem($0.type) }),
+            let archive = partition.content?.archive
+        else { return ["there is no EFI system partition with a boot loader"] }
+        let files = try listing(archive).map { $0.lowercased() }
+        let isFallback = files.contains { $0.hasPrefix("efi/boot/boot") && $0.hasSuffix(".efi") }
+        guard let entry = plan.machine.bootEntry else {
+            return isFallback
+                ? []
+                : [
+                    "no loader is where every UEFI looks, in EFI/BOOT, and the firmware's own entry is not known"
+                ]
+        }
+        let command = [
+            "efibootmgr", "--quiet", "--create", "--disk", plan.target.path, "--part", "\(partition.number)",
+            "--label", entry.label, "--loader", entry.loader,
+        ]
+        if exists("/sys/firmware/efi/efivars"), (try? Program.run(command)) != nil { return [] }
+        return isFallback
+            ? [] : ["the firmware does not know the loader; on the machine itself:  \(shellWords(command))"]
+    }
+}
+
+/// fstab(5), as far as a rebuild changes it.
+struct FileSystemTable {
+    private(set) var text: String
+    /// For people.
+    private(set) var changes: [String] = []
+
+    init(_ text: String, on plan: Plan) {
+        self.text = text
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        var adapted: [String] = []
+        for line in lines {
+            let fields = FileSystemTable.fields(line)
+            guard fields.count >= 4, fields[2] == "btrfs" else {
+                adapted.append(line)
+                continue
+            }
+            let options = fields[3].split(separator: ",").map(String.init)
+            guard
+                let old = options.first(where: {
+                    $0.hasPrefix("subvolid=") && $0 != "subvolid=5" && $0 != "subvolid=0"
+                })
+            else {
+                adapted.append(line)
+                continue
+            }
+            let isNamed = options.contains { $0.hasPrefix("subvol=") }
+            let place = plan.machine.subvolumes.first { "subvolid=\($0.id)" == old }
+            let new = options.compactMap { option -> String? in
+                guard option == old else { return option }
+                return isNamed ? nil : place.map { "subvol=/\($0.path)" } ?? option
+            }
+            guard new != options, let range = line.firstRange(of: String(fields[3])) else {
+                adapted.append(line)
+                continue
+            }
+            changes.append(
+                "/etc/fstab: \(old) of \(fields[1]) became \(isNamed ? "its subvol= alone" : new.joined(separator: ","))"
+            )
+            adapted.append(
+                line.replacing(
+                    fields[3], with: new.isEmpty ? "defaults" : new.joined(separator: ","), subrange: range))
+        }
+        self.text = adapted.joined(separator: "\n")
+    }
+
+    private static func fields(_ line: String) -> [Substring] {
+        guard line.drop(while: { $0 == " " || $0 == "\t" }).first != "#" else { return [] }
+        return line.split { $0 == " " || $0 == "\t" }
+    }
+
+    /// What the lines of a table are about, where it is told by an identity: the bare UUID, label or name.
+    static func sources(of text: String, column: Int) -> [String] {
+        text.split(separator: "\n").compactMap { line in
+            let fields = fields(String(line))
+            guard fields.count > column else { return nil }
+            let parts = fields[column].split(separator: "=", maxSplits: 1)
+            guard parts.count == 2, ["UUID", "LABEL", "PARTUUID", "PARTLABEL"].contains(parts[0]) else {
+                return nil
+            }
+            return String(parts[1].filter { $0 != "\"" })
+        }
+    }
+}

@@ -1,0 +1,65 @@
+import Glibc
+import Plumbing
+
+/// Runs the well-kept programs that do the work.
+enum Program {
+    /// What the command wrote, once it ended well.
+    ///
+    /// - Throws: `unavailable` where there is no such program; `io` where it failed, and it has said why.
+    static func output(of command: [String], input: [UInt8]? = nil, limit: Int = 16 << 20) throws -> [UInt8] {
+        var child = try Child(command, input: input ?? [])
+        let output = try child.output.readAll(limit: limit)
+        try require(child.wait(), of: command)
+        return output
+    }
+
+    /// Runs a command to its good end, and forgets its output.
+    static func run(_ command: [String], input: [UInt8] = []) throws {
+        var child = try Child(command, input: input)
+        try child.output.drain()
+        try require(child.wait(), of: command)
+    }
+
+    /// The same, its output in a new file of a folder that is ours alone.
+    static func run(_ command: [String], into name: String, in folder: borrowing Descriptor) throws {
+        let staged = "\(name).new"
+        unlinkat(folder.number, staged, 0)
+        let file = try Descriptor(opening: staged, in: folder, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
+        var child = try Child(command, input: [])
+        let step = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
+        defer { step.deallocate() }
+        while case let count = try child.output.read(into: step), count > 0 {
+            try file.write(UnsafeRawBufferPointer(rebasing: step[..<count]))
+        }
+        try require(child.wait(), of: command)
+        try file.sync()
+        try file.close()
+        guard renameat(folder.number, staged, folder.number, name) == 0 else {
+            throw Failure.system("cannot create", at: folder.path(of: name))
+        }
+    }
+
+    private static func require(_ ending: Child.Ending, of command: [String]) throws {
+        guard ending.isSuccess else {
+            throw Failure(
+                .io, "\(command[0]) \(ending)", at: shellWords(command),
+                hint: "it has said why; run the same command again when that is mended")
+        }
+    }
+}
+
+/// A command as one may type it.
+func shellWords(_ command: [String]) -> String {
+    command.map { word in
+        let isPlain =
+            !word.isEmpty
+            && word.utf8.allSatisfy {
+                switch Unicode.Scalar($0) {
+                case "a"..."z", "A"..."Z", "0"..."9", "/", ".", "_", "-", "=", ":", ",", "^", "@", "+", "%":
+                    true
+                default: false
+                }
+            }
+        return isPlain ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+    }.joined(separator: " ")
+}

@@ -1,0 +1,160 @@
+public import ArgumentParser
+import JSON
+public import Layout
+import Plumbing
+import Tool
+
+@main
+struct LayoutTool: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "ep-layout",
+        abstract: "Describe a machine's disk, and make one like it.",
+        version: version,
+        subcommands: [Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Backups.self])
+}
+
+/// The machine that is looked at.
+struct Source: ParsableArguments {
+    @Option(help: ArgumentHelp("Where the machine's root is mounted; default: /.", valueName: "dir"))
+    var root = "/"
+
+    @Option(
+        help: ArgumentHelp(
+            "Do without what is mounted there on the machine, or is on this device.", valueName: "path"))
+    var leaveOut: [String] = []
+
+    func capture() throws -> Capture { try Capture(root: root, leavingOut: leaveOut) }
+}
+
+struct Members: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List the subvolumes that belong to a machine, each with a label and its path.")
+
+    @OptionGroup var source: Source
+
+    func run() throws {
+        var capture = try source.capture()
+        for member in try capture.members(say: { say($0) }) {
+            try put("\(member.label) \(printable(member.path))")
+        }
+    }
+}
+
+struct Record: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "capture", abstract: "Describe a machine in a capsule. Nothing else is written.")
+
+    @Argument(help: "The capsule: a folder that only root can enter.") var capsule: String
+    @OptionGroup var source: Source
+    @Option(
+        help: ArgumentHelp("A subvolume, by its label and its path on the machine.", valueName: "label path"))
+    var member: [Pair]
+
+    struct Pair: ExpressibleByArgument {
+        let member: Capture.Member
+
+        init?(argument: String) {
+            let parts = argument.split(separator: " ", maxSplits: 1).map(String.init)
+            guard parts.count == 2, parts[1].first == "/" else { return nil }
+            member = .init(label: parts[0], path: parts[1])
+        }
+    }
+
+    func run() throws {
+        var capture = try source.capture()
+        try capture.write(member.map(\.member), into: capsule) { say($0) }
+    }
+}
+
+/// A capsule, and the disk that its machine is to come back on.
+struct Destination: ParsableArguments {
+    @Argument(help: "The capsule: a folder that only root can enter.") var capsule: String
+    @Option(help: ArgumentHelp("The disk.", valueName: "device")) var disk: String
+    @Option(help: ArgumentHelp("Overwrite the disk with this serial number.", valueName: "serial"))
+    var serial: String?
+    @Option(help: ArgumentHelp("Overwrite the disk of this size.", valueName: "bytes")) var size: Int64?
+    @Option(help: "What will start the machine, uefi or bios; default: what started this one.")
+    var firmware: Firmware?
+
+    /// - Parameter isUnderWay: nothing is overwritten any more.
+    func plan(isUnderWay: Bool = false) throws -> Plan {
+        let files = try Capsule(at: capsule)
+        return try Plan(
+            files.machine, identity: files.identity, on: Target(at: disk, for: files.machine),
+            named: isUnderWay ? nil : .init(serial: serial, size: size),
+            firmware: firmware ?? (exists("/sys/firmware/efi") ? .uefi : .bios))
+    }
+}
+
+extension Firmware: ExpressibleByArgument {}
+
+struct ShowPlan: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plan", abstract: "Print what will be done to a disk. Nothing is written.")
+
+    @OptionGroup var destination: Destination
+    @Flag(help: "Print a record, JSON on one line, with every command.") var json = false
+
+    func run() throws {
+        let plan = try destination.plan()
+        try Descriptor.standardOutput.write(json ? plan.json.line : Array(plan.text.utf8))
+    }
+}
+
+struct Make: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "apply", abstract: "Make partitions and file systems, and mount those for subvolumes.")
+
+    @OptionGroup var destination: Destination
+    @Option(help: ArgumentHelp("A folder of our own to mount them in, by their UUIDs.", valueName: "dir"))
+    var at: String
+
+    func run() throws {
+        try Apply(destination.plan(), from: destination.capsule).run(mountingAt: at) { try put("  \($0)") }
+    }
+}
+
+struct Complete: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "finish",
+        abstract: "Complete a machine whose subvolumes are in place, and check that it can start.")
+
+    @OptionGroup var destination: Destination
+    @Option(help: ArgumentHelp("Where its file systems are mounted, by their UUIDs.", valueName: "dir"))
+    var at: String
+
+    func run() throws {
+        let finish = try Finish(
+            destination.plan(isUnderWay: true), from: destination.capsule, mountedAt: at)
+        let concerns = try finish.run { try put("  \($0)") }
+        for concern in concerns {
+            warn(
+                concern, hint: "mend it before the machine starts; its root is below \(at)", from: "ep-layout"
+            )
+        }
+        if !concerns.isEmpty { throw ExitCode(ExitStatus.attention.rawValue) }
+    }
+}
+
+struct Backups: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backups", abstract: "List the backups that a capsule names, for escapepod.",
+        shouldDisplay: false)
+
+    @Argument(help: "The capsule.") var capsule: String
+
+    func run() throws {
+        let files = try Capsule(at: capsule)
+        let members = try files.members()
+        var fields = members.flatMap { place, backup in
+            [
+                backup.domain, "\(backup.generation)", backup.blob, backup.folder,
+                "\(place.filesystem)/\(place.path)",
+            ]
+        }
+        let root = files.machine.root
+        // The capsule itself, which lies in the root.
+        fields += ["", "", "", members[0].1.folder, "\(root.filesystem)/\(root.path)/\(Capture.capsule)"]
+        try Descriptor.standardOutput.write(Array(fields.map { "\($0)\0" }.joined().utf8))
+    }
+}
