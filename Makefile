@@ -13,7 +13,7 @@ MAN := $(DESTDIR)$(PREFIX)/share/man
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 SWIFT := swift
-TOOLS := ep-config ep-snap ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
+TOOLS := ep-config ep-snap ep-layout ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
 # What `make install` puts in place, and `make install-dunesea`.
 BUILT := .build/release
 DUNESEA := dunesea/.build/release/dunesea
@@ -21,7 +21,7 @@ DUNESEA := dunesea/.build/release/dunesea
 PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config zlib1g-dev
-NEEDED_TO_RUN := btrfs-progs util-linux
+NEEDED_TO_RUN := btrfs-progs dosfstools e2fsprogs fdisk mtools util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \

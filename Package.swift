@@ -109,5 +109,6 @@ let package = Package(
         tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
         tests("Storage", ["Envelope", "OpenSSL", "StoreFormat", "DurableFiles", "DuneSeaProtocol"]),
         tests("Snapshots", ["JSON"]),
+        tests("Layout", ["JSON"]),
     ]
 )

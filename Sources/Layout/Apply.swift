@@ -1,3 +1,4 @@
+import CBtrfsUtil
 import CLinux
 import Glibc
 import Plumbing
@@ -50,6 +51,33 @@ public struct Apply {
             guard mount(device.path, point, "btrfs", linux_MOUNT_UNTRUSTED, "subvolid=5") == 0 else {
                 throw Failure.system("cannot mount", at: device.path)
             }
+            try makeFolders(of: uuid, in: Descriptor.folder(at: point))
+        }
+    }
+
+    /// What the members lie in and does not come with one of them.
+    private func makeFolders(of filesystem: String, in top: borrowing Descriptor) throws {
+        let places = plan.machine.subvolumes.filter { $0.filesystem == filesystem }.map(\.path)
+        for path in places.sorted() {
+            var folder = try Descriptor(opening: ".", in: top, O_RDONLY | O_DIRECTORY)
+            var above = ""
+            for name in path.split(separator: "/").map(String.init).dropLast() {
+                above += above.isEmpty ? name : "/\(name)"
+                if places.contains(above) { break }
+                var status = stat()
+                if fstatat(folder.number, name, &status, AT_SYMLINK_NOFOLLOW) != 0 {
+                    let number = folder.number
+                    let isSubvolume = plan.machine.containers.contains {
+                        $0.filesystem == filesystem && $0.path == above
+                    }
+                    guard
+                        isSubvolume
+                            ? btrfs_util_create_subvolume_fd(number, name, 0, nil, nil) == BTRFS_UTIL_OK
+                            : mkdirat(number, name, 0o755) == 0
+                    else { throw Failure.system("cannot create the folder", at: above) }
+                }
+                folder = try Descriptor(opening: name, in: folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+            }
         }
     }
 
@@ -94,6 +122,15 @@ public struct Apply {
         let options = ["--file=\(archive)", "--directory=\(copy.path)", "--numeric-owner"]
         guard kind == .ext4 else {
             try Program.run(["tar", "--extract"] + options)
+            // mcopy would follow a link to something of ours.
+            let foreign = try Program.output(of: [
+                "find", copy.path, "!", "-type", "f", "!", "-type", "d", "-print",
+            ])
+            guard foreign.isEmpty else {
+                throw Failure(
+                    .badData, "something in it is neither a file nor a folder, as no FAT has it", at: archive,
+                    hint: "the capsule is hostile")
+            }
             // One at a time: a pattern would leave out what is hidden.
             for name in try Descriptor.folder(at: copy.path).names().sorted() {
                 try Program.run([

@@ -12,6 +12,7 @@ public struct Capsule: Sendable {
 
     public init(at path: String) throws {
         let folder = try Descriptor.folder(at: path)
+        try folder.requirePrivate(hint: "it must be root's, with mode 0700")
         func read(_ name: String) throws -> [UInt8] {
             try Descriptor(opening: name, in: folder, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).readAll(
                 limit: Capsule.limit)

@@ -19,6 +19,8 @@ public struct Capture {
     var problems: [Failure] = []
     /// What does not come back, for people.
     var notes: [String] = []
+    /// All subvolumes that can be written to.
+    private var others: [(filesystem: String, path: String)] = []
 
     /// - Parameter root: the machine's root folder, absolute.
     public init(root: String, leavingOut leftOut: [String]) throws {
@@ -148,9 +150,15 @@ public struct Capture {
             let number = folder.number
             // A folder of a subvolume may be mounted, too.
             guard btrfs_util_is_subvolume_fd(number) == BTRFS_UTIL_OK else { continue }
-            filesystems.insert(uuid.uuid)
             var top: [UInt64: (path: String, info: btrfs_util_subvolume_info)] = [:]
             try eachSubvolume(of: folder) { top[$1.id] = ($0, $1) }
+            if !filesystems.contains(uuid.uuid) {
+                others += top.values.filter {
+                    $0.info.flags & 1 == 0 && !"/\($0.path)/".contains("/.escapepod")
+                }
+                .map { (uuid.uuid, $0.path) }.sorted { $0.1 < $1.1 }
+            }
+            filesystems.insert(uuid.uuid)
             var own: UInt64 = 0
             guard btrfs_util_subvolume_id_fd(number, &own) == BTRFS_UTIL_OK else {
                 throw Failure.system("cannot identify the subvolume", at: here(point))
@@ -196,7 +204,32 @@ public struct Capture {
                         isMounted: inner.isEmpty, isDefault: id == preferred))
             }
         }
+        noteUnmounted(found)
         return found
+    }
+
+    /// What no mount shows is easily forgotten.
+    private mutating func noteUnmounted(_ found: [Seen]) {
+        let unseen = others.filter { filesystem, path in
+            !found.contains {
+                $0.filesystem == filesystem
+                    && ("\(path)/".hasPrefix($0.path + "/") || $0.path.hasPrefix(path + "/"))
+            }
+        }
+        notes += unseen.prefix(Capture.mostNotes).map { "\($0.path): a subvolume that is not mounted" }
+        if unseen.count > Capture.mostNotes {
+            notes.append("and \(unseen.count - Capture.mostNotes) more subvolumes that are not mounted")
+        }
+    }
+
+    private static let mostNotes = 10
+
+    /// The subvolumes that members lie in and that are none themselves.
+    func containers(of found: [Seen]) -> [Container] {
+        others.filter { filesystem, path in
+            found.contains { $0.filesystem == filesystem && $0.path.hasPrefix(path + "/") }
+                && !found.contains { $0.filesystem == filesystem && $0.path == path }
+        }.map { Container(filesystem: $0.filesystem, path: $0.path) }
     }
 
     private func eachSubvolume(

@@ -18,19 +18,17 @@ extension Capture {
     /// - Parameters:
     ///   - members: those of the configuration. Subvolumes that it does not name are noted.
     ///   - path: the capsule, a folder that only root can change.
-    ///   - say: takes what came up that does not come back, for people.
-    /// - Throws: `badData` where the machine could not come back; all the reasons but the last by `say` before.
-    public mutating func write(_ members: [Member], into path: String, say: (String) -> Void) throws {
+    ///   - note: takes what does not come back, for people, and whether nobody has agreed to that.
+    /// - Throws: `badData` where a member is gone.
+    public mutating func write(_ members: [Member], into path: String, note: (String, Bool) -> Void) throws {
         let folder = try Descriptor.folder(at: path)
         try folder.requirePrivate(hint: "it must be root's, with mode 0700")
         let found = try subvolumes()
-        let places = try members.compactMap { member -> Place? in
+        let places = try members.map { member -> Place in
             guard let seen = found.first(where: { $0.seen == member.path }) else {
-                problems.append(
-                    Failure(
-                        .badData, "no such subvolume", at: member.path,
-                        hint: "if it is gone for good, delete its line from the configuration"))
-                return nil
+                throw Failure(
+                    .badData, "no such subvolume", at: member.path,
+                    hint: "if it is gone for good, delete its line from the configuration")
             }
             return Place(
                 label: member.label, filesystem: seen.filesystem, path: seen.path,
@@ -39,18 +37,15 @@ extension Capture {
                     ? 0 : try Descriptor.folder(at: here(seen.seen) + "/..").changeTime())
         }
         for other in found where !members.contains(where: { $0.path == other.seen }) {
-            notes.append("\(other.seen): a subvolume that is not in the configuration")
+            problems.append(Failure(.badData, "a subvolume that is not in the configuration", at: other.seen))
         }
         let partitions = try partitions(archives: folder)
         let table = try table()
-        guard let kind = Disk.Table(rawValue: try table.string("label")) else {
-            throw Failure(
-                .badData, "a partition table of the kind \(try table.string("label"))", at: disk.path,
-                hint: "only gpt and dos can come back")
-        }
+        let kind = Disk.Table(rawValue: try table.string("label")) ?? .gpt
         let bios = try saveBootCode(kind, partitions, in: folder)
         let isUEFI = partitions.contains { isEFISystem($0.type) && $0.content != nil }
-        try conclude(say: say)
+        let agreed = notes.count
+        notes += problems.map { "\($0.place ?? ""): \($0.what)" }
         var system = utsname()
         uname(&system)
         let machine = Machine(
@@ -60,13 +55,13 @@ extension Capture {
             disk: Disk(
                 name: disk.path, size: disk.size, sector: disk.sector, table: kind,
                 id: try table.string("id").lowercased(), partitions: partitions, driver: disk.driver),
-            subvolumes: places, leftOut: notes, bootEntry: bootEntry)
+            subvolumes: places, containers: containers(of: found), leftOut: notes, bootEntry: bootEntry)
         // What cannot be read back is no capsule.
         let bytes = machine.json.line
         _ = try Machine(parsing: bytes, at: File.machine)
         try Program.run(["sfdisk", "--dump", disk.path], into: File.table, in: folder)
         try AtomicFile.write(bytes, to: "\(path)/\(File.machine)", mode: 0o600, replacing: true)
-        for note in notes { say("left out: \(printable(note))") }
+        for (index, text) in notes.enumerated() { note("left out: \(text)", index >= agreed) }
     }
 
     private func text(_ bytes: UnsafeRawBufferPointer) -> String {
@@ -95,7 +90,6 @@ extension Capture {
         throws
         -> Bool
     {
-        for name in [File.bootCode, File.bootCore] { unlinkat(folder.number, name, 0) }
         guard disk.sector == 512 else { return false }
         let device = try disk.open()
         let code = try device.bytes(at: 0, count: BootCode.length)
@@ -105,6 +99,8 @@ extension Capture {
         let bytes = try device.bytes(at: core.lowerBound, count: Int(core.upperBound - core.lowerBound))
         guard bytes.contains(where: { $0 != 0 }) else { return false }
         for (name, bytes) in [(File.bootCode, code), (File.bootCore, bytes)] {
+            let there = try? Descriptor(opening: name, in: folder, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+            if let old = try there?.readAll(limit: bytes.count), old == bytes { continue }
             try AtomicFile.write(bytes, to: folder.path(of: name), mode: 0o600, replacing: true)
         }
         return true

@@ -40,8 +40,15 @@ extension Capture {
     func table() throws -> Members {
         let command = ["sfdisk", "--json", disk.path]
         let text = try Program.output(of: command)
-        return try Members(of: JSON(parsing: text, at: shellWords(command)), at: shellWords(command)).object(
-            "partitiontable")
+        let table = try Members(of: JSON(parsing: text, at: shellWords(command)), at: shellWords(command))
+            .object(
+                "partitiontable")
+        guard Disk.Table(rawValue: try table.string("label")) != nil else {
+            throw Failure(
+                .badData, "a partition table of the kind \(try table.string("label"))", at: disk.path,
+                hint: "only gpt and dos can come back")
+        }
+        return table
     }
 
     private mutating func partition(_ device: BlockDevice, _ row: Members) throws -> Partition {
@@ -80,7 +87,7 @@ extension Capture {
             return nil
         case "btrfs":
             let superblock = try Superblock(of: device)
-            guard superblock.devices == 1 else {
+            guard superblock.devices == 1 || isSkipped else {
                 problems.append(
                     .init(.badData, "a btrfs over several devices", at: place, hint: leaveOut(place)))
                 return nil
@@ -149,11 +156,26 @@ extension Capture {
             for device in devices where device.disk != disk {
                 // Images such as snap's belong to what they lie on.
                 if device.backingFile != nil, mount.isReadOnly { continue }
+                // What is plugged in for a while does not belong to the machine.
+                guard isInTable(point) else {
+                    notes.append("\(point): on another disk, \(device.path), and not in fstab")
+                    continue
+                }
                 problems.append(
                     .init(
                         .badData, "cannot come back: it is on another disk, \(device.path)", at: point,
                         hint: leaveOut(point)))
             }
+        }
+    }
+
+    private func isInTable(_ point: String) -> Bool {
+        let bytes = try? Descriptor(opening: here("/etc/fstab"), O_RDONLY | O_NONBLOCK).readAll(
+            limit: 1 << 20)
+        return String(decoding: bytes ?? [], as: UTF8.self).split(separator: "\n").contains {
+            let fields = FileSystemTable.fields(String($0))
+            return fields.count > 1
+                && String(decoding: octalsUnescaped(fields[1].utf8), as: UTF8.self) == point
         }
     }
 
@@ -183,7 +205,8 @@ extension Capture {
         func tar(_ directory: String) -> [String] {
             [
                 "tar", "--create", "--directory=\(directory)", "--one-file-system", "--xattrs", "--acls",
-                "--numeric-owner", "--sort=name", ".",
+                "--numeric-owner", "--sort=name",
+                "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", ".",
             ]
         }
         if let mount = partition.mount {

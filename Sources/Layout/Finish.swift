@@ -19,12 +19,22 @@ public struct Finish {
 
     private func path(_ place: Place) -> String { "\(folder)/\(place.filesystem)/\(place.path)" }
 
+    /// A folder of its file system, by no link.
+    private func open(_ path: String, of place: Place) throws -> Descriptor {
+        let top = try Descriptor.folder(at: "\(folder)/\(place.filesystem)")
+        let number = openBeneath(top.number, path.isEmpty ? "." : path)
+        guard number >= 0 else { throw Failure.system("cannot open", at: top.path(of: path)) }
+        return Descriptor(owning: number, name: top.path(of: path))
+    }
+
+    private func open(_ place: Place) throws -> Descriptor { try open(place.path, of: place) }
+
     /// - Parameter say: takes what was changed, for people.
     /// - Returns: what needs a person's eye before this machine can start; empty where nothing was found.
     public func run(say: (String) throws -> Void) throws -> [String] {
         for place in plan.machine.subvolumes where place.isDefault { try setDefault(place) }
         for place in plan.machine.subvolumes where place.folderTime != 0 { try restoreTime(above: place) }
-        let root = try Descriptor.folder(at: path(plan.machine.root))
+        let root = try open(plan.machine.root)
         for change in try adapt(root) { try say(change) }
         var concerns = try missing(root)
         concerns += try kernels(root)
@@ -37,7 +47,7 @@ public struct Finish {
     }
 
     private func setDefault(_ place: Place) throws {
-        let subvolume = try Descriptor.folder(at: path(place))
+        let subvolume = try open(place)
         var id: UInt64 = 0
         guard btrfs_util_subvolume_id_fd(subvolume.number, &id) == BTRFS_UTIL_OK,
             btrfs_util_set_default_subvolume_fd(subvolume.number, id) == BTRFS_UTIL_OK
@@ -46,12 +56,13 @@ public struct Finish {
 
     /// The subvolume came into its folder long after all else did.
     private func restoreTime(above place: Place) throws {
-        let entry = try Entry(at: path(place))
+        let parent = place.path.split(separator: "/").dropLast().joined(separator: "/")
+        let folder = try open(parent, of: place)
         let time = timespec(
             tv_sec: Int(place.folderTime / 1_000_000_000), tv_nsec: Int(place.folderTime % 1_000_000_000))
-        guard futimens(entry.folder.number, [timespec(tv_sec: 0, tv_nsec: Int((1 << 30) - 2)), time]) == 0
+        guard futimens(folder.number, [timespec(tv_sec: 0, tv_nsec: Int((1 << 30) - 2)), time]) == 0
         else {
-            throw Failure.system("cannot set the time", at: entry.folder.name)
+            throw Failure.system("cannot set the time", at: folder.name)
         }
     }
 
@@ -95,6 +106,8 @@ public struct Finish {
             for text in [partition.uuid, partition.name, partition.content?.uuid, partition.content?.label] {
                 if let text, !text.isEmpty { known.insert(text.lowercased()) }
             }
+            // The UUID that Linux makes up for a partition of a DOS table.
+            known.insert("\(plan.machine.disk.id.dropFirst(2))-\(partition.number.padded(to: 2, radix: 16))")
         }
         var concerns: [String] = []
         for file in ["etc/fstab", "etc/crypttab"] {
@@ -102,6 +115,15 @@ public struct Finish {
             for name in FileSystemTable.sources(of: text, column: file == "etc/fstab" ? 0 : 1)
             where !known.contains(name.lowercased()) {
                 concerns.append("/\(file) names \(printable(name)), which is not on this disk")
+            }
+        }
+        let table = String(decoding: try read("etc/fstab", in: root) ?? [], as: UTF8.self)
+        for name in FileSystemTable.subvolumes(of: table) {
+            let isThere =
+                plan.machine.subvolumes.contains { $0.path == name }
+                || plan.machine.containers.contains { $0.path == name }
+            if !isThere {
+                concerns.append("/etc/fstab names the subvolume \(printable(name)), which has not come back")
             }
         }
         for file in ["boot/grub/grub.cfg", "boot/grub2/grub.cfg"] {
@@ -129,6 +151,13 @@ public struct Finish {
             let number = linux_open_beneath(root.number, "boot", O_RDONLY | O_DIRECTORY)
             if number >= 0 { names = try Descriptor(owning: number, name: "boot").names() }
         }
+        let isOnEFI = try plan.partitions.compactMap { $0.content?.archive }.contains {
+            try listing($0).contains { name in
+                ["vmlinuz", "linux"].contains { name.lowercased().contains($0) }
+            }
+        }
+        guard isOnEFI || names.contains(where: { ($0.split(separator: "/").last ?? "").hasPrefix("vmlinu") })
+        else { return ["there is no kernel in /boot"] }
         let versions = names.compactMap { name -> String? in
             let last = String(name.split(separator: "/").last ?? "")
             return last.hasPrefix("vmlinuz-") ? String(last.dropFirst(8)) : nil
@@ -170,10 +199,50 @@ public struct Finish {
             "efibootmgr", "--quiet", "--create", "--disk", plan.target.path, "--part", "\(partition.number)",
             "--label", entry.label, "--loader", entry.loader,
         ]
-        if exists("/sys/firmware/efi/efivars"), (try? Program.run(command)) != nil { return [] }
+        if exists("/sys/firmware/efi/efivars") {
+            // Of a run before this one.
+            let known =
+                (try? Program.output(of: ["efibootmgr", "-v"])).map { String(decoding: $0, as: UTF8.self) }
+                ?? ""
+            let isKnown = known.split(separator: "\n").contains {
+                $0.contains(entry.loader) && $0.lowercased().contains(partition.uuid ?? "no UUID")
+            }
+            if isKnown || (try? Program.run(command)) != nil { return [] }
+        }
         return isFallback
             ? [] : ["the firmware does not know the loader; on the machine itself:  \(shellWords(command))"]
     }
+}
+
+/// Opens a folder below another, by no link and over no mount.
+private func openBeneath(_ folder: Int32, _ path: String) -> Int32 {
+    linux_open_beneath(folder, path, O_RDONLY | O_DIRECTORY)
+}
+
+/// Whether the subvolume `path` is in its place below `folder`, to which only we can write.
+///
+/// - Throws: `badData` where something else is there, or a link on the way.
+public func isPlaced(_ path: String, below folder: String) throws -> Bool {
+    let top = try Descriptor.folder(at: folder)
+    let parent = path.split(separator: "/").dropLast().joined(separator: "/")
+    let foreign = Failure(
+        .badData, "something else is in the place of a subvolume", at: top.path(of: path),
+        hint: "the backup is hostile or damaged")
+    let number = openBeneath(top.number, parent.isEmpty ? "." : parent)
+    guard number >= 0 else {
+        throw errno == ELOOP || errno == ENOTDIR
+            ? foreign : Failure.system("cannot open", at: top.path(of: parent))
+    }
+    let above = Descriptor(owning: number, name: top.path(of: parent))
+    var status = stat()
+    let name = String(path.split(separator: "/").last ?? "")
+    guard fstatat(above.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+        guard errno == ENOENT else { throw Failure.system("cannot stat", at: top.path(of: path)) }
+        return false
+    }
+    // BTRFS_FIRST_FREE_OBJECTID: the root of a subvolume.
+    guard status.st_mode & S_IFMT == S_IFDIR, status.st_ino == 256 else { throw foreign }
+    return true
 }
 
 /// fstab(5), as far as a rebuild changes it.
@@ -221,9 +290,21 @@ struct FileSystemTable {
         self.text = adapted.joined(separator: "\n")
     }
 
-    private static func fields(_ line: String) -> [Substring] {
+    static func fields(_ line: String) -> [Substring] {
         guard line.drop(while: { $0 == " " || $0 == "\t" }).first != "#" else { return [] }
         return line.split { $0 == " " || $0 == "\t" }
+    }
+
+    /// The subvolumes that lines name by their paths, without a slash at either end.
+    static func subvolumes(of text: String) -> [String] {
+        text.split(separator: "\n").compactMap { line in
+            let fields = fields(String(line))
+            guard fields.count > 3, fields[2] == "btrfs",
+                let option = fields[3].split(separator: ",").first(where: { $0.hasPrefix("subvol=") })
+            else { return nil }
+            let path = option.dropFirst(7).split(separator: "/").joined(separator: "/")
+            return path.isEmpty ? nil : path
+        }
     }
 
     /// What the lines of a table are about, where it is told by an identity: the bare UUID, label or name.

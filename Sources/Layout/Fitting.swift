@@ -36,7 +36,8 @@ struct Fitting {
             changes.append("\(readable(bytes: UInt64(delta))) at the end of the disk stay free")
             delta = 0
         }
-        let least = (stretched.content?.used ?? 0) / 10 * 11 + (16 << 20)
+        // mkfs.btrfs takes no fewer than 109 MiB.
+        let least = max((stretched.content?.used ?? 0) / 10 * 11 + (16 << 20), 128 << 20)
         guard delta >= 0 || !isFixed && stretched.size + delta >= least else {
             let wanted = size + least - (stretched.size + delta)
             throw refuse(
@@ -52,7 +53,9 @@ struct Fitting {
         }
         if delta != 0, !tail.isEmpty {
             changes.append(
-                "\(tail.count == 1 ? "partition" : "partitions") \(tail.map { "\($0.number)" }.joined(separator: ", ")) start elsewhere"
+                tail.count == 1
+                    ? "partition \(tail[0].number) starts elsewhere"
+                    : "partitions \(tail.map { "\($0.number)" }.joined(separator: ", ")) start elsewhere"
             )
         }
         if sector != disk.sector { changes.append("sectors have \(sector) bytes; they had \(disk.sector)") }

@@ -15,6 +15,8 @@ public struct Machine: Equatable, Sendable {
     public let firmware: [Firmware]
     public let disk: Disk
     public let subvolumes: [Place]
+    /// Subvolumes that those lie in, and that come back empty.
+    public let containers: [Container]
     /// What of it does not come back, each with the reason, for people.
     public let leftOut: [String]
     /// What its firmware calls the boot loader; nil where that was not known.
@@ -24,7 +26,7 @@ public struct Machine: Equatable, Sendable {
 
     init(
         host: String, architecture: String, kernel: String, date: String, firmware: [Firmware], disk: Disk,
-        subvolumes: [Place], leftOut: [String], bootEntry: BootEntry?
+        subvolumes: [Place], containers: [Container], leftOut: [String], bootEntry: BootEntry?
     ) {
         self.host = host
         self.architecture = architecture
@@ -33,6 +35,7 @@ public struct Machine: Equatable, Sendable {
         self.firmware = firmware
         self.disk = disk
         self.subvolumes = subvolumes
+        self.containers = containers
         self.leftOut = leftOut
         self.bootEntry = bootEntry
     }
@@ -57,6 +60,7 @@ public struct Machine: Equatable, Sendable {
         }
         disk = try Disk(members.object("disk"))
         subvolumes = try members.objects("subvolumes").map(Place.init)
+        containers = try members.objects("containers").map(Container.init)
         leftOut = try members.strings("left-out")
         bootEntry = try members.objectOrNull("boot-entry").map(BootEntry.init)
         try check(members)
@@ -85,7 +89,8 @@ public struct Machine: Equatable, Sendable {
             "architecture": .string(architecture),
             "kernel": .string(kernel), "date": .string(date),
             "firmware": .array(firmware.map { .string($0.rawValue) }), "disk": disk.json,
-            "subvolumes": .array(subvolumes.map(\.json)), "left-out": .array(leftOut.map { .string($0) }),
+            "subvolumes": .array(subvolumes.map(\.json)),
+            "containers": .array(containers.map(\.json)), "left-out": .array(leftOut.map { .string($0) }),
             "boot-entry": bootEntry?.json ?? .null,
         ]
     }
@@ -173,6 +178,25 @@ public struct Place: Equatable, Sendable {
             "folder-time": .integer(folderTime),
         ]
     }
+}
+
+/// A subvolume that only holds others.
+public struct Container: Equatable, Sendable {
+    let filesystem: String
+    let path: String
+
+    init(filesystem: String, path: String) {
+        self.filesystem = filesystem
+        self.path = path
+    }
+
+    init(_ members: Members) throws {
+        filesystem = try members.uuid("filesystem")
+        path = try members.plain("path")
+        guard path.isPlainPath else { throw members.failure("path", "is not a path of names") }
+    }
+
+    var json: JSON { ["filesystem": .string(filesystem), "path": .string(path)] }
 }
 
 extension String {

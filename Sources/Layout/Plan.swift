@@ -56,10 +56,10 @@ public struct Plan: Sendable {
         }
         guard machine.firmware.contains(firmware) else {
             throw refuse(
-                .badData, "the machine did not start by \(firmware.rawValue.uppercased()), as this one does",
+                .badData, "the machine's disk cannot be started by \(firmware.rawValue.uppercased())",
                 machine.firmware.isEmpty
                     ? "no boot loader was found on it; its subvolumes can be restored one by one"
-                    : "start this one by \(machine.firmware.map { $0.rawValue.uppercased() }.joined(separator: " or ")), or give --firmware for another"
+                    : "if another machine will start it, by \(machine.firmware.map { $0.rawValue.uppercased() }.joined(separator: " or ")), give --firmware"
             )
         }
         guard firmware == .uefi || target.sector == 512 else {
@@ -72,7 +72,9 @@ public struct Plan: Sendable {
         self.firmware = firmware
         partitions = fitting.partitions
         changes = fitting.changes
-        let script = Plan.script(machine.disk, partitions, on: target, id: "")
+        // Whatever the disk is called the next time.
+        let anywhere = Target(path: "", size: target.size, sector: target.sector)
+        let script = Plan.script(machine.disk, partitions, on: anywhere, id: "")
         interimID = try Plan.interimID(machine.disk.table, of: identity + Array(script.utf8))
         guard let named else {
             guard isUnderWay else {
@@ -83,11 +85,10 @@ public struct Plan: Sendable {
             return
         }
         guard isUnderWay || target.isEmpty else {
-            let isNamed =
-                named.serial.map { $0 == target.serial } ?? false
-                || named.size.map { $0 == target.size } ?? false
-            guard isNamed else {
-                let other = named.serial ?? named.size.map { "\($0) bytes" }
+            let other =
+                named.serial.flatMap { $0 == target.serial ? nil : $0 }
+                ?? named.size.flatMap { $0 == target.size ? nil : "\($0) bytes" }
+            guard other == nil, named.serial != nil || named.size != nil else {
                 throw refuse(
                     .denied,
                     other.map { "the disk is another one than was named: \($0)" } ?? "the disk is not empty",

@@ -32,6 +32,13 @@ enum Program {
             try file.write(UnsafeRawBufferPointer(rebasing: step[..<count]))
         }
         try require(child.wait(), of: command)
+        // What has not changed stays the same file, so that no backup has to store it again.
+        if let there = try? Descriptor(opening: name, in: folder, O_RDONLY | O_NOFOLLOW | O_NONBLOCK),
+            try there.hasContent(of: Descriptor(opening: staged, in: folder, O_RDONLY | O_NOFOLLOW))
+        {
+            unlinkat(folder.number, staged, 0)
+            return
+        }
         try file.sync()
         try file.close()
         guard renameat(folder.number, staged, folder.number, name) == 0 else {
@@ -44,6 +51,26 @@ enum Program {
             throw Failure(
                 .io, "\(command[0]) \(ending)", at: shellWords(command),
                 hint: "it has said why; run the same command again when that is mended")
+        }
+    }
+}
+
+extension Descriptor {
+    /// Whether both have the same bytes.
+    fileprivate func hasContent(of other: borrowing Descriptor) throws -> Bool {
+        let ours = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
+        let theirs = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
+        defer {
+            ours.deallocate()
+            theirs.deallocate()
+        }
+        while true {
+            let count = try readFully(into: ours)
+            guard try other.readFully(into: theirs) == count, ours[..<count].elementsEqual(theirs[..<count])
+            else {
+                return false
+            }
+            if count < ours.count { return true }
         }
     }
 }

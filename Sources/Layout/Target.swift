@@ -46,8 +46,10 @@ public struct Target: Equatable, Sendable {
 
     /// Looks at a disk, and at all others.
     ///
-    /// - Parameter machine: whose file systems would be on it: none of them may be anywhere else.
-    public init(at path: String, for machine: Machine) throws {
+    /// - Parameters:
+    ///   - machine: whose file systems would be on it: none of them may be anywhere else.
+    ///   - store: the label of the drive that has the backups.
+    public init(at path: String, for machine: Machine, sparing store: String) throws {
         let disk = try BlockDevice(at: path)
         guard disk.partition == nil else {
             throw Failure(.usage, "a partition, and not a disk", at: path, hint: "give \(disk.disk.path)")
@@ -65,7 +67,7 @@ public struct Target: Equatable, Sendable {
                 : "\(device.path)  \(readable(bytes: UInt64(device.size)))  \(what.isEmpty ? "unknown" : what.joined(separator: " "))"
         }
         isEmpty = try tags.isEmpty && partitions.isEmpty && Target.hasZeros(disk)
-        obstacle = try Target.obstacle(disk, [(disk, tags)] + partitions, machine)
+        obstacle = try Target.obstacle(disk, [(disk, tags)] + partitions, machine, store)
         self.path = disk.path
         size = disk.size
         sector = disk.sector
@@ -84,7 +86,7 @@ public struct Target: Equatable, Sendable {
     }
 
     private static func obstacle(
-        _ disk: BlockDevice, _ found: [(BlockDevice, [String: String])], _ machine: Machine
+        _ disk: BlockDevice, _ found: [(BlockDevice, [String: String])], _ machine: Machine, _ label: String
     ) throws
         -> Obstacle?
     {
@@ -102,7 +104,9 @@ public struct Target: Equatable, Sendable {
                 hint: "lsblk \(disk.path) shows by what; unmount it, or take another disk")
         }
         close(number)
-        if let store = found.first(where: { $0.1["LABEL"]?.lowercased() == "escapepod" }) {
+        if let store = found.first(where: {
+            ["escapepod", label.lowercased()].contains($0.1["LABEL"]?.lowercased())
+        }) {
             return Obstacle(
                 status: .denied, what: "the disk carries a store, \(store.0.path)", hint: "take another disk")
         }

@@ -10,7 +10,9 @@ struct LayoutTool: Tool {
         commandName: "ep-layout",
         abstract: "Describe a machine's disk, and make one like it.",
         version: version,
-        subcommands: [Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Backups.self])
+        subcommands: [
+            Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Backups.self, Placed.self,
+        ])
 }
 
 /// The machine that is looked at.
@@ -62,7 +64,16 @@ struct Record: ParsableCommand {
 
     func run() throws {
         var capture = try source.capture()
-        try capture.write(member.map(\.member), into: capsule) { say($0) }
+        var isComplete = true
+        try capture.write(member.map(\.member), into: capsule) { text, isNew in
+            if isNew {
+                warn(text, hint: "--leave-out, or the setting leave_out, agrees to that", from: "ep-layout")
+                isComplete = false
+            } else {
+                say(printable(text))
+            }
+        }
+        if !isComplete { throw ExitCode(ExitStatus.attention.rawValue) }
     }
 }
 
@@ -73,6 +84,10 @@ struct Destination: ParsableArguments {
     @Option(help: ArgumentHelp("Overwrite the disk with this serial number.", valueName: "serial"))
     var serial: String?
     @Option(help: ArgumentHelp("Overwrite the disk of this size.", valueName: "bytes")) var size: Int64?
+    @Option(
+        help: ArgumentHelp("Refuse a disk that has this label, as the store's drive has.", valueName: "label")
+    )
+    var spare = "escapepod"
     @Option(help: "What will start the machine, uefi or bios; default: what started this one.")
     var firmware: Firmware?
 
@@ -80,7 +95,7 @@ struct Destination: ParsableArguments {
     func plan(isUnderWay: Bool = false) throws -> Plan {
         let files = try Capsule(at: capsule)
         return try Plan(
-            files.machine, identity: files.identity, on: Target(at: disk, for: files.machine),
+            files.machine, identity: files.identity, on: Target(at: disk, for: files.machine, sparing: spare),
             named: isUnderWay ? nil : .init(serial: serial, size: size),
             firmware: firmware ?? (exists("/sys/firmware/efi") ? .uefi : .bios))
     }
@@ -156,5 +171,17 @@ struct Backups: ParsableCommand {
         // The capsule itself, which lies in the root.
         fields += ["", "", "", members[0].1.folder, "\(root.filesystem)/\(root.path)/\(Capture.capsule)"]
         try Descriptor.standardOutput.write(Array(fields.map { "\($0)\0" }.joined().utf8))
+    }
+}
+
+struct Placed: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Whether a subvolume is in its place: 0, or 10. For escapepod.", shouldDisplay: false)
+
+    @Argument(help: "The top level of its file system.") var folder: String
+    @Argument(help: "Its path from there.") var path: String
+
+    func run() throws {
+        guard try isPlaced(path, below: folder) else { throw ExitCode(ExitStatus.notFound.rawValue) }
     }
 }

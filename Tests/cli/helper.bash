@@ -80,7 +80,10 @@ cleanup() {
     done < <(tac /proc/self/mounts)
     ((EUID == 0)) || return 0
     while read -r device file; do
-        [[ $file != "$BATS_TEST_TMPDIR"/* ]] || losetup -d "$device" || :
+        [[ $file = "$BATS_TEST_TMPDIR"/* ]] || continue
+        # They would be there again with the device's next file.
+        [[ ! -e ${device}p1 && ! -e ${device}p2 ]] || eventually partx -d "$device" 2>/dev/null || :
+        losetup -d "$device" || :
     done < <(losetup -nO NAME,BACK-FILE)
 }
 

@@ -15,9 +15,11 @@ subject=()
 # written into the system's own volume, its capsule, whose backup then makes the set true.
 back_up_members() {
     local dry_run=${setting["dry-run"]-} set=("${members[@]}") member
+    local status=0
     local capture=(ep-layout capture "$volume" --root "${setting[root]}" "${set[@]/#/--member=}" "${left_out[@]}")
     lock "$volume"
-    [[ -n $dry_run ]] || "${capture[@]}"
+    [[ -n $dry_run ]] || "${capture[@]}" || status=$?
+    attended "$status"
     for member in "${set[@]}"; do
         turn_to "${member%% *}" "$@" --member "${member%% *}"
         is_member=1

@@ -4,15 +4,13 @@
 init() {
     local name=${setting[name]} config=${setting[config]} folder
     local key_space=${setting["key-space"]-} key_copy=${setting["key-space"]-}/escapepod-$domain.key there=", no backup of $domain yet"
-    local lines=''
+    local lines='' capsule=${volume%/}/.escapepod-system
     cleanups+=(tell_of_words)
     if [[ -n ${setting[system]-} ]]; then
         ask members ep-layout members --root "$volume" "${left_out[@]}"
         lines=$(sed 's/^/member=/' "$work/members")
         say "$domain is these subvolumes:"
         sed 's/^/  /' "$work/members"
-        # Its capsule.
-        [[ -e ${volume%/}/.escapepod-system ]] || (umask 077 && btrfs -q subvolume create "${volume%/}/.escapepod-system")
     else
         ask slots ep-snap list "$volume" --name "$folder_name"
     fi
@@ -37,6 +35,11 @@ init() {
     [[ -z $key_space ]] || has_copy || ep-key copy "$key" "$key_copy" >"$work/copied"
     store_wrapped_key
 
+    if [[ -n ${setting[system]-} ]]; then
+        # Its capsule.
+        [[ -e $capsule ]] || (umask 077 && btrfs -q subvolume create "$capsule")
+        ask slots ep-snap list "$capsule" --name "$folder_name"
+    fi
     printf '%s' "${setting[configuration]}" "${lines:+$lines$'\n'}" | ep-meta keep "$config" --new --mode 0644
     say "$domain is ready." "" "  configuration  $config" "  key            $key, id $key_id"
     [[ -z $key_space ]] || say "  and a copy     $key_copy"

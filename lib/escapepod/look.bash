@@ -57,7 +57,6 @@ status() {
     ask screen "${report[@]}" ${setting[prometheus]:+--prometheus "${setting[prometheus]}"} "${sight[@]}" <"$work/history" || status=$?
     say_file "$work/screen"
     attended "$status"
-    each_member "$@"
 }
 reported='' report=()
 

@@ -4,12 +4,13 @@
 rebuild() {
     ((EUID == 0)) || fail 77 "a rebuild writes to a disk" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
-    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=1 exec unshare --mount "$here/escapepod" "$@"; }
+    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=0 exec unshare --mount "$here/escapepod" "$@"; }
     local floor=() capsule at=$all_work/at field number=$generation status=0
     local layout=(--disk "${setting[disk]}" ${setting[firmware]:+--firmware "${setting[firmware]}"})
+    [[ $store != label:* ]] || layout+=(--spare "${store#label:}")
     local named=(${setting[serial]:+--serial "${setting[serial]}"} ${setting[size]:+--size "${setting[size]}"})
     know_key
-    cleanups+=(leave_ground)
+    cleanups+=(leave_ground leave_disk)
     fetch_history
     [[ -z ${setting["at-least-generation"]-} ]] || floor=(--at-least-generation "${setting["at-least-generation"]}")
     choose_chain "${floor[@]}"
@@ -36,10 +37,16 @@ rebuild() {
     each_backup restore_backup
     ep-layout finish "$capsule" "${layout[@]}" --at "$at" || status=$?
     attended "$status"
-    umount -l -- "$at"/*
+    leave_disk
     say "  done: generation $number of $domain is on ${setting[disk]}" "" \
         "Start it from that disk. Its next backup goes on from there: escapepod backup."
 }
+# What is mounted there is no part of the work folder, and not to be deleted with it.
+leave_disk() {
+    local one
+    for one in "$all_work"/at/*; do umount -l -- "$one"; done
+}
+
 # What the capsule names: of each backup domain, generation, blob, folder of the slots, and place below the file systems.
 backup=()
 # How many blobs there are to read for the set, and how many bytes to write at most.
@@ -62,6 +69,7 @@ each_backup() {
 choose_backup() {
     local found
     [[ -n $wanted ]] || return 0
+    [[ $domain = *".$own" ]] || fail 65 "the machine's backup names a backup of another one: $domain" "take an earlier generation"
     setting[generation]=$wanted
     fetch_history
     choose_chain
@@ -75,13 +83,16 @@ choose_backup() {
 
 # One that a run before this one has put into its place is not received again.
 restore_backup() {
-    local filesystem=${to#"$all_work/at/"}
+    local filesystem=${to#"$all_work/at/"} status=0
     filesystem=$all_work/at/${filesystem%%/*}
     backups=$(wc -l <"$work/chain")
-    if [[ -d $to ]]; then
+    # No link on the way leads elsewhere: what is restored may be hostile.
+    ep-layout placed "$filesystem" "${to#"$filesystem/"}" || status=$?
+    if ((status == 0)); then
         drop_scratch "$filesystem" "rebuild $domain"
         return
     fi
+    ((status == 10)) || return "$status"
     say "  restoring $domain"
     open_scratch "$filesystem" "rebuild $domain"
     bring_back "$to"

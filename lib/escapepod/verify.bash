@@ -23,7 +23,6 @@ verify() {
     [[ -n $sample ]] || rm -f -- "$state/verify.pass"
     ((found == 0)) || return "$found"
     [[ -n ${setting[json]-} ]] || say "  done: all of it is whole"
-    each_member "$@"
 }
 
 # Reads every blob that the tasks name. What is wrong goes to $work/faults; what is whole is noted in the pass.

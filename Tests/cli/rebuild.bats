@@ -1,0 +1,291 @@
+#!/usr/bin/env bats
+# A whole machine: its set of backups, and how it comes back on another disk.
+# shellcheck disable=SC2030,SC2031,SC2154
+
+load helper
+load pod
+load machine
+
+# A machine, and two backups of it: of the notes "first" and "second".
+setup_file() {
+    ((EUID == 0)) || return 0
+    BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/pod
+    mkdir "$BATS_TEST_TMPDIR"
+    here
+    mkdir tmp store
+    make_machine
+    escapepod init ./pod.conf --system --volume "$PWD/m" --store "file://$PWD/store" --domain pod \
+        --passphrase-command 'echo ten words' >/dev/null
+    echo first | tee m/note m/home/note m/srv/data/note >/dev/null
+    chmod 711 m/srv && touch -d 2001-02-03 m/srv
+    ln m/home/y m/home/z && setfattr -n user.a -v b m/home/y && mkfifo m/home/pipe
+    escapepod backup ./pod.conf
+    echo second | tee m/note m/home/note m/srv/data/note >/dev/null
+    escapepod backup ./pod.conf
+    detach
+    cd / && mv "$BATS_TEST_TMPDIR" "$BATS_FILE_TMPDIR/prepared"
+}
+
+here() {
+    cd "$BATS_TEST_TMPDIR" || return
+    export TMPDIR=$PWD/tmp ESCAPEPOD_STATE=$PWD/state
+    mkdir -p m
+}
+
+setup() {
+    needs_root
+    BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/pod
+    rm -rf --one-file-system "$BATS_TEST_TMPDIR"
+    cp -a --sparse=always --reflink=auto "$BATS_FILE_TMPDIR/prepared" "$BATS_TEST_TMPDIR"
+    here
+}
+
+# running: the machine's disk is attached and mounted; what a run before knew of others is forgotten.
+running() {
+    attach machine.img
+    partx -a "$disk"
+    mount_machine
+}
+
+rebuilds() { timeout 120 escapepod rebuild --store "file://$PWD/store" --domain pod --key pod.key --disk "$disk" --firmware uefi "$@"; }
+
+# is_machine NOTE: what is on the disk now is the machine with that note, and can be told from what it was by nothing but fstab.
+is_machine() {
+    local at
+    mount_machine
+    for at in m m/home m/srv/data; do [[ $(<"$at/note") = "$1" ]]; done
+    cmp <(tree m/home) home.tree
+    [[ $(btrfs subvolume get-default m) = *" path @" ]]
+    btrfs subvolume list m | grep -v escapepod | sed 's/.* path //' | sort | diff - <(printf '%s\n' @ @home srv/data)
+    [[ $(stat -c '%a %Y' m/srv) = "711 $(date -d 2001-02-03 +%s)" ]]
+    grep -qF "/home btrfs defaults,subvol=/@home 0 0" m/etc/fstab
+    [[ $(sfdisk --disk-id "$disk") = "$(<disk.id)" ]]
+}
+
+# original: what is_machine asks for.
+original() {
+    running
+    tree m/home >home.tree
+    sfdisk --disk-id "$disk" >disk.id
+    detach
+}
+
+@test "a machine comes back on a larger disk, from the store and the key, and its next backup is an incremental one" {
+    original
+    rm -r state
+    empty_disk 1G
+    rebuilds --dry-run >out
+    grep -qF "the disk is empty" out
+    grep -qF "8 backups to read" out
+    cmp -n $((768 << 20)) empty.img /dev/zero
+    rebuilds
+    is_machine second
+    [[ ! -e m/.escapepod-restore && $(losetup -nO BACK-FILE | grep -c "$PWD") = 1 ]]
+    escapepod backup ./pod.conf >out
+    [[ $(grep -c 'incremental backup of' out) = 4 ]]
+    jq -c '.subvolumes[] | [.label, .path, .mount]' m/.escapepod-system/machine.json |
+        diff - <(printf '%s\n' '["root","@","/"]' '["srv-data","@/srv/data",null]' '["home","@home","/home"]')
+    detach
+}
+
+@test "an earlier set, and no older one than is known" {
+    original
+    empty_disk 768M
+    rebuilds --generation 1
+    is_machine first
+    detach
+    empty_disk 768M
+    refuses 65 "older" rebuilds --at-least-generation 3
+    refuses 10 "no generation 7" rebuilds --generation 7
+    cmp -n $((768 << 20)) empty.img /dev/zero
+    detach
+}
+
+@test "killed at every step, the same command goes on" {
+    local step
+    original
+    empty_disk 1G
+    mkdir shim
+    # Each program ends the run once, before or after its work.
+    cat >shim/one <<'EOF'
+#!/bin/bash
+name=${0##*/} real=$(PATH=${PATH//"$SHIM:"/} command -v "${0##*/}")
+if [[ $name = "$VICTIM" && ! -e $SHIM/done.$STEP ]]; then
+    touch "$SHIM/done.$STEP"
+    [[ $STEP != after-* ]] || "$real" "$@"
+    kill -9 -- -"$(<"$SHIM/group")"
+fi
+exec "$real" "$@"
+EOF
+    chmod +x shim/one
+    for step in sfdisk partx mkfs.vfat mkfs.btrfs mkswap mcopy; do ln -s one "shim/$step"; done
+    export SHIM=$PWD/shim VICTIM STEP
+    for step in before-sfdisk after-sfdisk before-partx before-mkfs.vfat after-mkfs.btrfs before-mcopy after-mkswap; do
+        STEP=$step VICTIM=${step#*-}
+        stopped
+    done
+    VICTIM=none
+    # And of escapepod's own: the second snapshot that is received, before and after it has its place; the end.
+    stand_in ep-snap <<'EOF'
+[[ $1 != "$VICTIM" ]] || { echo >>"$SHIM/calls"; (($(wc -l <"$SHIM/calls") != CALL)) || { [[ $STEP != after ]] || "$real" "$@"; kill -9 -- -"$(<"$SHIM/group")"; }; }
+exec "$real" "$@"
+EOF
+    export CALL
+    # The capsule's own come first, each time.
+    while read -r VICTIM STEP CALL; do
+        rm -f shim/calls
+        stopped
+    done <<'EOF'
+receive before 3
+receive after 4
+promote before 2
+promote after 2
+receive after 3
+promote after 2
+EOF
+    no_stand_in
+    stand_in ep-layout <<'EOF'
+[[ $1 != finish ]] || { [[ $STEP != after ]] || "$real" "$@"; kill -9 -- -"$(<"$SHIM/group")"; }
+exec "$real" "$@"
+EOF
+    STEP=before stopped
+    no_stand_in
+    rebuilds
+    is_machine second
+    [[ -z $(ls -d m/.escapepod-r* tmp/* 2>/dev/null) ]]
+    detach
+}
+
+# stopped: a rebuild in a session of its own, which the shim ends.
+stopped() {
+    local status=0
+    # shellcheck disable=SC2016 # it is for the other shell
+    PATH=$PWD/shim:$PATH setsid --wait bash -c 'echo $$ >"$SHIM/group"; PATH="$0:$SHIM:$PATH" exec "$@"' "$(dirname "$(command -v escapepod)")" \
+        escapepod rebuild --store "file://$PWD/store" --domain pod --key pod.key --disk "$disk" --firmware uefi </dev/null >log 2>&1 || status=$?
+    ((status == 137)) || { echo "$VICTIM $STEP: status $status" && cat log && return 1; }
+    # The kernel lets go of what the dead had mounted.
+    eventually is_free "$disk"
+}
+
+@test "a set that was cut anywhere leaves the set before it, and the next backup goes on" {
+    original
+    running
+    echo third | tee m/note m/home/note m/srv/data/note >/dev/null
+    stand_in ep-store <<'EOF'
+[[ $* != *"--domain srv-data.pod"* ]] || exit 74
+exec "$real" "$@"
+EOF
+    refuses 74 "" escapepod backup ./pod.conf || [[ -s out ]]
+    no_stand_in
+    [[ $(newest) = "2 incremental" ]]
+    # Nothing of the snapshots that were not sent stays.
+    [[ -z $(find m -path '*current-state') ]]
+    detach
+    empty_disk 768M
+    rebuilds
+    is_machine second
+    detach
+    running
+    escapepod backup ./pod.conf >out
+    [[ $(newest) = "3 incremental" ]]
+    detach
+    empty_disk 768M
+    rebuilds
+    is_machine third
+    detach
+}
+
+@test "what is missing, damaged or mixed up is found before the disk is touched" {
+    local blob
+    empty_disk 768M
+    blob=$(find store/escapepod/home.pod/blobs -type f | head -n 1)
+    flip "$blob" 200
+    refused 65 rebuilds
+    flip "$blob" 200
+    mv "$blob" away
+    refused 10 rebuilds
+    mv away "$blob"
+    # The history of another member.
+    mv store/escapepod/home.pod store/escapepod/away && cp -a store/escapepod/root.pod store/escapepod/home.pod
+    refused 65 rebuilds
+    rm -r store/escapepod/home.pod
+    refused 10 rebuilds
+    mv store/escapepod/away store/escapepod/home.pod
+    # One that is ahead is no harm.
+    rebuilds >/dev/null
+    detach
+}
+
+# refused STATUS COMMAND: and the disk is as it was.
+refused() {
+    local status=0
+    "$2" >out 2>err || status=$?
+    ((status == $1)) || { echo "status $status" && cat out err && return 1; }
+    cmp -n $((768 << 20)) empty.img /dev/zero
+}
+
+@test "a capsule of another making: newer, hostile, without its list" {
+    local edit
+    running
+    sed 's/^system=.*//; s/^member=.*//; s|^volume=.*|volume='"$PWD"'/m/.escapepod-system|' pod.conf >capsule.conf
+    cp m/.escapepod-system/machine.json good
+    for edit in 's/"version":1/"version":2/' 's/"path":"@home"/"path":"..\/..\/etc"/' 's/"label":"ESP"/"label":"-x"/' 's/"archive":"[a-z.]*"/"archive":"..\/x"/'; do
+        sed "$edit" good >m/.escapepod-system/machine.json
+        ! cmp -s good m/.escapepod-system/machine.json
+        escapepod backup ./capsule.conf >/dev/null
+        mv machine.img away.img && machine=$disk
+        empty_disk 768M
+        refused 65 rebuilds
+        losetup -d "$disk"
+        disk=$machine && mv away.img machine.img
+    done
+    cp good m/.escapepod-system/machine.json
+    rm m/.escapepod-system/members.json
+    escapepod backup ./capsule.conf >/dev/null
+    detach
+    empty_disk 768M
+    refused 65 rebuilds
+    grep -qF "names no backups" err
+    detach
+}
+
+@test "a disk that fails in the middle: the run says so, and goes on when it is mended" {
+    original
+    # The device of the disk lies on a file system that is full before all is written.
+    mkdir small && mount -t tmpfs -o size=4M none small
+    truncate -s 768M small/empty.img
+    attach small/empty.img
+    run ! rebuilds
+    ((status == 74 || status == 69)) || { echo "$status: $output" && false; }
+    mount -o remount,size=900M small
+    eventually is_free "$disk"
+    rebuilds
+    is_machine second
+    detach
+}
+
+@test "status, verify, drill and sheet speak of all of it" {
+    running
+    escapepod verify ./pod.conf >out
+    [[ $(grep -c 'all of it is whole' out) = 4 ]]
+    escapepod drill ./pod.conf --scratch "$PWD/tmp" >out
+    [[ $(grep -c 'all identical' out) = 4 ]]
+    escapepod status ./pod.conf >out
+    [[ $(grep -c 'last proven    restorable: yes\|last proven' out) = 4 ]]
+    escapepod status ./pod.conf --json | jq -r .domain | sort | diff - <(printf '%s\n' home.pod pod root.pod srv-data.pod)
+    escapepod sheet ./pod.conf | grep -A 5 'REBUILD THE MACHINE' | grep -qF 'escapepod rebuild --store'
+    # One member's trouble is the status of all.
+    flip "$(find store/escapepod/srv-data.pod/blobs -type f | head -n 1)" 100
+    refused_by_verify
+    escapepod list ./pod.conf --member home | tail -n 1 | grep -q '^ *2 '
+    escapepod restore ./pod.conf --member home --to "$PWD/m/home/back"
+    [[ $(<m/home/back/note) = second ]]
+    refuses 64 "no such member: other" escapepod list ./pod.conf --member other
+    detach
+}
+
+refused_by_verify() {
+    local status=0
+    escapepod verify ./pod.conf >out 2>err || status=$?
+    ((status == 65))
+}
