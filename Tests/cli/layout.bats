@@ -42,7 +42,8 @@ refused() {
     diff - out <<<$'root /\nsrv-data /srv/data'
     btrfs -q subvolume create m/new
     btrfs -q subvolume snapshot -r m/home m/home/snapshot
-    capsule 2>err
+    run -3 --separate-stderr capsule
+    echo "$stderr" >err
     grep -qF 'left out: /new: a subvolume that is not in the configuration' err
     grep -qF 'left out: /home/snapshot: a read-only subvolume' err
     [[ $(stat -c %a capsule/machine.json capsule/table.sfdisk capsule/efi.tar | sort -u) = 600 ]]
@@ -59,9 +60,10 @@ refused() {
     mkfs.ext4 -q -F "${disk}p3" && mkdir m/var && mount "${disk}p3" m/var
     printf 'LUKS\xba\xbe\x00\x01' | dd of="${disk}p1" conv=notrunc status=none && dd if=/dev/zero of="${disk}p1" bs=8 seek=1 count=9000 conv=notrunc status=none
     truncate -s 120M other.img && mkfs.btrfs -q other.img && mkdir m/other && mount -o loop other.img m/other
+    echo "/dev/x /other btrfs" >>m/etc/fstab
     mkdir m/top && mount -o subvolid=5 "${disk}p2" m/top
-    refuses 65 "on another disk" ep-layout members --root "$PWD/m"
-    grep -qF "a file system of the kind ext4: /var" err
+    refuses 65 "a file system of the kind ext4: /var" ep-layout members --root "$PWD/m"
+    grep -qF "cannot come back: it is on another disk, " err
     grep -qF "encrypted with LUKS: ${disk}p1" err
     grep -qF "the top level of a btrfs is mounted" err
     grep -qF -- "hint: leave it out with --leave-out /var" err

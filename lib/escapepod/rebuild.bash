@@ -33,7 +33,7 @@ rebuild() {
     say "  verifying"
     each_backup verify_chain
     mkdir -p -- "$at"
-    ep-layout apply "$capsule" "${layout[@]}" "${named[@]}" --at "$at"
+    TMPDIR=$work ep-layout apply "$capsule" "${layout[@]}" "${named[@]}" --at "$at"
     each_backup restore_backup
     ep-layout finish "$capsule" "${layout[@]}" --at "$at" || status=$?
     attended "$status"
@@ -44,7 +44,9 @@ rebuild() {
 # What is mounted there is no part of the work folder, and not to be deleted with it.
 leave_disk() {
     local one
-    for one in "$all_work"/at/*; do umount -l -- "$one"; done
+    for one in "$all_work"/at/*; do
+        ! mountpoint -q -- "$one" || umount -l -- "$one"
+    done
 }
 
 # What the capsule names: of each backup domain, generation, blob, folder of the slots, and place below the file systems.
