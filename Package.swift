@@ -30,7 +30,8 @@ func tests(_ library: String, _ others: [Target.Dependency] = []) -> Target {
 let package = Package(
     name: "escapepod",
     products: [
-        "ep-config", "ep-snap", "ep-layout", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan", "ep-store",
+        "ep-config", "ep-snap", "ep-layout", "ep-seal", "ep-unseal", "ep-key", "ep-meta", "ep-plan",
+        "ep-store",
         "ep-fetch",
     ].map { .executable(name: $0, targets: [$0]) }
         // What the server, a package of its own in dunesea/, shares with the tools.

@@ -4,10 +4,10 @@
 enum Pod {
     static let root = "3b75f512-c6de-4b37-b51c-5bab59c6da5c"
     static let disk = "902c7cd3-00e2-3747-8511-9eae0c229312"
-    private static let MiB: Int64 = 1 << 20
+    private static let mebibyte: Int64 = 1 << 20
 
     static func disk(
-        size: Int64 = 1024 * MiB, table: String = "gpt", id: String = disk, used: Int64 = 300 * MiB,
+        size: Int64 = 1024 * mebibyte, table: String = "gpt", id: String = disk, used: Int64 = 300 * mebibyte,
         firstType: String = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
         swapType: String = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"
     ) -> String {

@@ -17,9 +17,11 @@ public struct Tokens: Sendable {
         public init(rawValue: Int) { self.rawValue = rawValue }
         public static let append = Rights(rawValue: 1)
         public static let read = Rights(rawValue: 2)
+        /// The domains below it, too: those of a whole system's subvolumes.
+        public static let below = Rights(rawValue: 4)
 
         public var description: String {
-            [(Rights.append, "append"), (.read, "read")].filter { contains($0.0) }.map(\.1).joined(
+            [(Rights.append, "append"), (.read, "read"), (.below, "below")].filter { contains($0.0) }.map(\.1).joined(
                 separator: ",")
         }
 
@@ -29,6 +31,7 @@ public struct Tokens: Sendable {
                 switch word {
                 case "append": insert(.append)
                 case "read": insert(.read)
+                case "below": insert(.below)
                 default: return nil
                 }
             }
@@ -44,6 +47,10 @@ public struct Tokens: Sendable {
 
         /// What a person calls it by: the first digits of its digest.
         public var id: String { String(digest.prefix(12)) }
+
+        fileprivate func opens(_ other: Domain) -> Bool {
+            other == domain || rights.contains(.below) && other.description.hasSuffix(".\(domain)")
+        }
 
         var line: String { "\(digest) \(domain) \(rights) \(created)\n" }
 
@@ -103,7 +110,7 @@ public struct Tokens: Sendable {
         var rights: Rights?
         for entry in entries {
             let difference = zip(entry.digest.utf8, digest.utf8).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) }
-            if difference == 0, entry.domain == domain { rights = entry.rights }
+            if difference == 0, entry.opens(domain) { rights = entry.rights }
         }
         return rights
     }

@@ -146,6 +146,9 @@ struct Token: Tool {
         @Flag(help: "The token may get backups.")
         var read = false
 
+        @Flag(help: "The token opens the domains below that one, too, as a whole system needs them.")
+        var below = false
+
         @Argument(help: "The domain that the token opens.")
         var domain: String
 
@@ -155,6 +158,7 @@ struct Token: Tool {
             var rights: Tokens.Rights = []
             if append { rights.insert(.append) }
             if read { rights.insert(.read) }
+            if below { rights.insert(.below) }
             try put(Tokens.add(domain, rights, in: place.dir))
         }
     }

@@ -75,6 +75,12 @@ import Testing
         #expect(tokens.rights(of: both, in: other) == nil)
         #expect(tokens.rights(of: reader, in: other) == .read)
         #expect(tokens.rights(of: "", in: pod) == nil)
+        let system = try Tokens.add(pod, [.append, .below], in: place.directory)
+        let all = try Tokens(in: place.directory)
+        for (name, isOpen) in [("home.\(pod)", true), ("a.b.\(pod)", true), ("x\(pod)", false), ("\(other)", false)] {
+            #expect((all.rights(of: system, in: try Domain(name)) != nil) == isOpen, "\(name)")
+            #expect(all.rights(of: both, in: try Domain(name)) == nil)
+        }
         #expect(tokens.rights(of: both + " ", in: pod) == nil)
         let file = try opened("\(place.directory)/dunesea/tokens", O_RDONLY)
         let text = String(decoding: try file.read(at: 0, count: 4096), as: UTF8.self)
