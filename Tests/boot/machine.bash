@@ -68,7 +68,6 @@ make_disk() {
     root=$(</proc/sys/kernel/random/uuid) swap=$(</proc/sys/kernel/random/uuid)
     esp=$(printf '%04X-%04X' $((SRANDOM & 65535)) $((SRANDOM & 65535)))
     attach_disk "$1"
-    [[ $2 = bios ]] || mkfs.vfat -F 32 -i "${esp/-/}" "${disk}p1" >/dev/null 2>&1
     mkfs.btrfs -q -U "$root" "${disk}p2" >/dev/null
     mkswap -q -U "$swap" "${disk}p3"
 
@@ -162,7 +161,8 @@ END
     cat >"$1/etc/systemd/system/report.service" <<'END'
 [Unit]
 Description=Says on the second serial port what this machine is
-# It tells which units failed, so it is the last.
+# It tells which units failed, so it is the last, and also comes where the others do not.
+DefaultDependencies=no
 After=multi-user.target
 SuccessAction=poweroff-force
 FailureAction=poweroff-force
@@ -174,9 +174,9 @@ StandardOutput=tty
 TTYPath=/dev/ttyS1
 
 [Install]
-WantedBy=multi-user.target
+WantedBy=multi-user.target emergency.target
 END
-    ln -s ../report.service "$1/etc/systemd/system/multi-user.target.wants/"
+    systemctl --root "$1" -q enable report.service
 }
 
 # put_tiny DIR: what the boot loader does by itself.
@@ -185,7 +185,6 @@ put_tiny() {
         echo "serial --unit=1 --speed=115200"
         echo "terminfo -g 250x100 serial_com1 dumb"
         echo "terminal_output serial_com1"
-        # A firmware may have written there.
         echo "echo; echo report"
         tiny_report "$1" | sed -n 's/^[^ ]*  /hashsum --hash sha256 /p'
         echo "echo up"
@@ -209,7 +208,7 @@ expected_report() {
     from=$(findmnt -n -v -o SOURCE "$1")
     echo "tree $("$BOOT/tree-digest" "$1")"
     if [[ -e $1/boot/efi ]]; then
-        echo "esp $(mcopy -i "${from%2}1" ::/EFI/BOOT/BOOTX64.EFI - | sha256sum | cut -d ' ' -f 1)"
+        echo "esp $(mcopy -i "${from%2}1" ::/EFI/BOOT/BOOTX64.EFI - 2>/dev/null | sha256sum | cut -d ' ' -f 1)"
     fi
     echo "mount / $(id_of "$from") /@"
     echo "mount /home $(id_of "$from") /@home"
@@ -234,8 +233,10 @@ END
     modules=(part_gpt part_msdos btrfs search search_fs_uuid normal linux serial terminal terminfo echo test halt hashsum gcry_sha256)
     if [[ $1 = uefi ]]; then
         grub-mkimage -O x86_64-efi -p /boot/grub -c "$made/early.cfg" -o "$made/BOOTX64.EFI" "${modules[@]}"
-        mmd -i "${disk}p1" ::EFI ::EFI/BOOT
-        mcopy -i "${disk}p1" "$made/BOOTX64.EFI" ::EFI/BOOT/
+        mkfs.vfat -C -F 32 -i "${esp/-/}" "$made/esp" 65536 >/dev/null
+        mmd -i "$made/esp" ::EFI ::EFI/BOOT
+        mcopy -i "$made/esp" "$made/BOOTX64.EFI" ::EFI/BOOT/
+        dd if="$made/esp" of="${disk}p1" bs=1M conv=fsync status=none
     else
         # As grub-install does it, which refuses loop devices: the first sector of the disk has the number of the core's first
         # one, and that has where the rest of it begins.
@@ -297,11 +298,12 @@ boot_machine() {
         firmware=(-drive "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"
             -drive "if=pflash,format=raw,unit=1,file=$1.vars")
     fi
-    timeout --foreground -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 \
+    # A kernel has more to test and to load on a processor that can do more.
+    timeout --foreground -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu qemu64 -smp 2 -m 1024 \
         -nodefaults -no-reboot -display none -nic none -device virtio-rng-pci "${firmware[@]}" \
         -serial "file:$1.console" -serial "file:$1.report" \
         -drive "if=none,id=disk,format=raw,cache=unsafe,file=$1" -device "$drive,drive=disk" || :
-    # A firmware writes to both ports.
+    # A firmware may have written there before.
     report=$(tr -d '\r' <"$1.report" | sed '0,/^report$/d')
     printf '%s\n' "$report"
     [[ ${report##*$'\n'} = up ]] || { tail -n 30 "$1.console" >&2 && return 1; }

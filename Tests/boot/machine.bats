@@ -12,8 +12,8 @@ comes_up() {
     mount_machine disk.img at
     expected=$(expected_report at)
     unmount_machine at
-    run -0 boot_machine disk.img "$1" "$2"
-    [ "$output" = "$expected" ]
+    run -0 --separate-stderr boot_machine disk.img "$1" "$2"
+    diff <(echo "$expected") <(echo "$output")
 }
 
 @test "with UEFI, on a virtio disk" {

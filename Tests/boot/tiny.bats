@@ -14,7 +14,7 @@ starts() {
     unmount_machine at
     run -0 --separate-stderr boot_machine disk.img "$1" "$2"
     [ "${#lines[@]}" -gt 10 ]
-    [ "$output" = "$expected" ]
+    diff <(echo "$expected") <(echo "$output")
 }
 
 @test "UEFI starts it" {
