@@ -34,7 +34,7 @@ NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 # The commands of the script are part of it, and checked with it.
 PARTS := $(wildcard lib/escapepod/*.bash)
 SCRIPTS := bin/escapepod $(addprefix Tests/,run needs demo bench/run) .ci/run Fuzz/run \
-	$(wildcard Tests/cli/*.bash Tests/bench/*.bash) Tests/boot/machine.bash Tests/boot/report Tests/boot/tree-digest
+	$(wildcard Tests/cli/*.bash Tests/bench/*.bash) Tests/boot/machine.bash Tests/boot/report Tests/boot/list-tree
 SUITES := $(wildcard Tests/cli/*.bats Tests/boot/*.bats)
 PYTHON := contrib/escapepod-open Tests/graph Tests/make-vectors Tests/bench/make-history $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)

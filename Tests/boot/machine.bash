@@ -157,7 +157,7 @@ linux /@/vmlinuz root=UUID=$root rootflags=subvol=@ ro console=ttyS0 quiet panic
 initrd /@/initrd.img
 boot
 END
-    install -t "$1/usr/local/sbin" "$BOOT/tree-digest" "$BOOT/report"
+    install -t "$1/usr/local/sbin" "$BOOT/list-tree" "$BOOT/report"
     cat >"$1/etc/systemd/system/report.service" <<'END'
 [Unit]
 Description=Says on the second serial port what this machine is
@@ -206,7 +206,7 @@ expected_report() {
     [[ -e $1/etc/fstab ]] || { tiny_report "$1" && return; }
     local from
     from=$(findmnt -n -v -o SOURCE "$1")
-    echo "tree $("$BOOT/tree-digest" "$1")"
+    echo "tree $("$BOOT/list-tree" "$1" | sha256sum | cut -d ' ' -f 1)"
     if [[ -e $1/boot/efi ]]; then
         echo "esp $(mcopy -i "${from%2}1" ::/EFI/BOOT/BOOTX64.EFI - 2>/dev/null | sha256sum | cut -d ' ' -f 1)"
     fi
@@ -277,12 +277,27 @@ mount_machine() {
     mount_root "$2"
 }
 
-# unmount_machine DIR: and detaches the disk.
+# unmount_machine DIR: and detaches the disk; what is written is then in the image, which may boot or be attached again.
 unmount_machine() {
     local from
     from=$(findmnt -n -v -o SOURCE "$1")
     umount -R "$1"
-    losetup -d "${from%p[0-9]*}"
+    detach_disk "${from%p[0-9]*}"
+}
+
+# detach_disk DEVICE: and waits until nobody has it, for two minutes at most.
+detach_disk() {
+    local image _
+    image=$(losetup -n -O BACK-FILE "$1")
+    losetup -d "$1"
+    # A process with a mount namespace of its own may have begun while this was mounted: until it ends, the file system is, and
+    # would write over what is written by way of another device.
+    for _ in {1..600}; do
+        [[ -n $(losetup -j "$image") ]] || return 0
+        sleep 0.2
+    done
+    echo "still in use: $1 ($image)" >&2
+    return 1
 }
 
 # boot_machine IMAGE uefi|bios [virtio|nvme]: boots it, without a network, waits until it is off, and prints the lines that it
