@@ -139,7 +139,7 @@ put_files() {
 # put_system DIR uefi|bios: the files that make a base system this machine.
 put_system() {
     local home
-    # A number that another disk will not have: it is what a rebuilt machine must be adapted in.
+    # It is another number on another disk: there, the second line has to be adapted.
     home=$(btrfs inspect-internal rootid "$1/home")
     cat >"$1/etc/fstab" <<END
 UUID=$root / btrfs defaults,subvol=@ 0 0
@@ -230,7 +230,7 @@ search --no-floppy --fs-uuid --set=root $root
 set prefix=(\$root)/@/boot/grub
 normal
 END
-    modules=(part_gpt part_msdos btrfs search search_fs_uuid normal linux serial terminal terminfo echo test halt hashsum gcry_sha256)
+    modules=(part_gpt btrfs search search_fs_uuid normal linux serial terminal terminfo echo halt hashsum gcry_sha256)
     if [[ $1 = uefi ]]; then
         grub-mkimage -O x86_64-efi -p /boot/grub -c "$made/early.cfg" -o "$made/BOOTX64.EFI" "${modules[@]}"
         mkfs.vfat -C -F 32 -i "${esp/-/}" "$made/esp" 65536 >/dev/null
@@ -256,7 +256,7 @@ poke() {
     printf %016x "$3" | sed 's/../&\n/g' | tac | tr -d '\n' | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
-# attach_disk IMAGE: $disk is then a loop device with partitions. They are gone with it: `losetup -d` is enough.
+# attach_disk IMAGE: $disk is then a loop device with partitions. They are gone when it is detached.
 attach_disk() {
     disk=$(losetup -f -P --show "$1")
     # Not every kernel reads a partition table.
@@ -314,7 +314,8 @@ boot_machine() {
             -drive "if=pflash,format=raw,unit=1,file=$1.vars")
     fi
     # A kernel has more to test and to load on a processor that can do more.
-    timeout --foreground -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu qemu64 -smp 2 -m 1024 \
+    timeout --foreground -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 \
+        -machine q35 -accel tcg,thread=multi -cpu qemu64 -smp 2 -m 1024 \
         -nodefaults -no-reboot -display none -nic none -device virtio-rng-pci "${firmware[@]}" \
         -serial "file:$1.console" -serial "file:$1.report" \
         -drive "if=none,id=disk,format=raw,cache=unsafe,file=$1" -device "$drive,drive=disk" || :
