@@ -27,21 +27,22 @@ NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
 	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck shfmt strace systemd time xxd \
 	zbar-tools
+NEEDED_TO_BOOT := debootstrap dosfstools fdisk grub-common grub-efi-amd64-bin grub-pc-bin mtools ovmf qemu-system-x86 xxd
 NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
 NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 
 # The commands of the script are part of it, and checked with it.
 PARTS := $(wildcard lib/escapepod/*.bash)
 SCRIPTS := bin/escapepod $(addprefix Tests/,run needs demo bench/run) .ci/run Fuzz/run \
-	$(wildcard Tests/cli/*.bash Tests/bench/*.bash)
-SUITES := $(wildcard Tests/cli/*.bats)
+	$(wildcard Tests/cli/*.bash Tests/bench/*.bash) Tests/boot/machine.bash Tests/boot/report Tests/boot/list-tree
+SUITES := $(wildcard Tests/cli/*.bats Tests/boot/*.bats)
 PYTHON := contrib/escapepod-open Tests/graph Tests/make-vectors Tests/bench/make-history $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift Fuzz/Sources/Fuzzing Fuzz/Sources/fuzz Fuzz/Sources/fuzz-server Fuzz/Package.swift
 
-.PHONY: build demo test dunesea check bench fuzz soak format install install-dunesea clean needs-build needs-install needs-demo \
-	needs-test needs-bench needs-soak
+.PHONY: build demo test test-boot dunesea check bench fuzz soak format install install-dunesea clean needs-build needs-install \
+	needs-demo needs-test needs-boot needs-bench needs-soak
 
 build: needs-build
 	$(SWIFT) build -c release --explicit-target-dependency-import-check error
@@ -51,6 +52,10 @@ demo: build needs-demo $(filter dunesea,$(STORE))
 
 test: needs-test
 	Tests/run
+
+# Machines that boot in qemu: minutes, and the first time those of a debootstrap.
+test-boot: build needs-boot
+	EP_BIN="$(CURDIR)/$(BUILT)" bats Tests/boot
 
 # The server is a package of its own: SwiftNIO takes minutes to build.
 dunesea: needs-build
@@ -130,6 +135,9 @@ needs-demo:
 
 needs-test: needs-build needs-install
 	@Tests/needs $(NEEDED_TO_TEST)
+
+needs-boot: needs-test
+	@Tests/needs $(NEEDED_TO_BOOT)
 
 needs-soak:
 	@Tests/needs $(NEEDED_TO_SOAK)
