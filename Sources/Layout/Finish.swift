@@ -29,6 +29,13 @@ public struct Finish {
 
     private func open(_ place: Place) throws -> Descriptor { try open(place.path, of: place) }
 
+    /// How a person gets at the root, to mend something.
+    public var wayIn: String {
+        let root = plan.machine.root
+        let partition = plan.partitions.first { $0.content?.uuid == root.filesystem }
+        return shellWords(["mount", "-o", "subvol=/\(root.path)", partition.map(plan.device) ?? "", "/mnt"])
+    }
+
     /// - Parameter say: takes what was changed, for people.
     /// - Returns: what needs a person's eye before this machine can start; empty where nothing was found.
     public func run(say: (String) throws -> Void) throws -> [String] {

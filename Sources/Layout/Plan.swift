@@ -219,7 +219,7 @@ public struct Plan: Sendable {
     public var text: String {
         let identity = [target.model, target.serial.map { "serial \($0)" } ?? ""].filter { !$0.isEmpty }
         var lines = [
-            "\(machine.host), as it was on \(machine.date), to \(target.path), "
+            "\(machine.host.isEmpty ? "the machine" : machine.host), as it was on \(machine.date), to \(target.path), "
                 + "\(readable(bytes: UInt64(target.size)))\(identity.isEmpty ? "" : " (\(identity.joined(separator: ", ")))")"
         ]
         if isUnderWay {

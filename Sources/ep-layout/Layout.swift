@@ -143,9 +143,7 @@ struct Complete: ParsableCommand {
             destination.plan(isUnderWay: true), from: destination.capsule, mountedAt: at)
         let concerns = try finish.run { try put("  \($0)") }
         for concern in concerns {
-            warn(
-                concern, hint: "mend it before the machine starts; its root is below \(at)", from: "ep-layout"
-            )
+            warn(concern, hint: "before it starts, look into it:  \(finish.wayIn)", from: "ep-layout")
         }
         if !concerns.isEmpty { throw ExitCode(ExitStatus.attention.rawValue) }
     }

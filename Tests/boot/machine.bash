@@ -196,7 +196,7 @@ put_tiny() {
 tiny_report() {
     (
         cd "$1" || exit
-        find srv home -type f -name '[a-z]*' ! -path '* *' ! -name sparse | LC_ALL=C sort | xargs sha256sum
+        find srv home -type f ! -path '*/.escapepod/*' -name '[a-z]*' ! -path '* *' ! -name sparse | LC_ALL=C sort | xargs sha256sum
     ) | sed 's|  srv/|  /@/srv/|; s|  home/|  /@home/|'
     echo up
 }
