@@ -1,7 +1,9 @@
 # make demo and make test are all that a new machine needs; both install what is missing from Debian.
-# make demo STORE=dunesea shows the same on a server.
+# make demo STORE=dunesea shows the same on a server; make demo SYSTEM=yes, with FIRMWARE=uefi or bios, a whole machine.
 
 STORE ?= drive
+SYSTEM ?= no
+FIRMWARE ?= uefi
 SECONDS ?=
 SEED ?=
 PREFIX ?= /usr/local
@@ -34,7 +36,7 @@ NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 # The commands of the script are part of it, and checked with it.
 PARTS := $(wildcard lib/escapepod/*.bash)
 SCRIPTS := bin/escapepod $(addprefix Tests/,run needs demo bench/run) .ci/run Fuzz/run \
-	$(wildcard Tests/cli/*.bash Tests/bench/*.bash) Tests/boot/machine.bash Tests/boot/report Tests/boot/list-tree
+	$(wildcard Tests/cli/*.bash Tests/bench/*.bash) $(wildcard Tests/boot/*.bash) Tests/boot/report Tests/boot/list-tree
 SUITES := $(wildcard Tests/cli/*.bats Tests/boot/*.bats)
 PYTHON := contrib/escapepod-open Tests/graph Tests/make-vectors Tests/bench/make-history $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)
@@ -47,8 +49,8 @@ FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources
 build: needs-build
 	$(SWIFT) build -c release --explicit-target-dependency-import-check error
 
-demo: build needs-demo $(filter dunesea,$(STORE))
-	PATH="$(CURDIR)/.build/release:$(CURDIR)/dunesea/.build/release:$(CURDIR)/bin:$$PATH" STORE=$(STORE) Tests/demo
+demo: build needs-demo $(filter dunesea,$(STORE)) $(if $(filter yes,$(SYSTEM)),needs-boot)
+	PATH="$(CURDIR)/.build/release:$(CURDIR)/dunesea/.build/release:$(CURDIR)/bin:$$PATH" STORE=$(STORE) SYSTEM=$(SYSTEM) FIRMWARE=$(FIRMWARE) Tests/demo
 
 test: needs-test
 	Tests/run

@@ -4,7 +4,7 @@
 drill() {
     ((EUID == 0)) || fail 77 "a drill creates and mounts a file system" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
-    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=$of_members exec unshare --mount "$here/escapepod" "$@"; }
+    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=$of_members exec unshare --mount --propagation slave "$here/escapepod" "$@"; }
     local folder=${setting[scratch]}
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with enough free space"

@@ -4,7 +4,7 @@
 rebuild() {
     ((EUID == 0)) || fail 77 "a rebuild writes to a disk" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
-    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=0 exec unshare --mount "$here/escapepod" "$@"; }
+    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=0 exec unshare --mount --propagation slave "$here/escapepod" "$@"; }
     local floor=() capsule at=$all_work/at field number=$generation status=0
     local layout=(--disk "${setting[disk]}" ${setting[firmware]:+--firmware "${setting[firmware]}"})
     [[ $store != label:* ]] || layout+=(--spare "${store#label:}")
