@@ -66,7 +66,7 @@ dunesea: needs-build
 check: build needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
-	shellcheck -ax -P SCRIPTDIR -P lib/escapepod $(SCRIPTS) $(SUITES)
+	shellcheck -ax -P SCRIPTDIR -P lib/escapepod -P Tests/boot $(SCRIPTS) $(SUITES)
 	shfmt -d $(SCRIPTS) $(PARTS) $(SUITES)
 	pyflakes3 $(PYTHON)
 	mandoc -T lint -W warning man/*.[1578]

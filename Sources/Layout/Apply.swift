@@ -133,13 +133,13 @@ public struct Apply {
             }
             // One at a time: a pattern would leave out what is hidden.
             for name in try Descriptor.folder(at: copy.path).names().sorted() {
-                try Program.run([
+                try Program.runQuietly([
                     "mcopy", "-s", "-n", "-Q", "-m", "-i", device.path, "\(copy.path)/\(name)", "::",
                 ])
             }
             let back = try TemporaryFolder()
             if try !Descriptor.folder(at: copy.path).names().isEmpty {
-                try Program.run(["mcopy", "-s", "-n", "-Q", "-i", device.path, "::", back.path])
+                try Program.runQuietly(["mcopy", "-s", "-n", "-Q", "-i", device.path, "::", back.path])
             }
             return try Program.run(["diff", "--recursive", "--brief", copy.path, back.path])
         }

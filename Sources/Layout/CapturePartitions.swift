@@ -217,7 +217,7 @@ extension Capture {
             return
         }
         let copy = try TemporaryFolder()
-        try Program.run(["mcopy", "-s", "-n", "-Q", "-m", "-i", device.path, "::", copy.path])
+        try Program.runQuietly(["mcopy", "-s", "-n", "-Q", "-m", "-i", device.path, "::", copy.path])
         // mcopy keeps the times of files alone, and an archive of the same files is to be the same.
         try Program.run(["find", copy.path, "-type", "d", "-exec", "touch", "-d", "1980-01-01", "{}", "+"])
         try Program.run(tar(copy.path), into: archive, in: folder)

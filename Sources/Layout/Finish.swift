@@ -45,6 +45,7 @@ public struct Finish {
         for change in try adapt(root) { try say(change) }
         var concerns = try missing(root)
         concerns += try kernels(root)
+        concerns += try initramfs(root)
         concerns += try loader()
         for place in plan.machine.subvolumes {
             try Descriptor.folder(at: "\(folder)/\(place.filesystem)").syncFileSystem()
@@ -96,8 +97,6 @@ public struct Finish {
         let number = linux_open_beneath(root.number, "etc", O_RDONLY | O_DIRECTORY)
         guard number >= 0 else { throw Failure.system("cannot open", at: "etc") }
         let etc = Descriptor(owning: number, name: "etc")
-        try AtomicFile.write(
-            Array(old.utf8), to: "/dev/fd/\(number)/fstab.before-rebuild", mode: 0o644, replacing: true)
         try AtomicFile.write(
             Array(table.text.utf8), to: "/dev/fd/\(number)/fstab", mode: 0o644, replacing: true)
         try etc.syncNames()
@@ -179,6 +178,34 @@ public struct Finish {
                 }
         }.map { "the kernel \(printable($0)) has no modules" }
     }
+
+    /// One that was made for the disk that is gone may lack the driver of this one.
+    private func initramfs(_ root: borrowing Descriptor) throws -> [String] {
+        let (old, new) = (plan.machine.disk.driver, plan.target.driver)
+        guard old != new, !old.isEmpty, !new.isEmpty else { return [] }
+        for (file, mark, command) in Finish.generators {
+            let text = String(decoding: try read(file, in: root) ?? [], as: UTF8.self)
+            if text.split(separator: "\n").contains(where: {
+                $0.hasPrefix(mark.line) && $0.contains(mark.word)
+            }) {
+                return [
+                    "the initramfs was made for the driver \(printable(old)), and the disk has \(new): in a chroot, \(command)"
+                ]
+            }
+        }
+        return []
+    }
+
+    /// Where each maker of an initramfs is told to put in only what the machine has.
+    private static let generators: [(String, (line: String, word: String), String)] = [
+        ("etc/initramfs-tools/initramfs.conf", ("MODULES=", "dep"), "update-initramfs -u -k all"),
+        ("etc/dracut.conf", ("hostonly=", "yes"), "dracut --regenerate-all --force"),
+        (
+            "usr/lib/dracut/dracut.conf.d/01-dist.conf", ("hostonly=", "yes"),
+            "dracut --regenerate-all --force"
+        ),
+        ("etc/mkinitcpio.conf", ("HOOKS=", "autodetect"), "mkinitcpio -P"),
+    ]
 
     private func listing(_ archive: String) throws -> [String] {
         let output = try Program.output(of: ["tar", "--list", "--file=\(capsule)/\(archive)"])

@@ -20,6 +20,18 @@ enum Program {
         try require(child.wait(), of: command)
     }
 
+    /// The same for a program that says on standard error what is no error; where it fails, the failure has what it said.
+    static func runQuietly(_ command: [String]) throws {
+        var child = try Child(["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command, input: [])
+        let said = try child.output.readAll(limit: 1 << 20)
+        let ending = try child.wait()
+        guard ending.isSuccess else {
+            throw Failure(
+                .io, "\(command[0]) \(ending): \(printable(said).trimmed)", at: shellWords(command),
+                hint: "run the same command again when that is mended")
+        }
+    }
+
     /// The same, its output in a new file of a folder that is ours alone.
     static func run(_ command: [String], into name: String, in folder: borrowing Descriptor) throws {
         let staged = "\(name).new"

@@ -1,5 +1,5 @@
 # The demonstration with a whole machine: sourced by Tests/demo, which has a store by then.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2153,SC2154
 
 . "$BOOT/machine.bash"
 

@@ -203,6 +203,29 @@ EOF
     detach
 }
 
+@test "what keeps a machine from starting is said" {
+    running
+    echo "search --fs-uuid 11111111-2222-3333-4444-555555555555" >>m/boot/grub/grub.cfg
+    touch m/boot/vmlinuz-9
+    echo "UUID=22222222-3333-4444-5555-666666666666 /gone ext4 defaults 0 2" >>m/etc/fstab
+    echo "PARTUUID=$(blkid -p -s PART_ENTRY_UUID -o value "${disk}p3") none swap sw 0 0" >>m/etc/fstab
+    echo "secret LABEL=secret none luks" >m/etc/crypttab
+    escapepod backup ./pod.conf
+    detach
+    empty_disk 768M
+    run -3 --separate-stderr rebuilds
+    sed -n 's/^ep-layout: warning: //p' <<<"$stderr" | sort | diff - <(printf '%s\n' \
+        "/boot/grub/grub.cfg names 11111111-2222-3333-4444-555555555555, which is not on this disk" \
+        "/etc/crypttab names secret, which is not on this disk" \
+        "/etc/fstab names 22222222-3333-4444-5555-666666666666, which is not on this disk" \
+        "the kernel 9 has no modules")
+    # The way in that is told works.
+    way_in=$(sed -n 's/^ep-layout: hint: .*:  //p' <<<"$stderr" | head -n 1)
+    eval "${way_in%/mnt} $PWD/m"
+    [[ -e m/boot/vmlinuz-9 && ! -e m/etc/fstab.before-rebuild ]]
+    detach
+}
+
 @test "a root that is hostile leads nowhere" {
     local folder
     running
