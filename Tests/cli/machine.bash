@@ -34,13 +34,13 @@ empty_disk() {
 make_machine() {
     local root
     rm -f machine.img
-    truncate -s 768M machine.img
+    truncate -s 300M machine.img
     case ${1:-uefi} in
     uefi) printf '%s\n' 'label: gpt' 'size=40M, type=uefi, name="EFI system"' ;;
     gpt) printf '%s\n' 'label: gpt' 'size=1M, type=21686148-6449-6E6F-744E-656564454649' ;;
     dos) printf '%s\n' 'label: dos' 'size=40M, type=ef' ;;
     esac >table
-    printf '%s\n' 'size=600M, type=linux, bootable' 'size=64M, type=swap' >>table
+    printf '%s\n' 'size=200M, type=linux, bootable' 'size=32M, type=swap' >>table
     [[ ${1:-uefi} = dos ]] || sed -i 's/, bootable/, name="the root"/' table
     sfdisk -q --no-reread --no-tell-kernel machine.img <table
     if [[ ${1:-uefi} != uefi ]]; then
