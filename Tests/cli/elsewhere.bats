@@ -86,9 +86,9 @@ breaks_off() {
     run ! grep -qF "$(<token)" "$DUNESEA_LOG"
 }
 
-@test "it takes at most 32 MiB, for a blob of 256 MiB" {
+@test "it takes at most 32 MiB, for a blob of 64 MiB" {
     serve --tls
-    sealed blob $((256 << 20)) >blob
+    sealed blob $((64 << 20)) >blob
     /usr/bin/time -f %M -o memory ep-store blob "${place[@]}" <blob >receipt
     (($(<memory) <= 32 << 10)) || { cat memory && return 1; }
     /usr/bin/time -f %M -o memory ep-fetch blob "${place[@]}" "$(sha256 blob)" >fetched
