@@ -62,9 +62,8 @@ dunesea-tests: needs-build
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error \
 		-debug-info-format none -Xswiftc -whole-module-optimization -Xswiftc -num-threads -Xswiftc 2
 
-check: build needs-test
+check: build dunesea-tests needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
-	$(MAKE) dunesea-tests
 	shellcheck -ax -P SCRIPTDIR -P lib/escapepod $(SCRIPTS) $(SUITES)
 	shfmt -d $(SCRIPTS) $(PARTS) $(SUITES)
 	pyflakes3 $(PYTHON)
