@@ -43,8 +43,8 @@ PYTHON := contrib/escapepod-open Tests/graph Tests/make-vectors Tests/bench/make
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift Fuzz/Sources/Fuzzing Fuzz/Sources/fuzz Fuzz/Sources/fuzz-server Fuzz/Package.swift
 
-.PHONY: build demo test test-boot dunesea check bench fuzz soak format install install-dunesea clean needs-build needs-install \
-	needs-demo needs-test needs-boot needs-bench needs-soak
+.PHONY: build demo test test-boot dunesea dunesea-tests check bench fuzz soak format install install-dunesea clean needs-build \
+	needs-install needs-demo needs-test needs-boot needs-bench needs-soak
 
 build: needs-build
 	$(SWIFT) build -c release --explicit-target-dependency-import-check error
@@ -63,9 +63,14 @@ test-boot: build needs-boot
 dunesea: needs-build
 	$(SWIFT) build --package-path dunesea -c release --product dunesea
 
-check: build needs-test
+# The server as the suites need it, and its tests. These options take less time than the usual ones; with any others,
+# all of SwiftNIO is built anew.
+dunesea-tests: needs-build
+	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error \
+		-debug-info-format none -Xswiftc -whole-module-optimization -Xswiftc -num-threads -Xswiftc 2
+
+check: build dunesea-tests needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)
-	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error
 	shellcheck -ax -P SCRIPTDIR -P lib/escapepod -P Tests/boot $(SCRIPTS) $(SUITES)
 	shfmt -d $(SCRIPTS) $(PARTS) $(SUITES)
 	pyflakes3 $(PYTHON)

@@ -29,7 +29,7 @@ final class DuneSeaServer {
         guard access(program, X_OK) == 0 else {
             throw Failure(
                 .unavailable, "the server is not built", at: program,
-                hint: "swift build --package-path dunesea")
+                hint: "make dunesea-tests")
         }
         return program
     }

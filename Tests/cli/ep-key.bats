@@ -4,11 +4,20 @@
 
 load helper
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || exit
+# A key, its id, what is sealed with it, and what it is wrapped in, under the passphrase in the file words.
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || exit
     ep-key generate key >id
     echo secret >plain
     timeout 20 ep-seal --key key <plain >sealed
+    (umask 077 && echo correct horse >words)
+    # Each scrypt takes a second or two.
+    timeout 60 ep-key wrap --passphrase-file words key >wrapped
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || exit
+    cp -p "$BATS_FILE_TMPDIR"/* .
 }
 
 # every STATUS TEXT FILE: all that read a key file refuse this one, say that text and write nothing.
@@ -112,18 +121,11 @@ every() {
     refuses 77 'cannot open: permission denied' setpriv --reuid 65534 --clear-groups /proc/self/fd/7 id "$PWD/key"
 }
 
-# wrapped: the key under the passphrase "correct horse", which is in the file words. Each scrypt takes a second or two.
-wrapped() {
-    (umask 077 && echo correct horse >words)
-    timeout 60 ep-key wrap --passphrase-file words key >wrapped
-}
-
 on_terminal() {
     timeout 60 "$EP_REPO/Tests/cli/on-terminal" "$@"
 }
 
 @test "a wrapped key comes back whole, by file, by command, and with other white space" {
-    wrapped
     [[ $(stat -c %s wrapped) -eq 184 ]]
     run -0 --separate-stderr timeout 60 ep-key unwrap --passphrase-file words new <wrapped
     [[ $output == "$(<id)" && $stderr == "" ]]
@@ -134,7 +136,6 @@ on_terminal() {
 }
 
 @test "wrong passphrase, damaged, another key: three errors, and no key file" {
-    wrapped
     refuses 65 'ep-key: wrong passphrase: standard input' \
         timeout 60 ep-key unwrap --passphrase-command 'echo correct house' new <wrapped
     { head -c 130 wrapped && printf X && tail -c 53 wrapped; } >damaged
@@ -148,7 +149,6 @@ on_terminal() {
 }
 
 @test "unwrap never overwrites a key file" {
-    wrapped
     cp key before
     refuses 74 'will not overwrite a key file: key' timeout 60 ep-key unwrap --passphrase-file words key <wrapped
     cmp key before
@@ -168,7 +168,6 @@ on_terminal() {
 }
 
 @test "a passphrase file that others may read gets a warning" {
-    wrapped
     chmod 644 words
     timeout 60 ep-key unwrap --passphrase-file words new <wrapped 2>err
     [[ $(<err) == 'ep-key: warning: others can read the passphrase file words, mode 0644; chmod 600 fixes that' ]]
@@ -229,7 +228,6 @@ END
 }
 
 @test "wrap takes the 256 MiB of scrypt and little more, and says so where they are not to be had" {
-    wrapped
     /usr/bin/time -f %M -o peak timeout 60 ep-key unwrap --passphrase-file words new <wrapped >/dev/null
     (($(<peak) > 256 << 10 && $(<peak) < 280 << 10))
     (ulimit -v 200000 && refuses 69 'not enough memory for scrypt, which needs 256 MiB' timeout 60 ep-key wrap --passphrase-file words key)
@@ -346,7 +344,6 @@ END
 }
 
 @test "a wrapped key that takes longer than usual says so; one that takes minutes is refused" {
-    wrapped
     costly 18 8 2
     refuses 65 "trying the passphrase; with this key it takes 2 times as long as usual" \
         timeout 60 ep-key unwrap --passphrase-file words new <wrapped

@@ -178,15 +178,23 @@ comes_back() {
     run -0 timeout 60 escapepod status ./pod.conf
 }
 
-@test "a program or a text for strangers that somebody changed is noticed; the sheet and the page have its SHA-256" {
+@test "the sheet has the key, the store, the newest backup and the SHA-256 of the program for strangers, whose changes are noticed" {
     begin
+    escapepod sheet ./pod.conf >sheet
+    grep -qF "$store" sheet
+    run ! grep -q "at-least-generation" sheet
     escapepod backup ./pod.conf
-    run -0 timeout 60 escapepod status ./pod.conf
-    run -0 timeout 60 escapepod verify ./pod.conf
+    escapepod sheet ./pod.conf >sheet
+    grep -q "generation 1 of" sheet
+    grep '^  EPOD-KEY-1 ' sheet >typed.key
+    [[ $(ep-key id typed.key) = $(ep-key id pod.key) ]]
     local sum file
     sum=$(sha256sum <"$EP_REPO/contrib/escapepod-open")
-    escapepod sheet ./pod.conf >sheet
     grep -qF "${sum%% *}" sheet
+    escapepod sheet ./pod.conf --pdf sheet.pdf
+    [[ $(head -c 5 sheet.pdf) = "%PDF-" ]]
+    run -0 timeout 60 escapepod status ./pod.conf
+    run -0 timeout 60 escapepod verify ./pod.conf
     for file in escapepod-open RECOVERY.txt; do
         echo 'print("the key, please")' >>store/$file
         run -3 --separate-stderr timeout 60 escapepod status ./pod.conf
@@ -238,30 +246,6 @@ comes_back() {
     [[ ! -s words ]]
     [[ $(find store/escapepod/pod/keys -type f | wc -l) = 1 ]]
     ep-fetch key "$store" --domain pod | ep-key unwrap found.key --passphrase-file first
-}
-
-@test "an older text for whoever finds the store is replaced by the new one" {
-    echo old >store/RECOVERY.txt
-    : >store/.partial-0000000000000000
-    begin
-    cmp store/RECOVERY.txt "$EP_REPO/contrib/RECOVERY.txt"
-    # The folder is a person's: what is not ours stays.
-    [[ -e store/.partial-0000000000000000 ]]
-    [[ $(ls store) = $'RECOVERY.txt\nescapepod\nescapepod-open' ]]
-}
-
-@test "the sheet has the key, the store and the newest backup" {
-    begin
-    escapepod sheet ./pod.conf >sheet
-    grep -qF "$store" sheet
-    run ! grep -q "at-least-generation" sheet
-    escapepod backup ./pod.conf
-    escapepod sheet ./pod.conf >sheet
-    grep -q "generation 1 of" sheet
-    grep '^  EPOD-KEY-1 ' sheet >typed.key
-    [[ $(ep-key id typed.key) = $(ep-key id pod.key) ]]
-    escapepod sheet ./pod.conf --pdf sheet.pdf
-    [[ $(head -c 5 sheet.pdf) = "%PDF-" ]]
 }
 
 # words_open [STATUS]: whether the words that were shown last open what the store has.
@@ -346,11 +330,17 @@ END
     words_open
 }
 
-@test "what lies in a key space by the names of before is not written through" {
+@test "what lies there: in a key space it is not written through, in a store an older text is replaced and all else stays" {
     echo mine >victim
     ln -s ../victim keys/escapepod-pod.key.new
     ln -s victim pod.conf.new
+    echo old >store/RECOVERY.txt
+    : >store/.partial-0000000000000000
     begin
+    cmp store/RECOVERY.txt "$EP_REPO/contrib/RECOVERY.txt"
+    # The folder is a person's: what is not ours stays.
+    [[ -e store/.partial-0000000000000000 ]]
+    [[ $(ls store) = $'RECOVERY.txt\nescapepod\nescapepod-open' ]]
     [[ $(<victim) = mine ]]
     cmp pod.key keys/escapepod-pod.key
     [[ $(stat -c %a keys/escapepod-pod.key) = 600 ]]

@@ -192,7 +192,7 @@ EOF
     mount -o subvol=top/.snapshots/1/snapshot "${disk}p2" m && mount -o subvol=vols/home "${disk}p2" m/home
     escapepod backup ./pod.conf >out 2>err
     grep -qF "left out: else: a subvolume that is not mounted" err
-    umount m/home m && partx -d "$disk" && losetup -d "$disk"
+    detach
     empty_disk 300M
     run -3 rebuilds
     grep -qF "/etc/fstab names the subvolume @, which has not come back" <<<"$output"

@@ -201,8 +201,8 @@ more() (
 # half_received: ep-snap receive in the background, as $pid, that has half of ./one and waits for the rest on descriptor 7.
 half_received() {
     [[ -p feed ]] || mkfifo feed
-    # In the background, INT would be ignored.
-    env --default-signal=INT ep-snap receive back/ours one --received "$(uuid fs/one)" <feed 3>&- 2>err &
+    # In the background, INT would be ignored, and HUP by all that nohup starts.
+    env --default-signal ep-snap receive back/ours one --received "$(uuid fs/one)" <feed 3>&- 2>err &
     pid=$!
     exec 7>feed
     head -c $(($(stat -c %s one) / 2)) one >&7
