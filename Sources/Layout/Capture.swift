@@ -99,6 +99,7 @@ public struct Capture {
         let found = try subvolumes()
         _ = try look()
         try conclude(say: say)
+        for note in notes { say(printable("left out: \(note)")) }
         var labels: Set<String> = []
         return found.map { subvolume in
             let name = Capture.label(subvolume.seen)

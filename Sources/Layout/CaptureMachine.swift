@@ -18,9 +18,9 @@ extension Capture {
     /// - Parameters:
     ///   - members: those of the configuration. Subvolumes that it does not name are noted.
     ///   - path: the capsule, a folder that only root can change.
-    ///   - note: takes what does not come back, for people, and whether nobody has agreed to that.
+    ///   - warn: takes what does not come back although nobody has agreed to that, for people.
     /// - Throws: `badData` where a member is gone.
-    public mutating func write(_ members: [Member], into path: String, note: (String, Bool) -> Void) throws {
+    public mutating func write(_ members: [Member], into path: String, warn: (String) -> Void) throws {
         let folder = try Descriptor.folder(at: path)
         try folder.requirePrivate(hint: "it must be root's, with mode 0700")
         let found = try subvolumes()
@@ -44,8 +44,8 @@ extension Capture {
         let kind = Disk.Table(rawValue: try table.string("label")) ?? .gpt
         let bios = try saveBootCode(kind, partitions, in: folder)
         let isUEFI = partitions.contains { isEFISystem($0.type) && $0.content != nil }
-        let agreed = notes.count
-        notes += problems.map { "\($0.place ?? ""): \($0.what)" }
+        let others = problems.map { "\($0.place ?? ""): \($0.what)" }
+        notes += others
         var system = utsname()
         uname(&system)
         let machine = Machine(
@@ -61,7 +61,7 @@ extension Capture {
         _ = try Machine(parsing: bytes, at: File.machine)
         try Program.run(["sfdisk", "--dump", disk.path], into: File.table, in: folder)
         try AtomicFile.write(bytes, to: "\(path)/\(File.machine)", mode: 0o600, replacing: true)
-        for (index, text) in notes.enumerated() { note("left out: \(text)", index >= agreed) }
+        for text in others { warn("left out: \(text)") }
     }
 
     private func text(_ bytes: UnsafeRawBufferPointer) -> String {

@@ -37,7 +37,12 @@ struct Members: ParsableCommand {
     func run() throws {
         var capture = try source.capture()
         for member in try capture.members(say: { say($0) }) {
-            try put("\(member.label) \(printable(member.path))")
+            guard printable(member.path) == member.path else {
+                throw Failure(
+                    .badData, "the path of a subvolume cannot stand in a configuration", at: member.path,
+                    hint: "rename it, or leave it out")
+            }
+            try put("\(member.label) \(member.path)")
         }
     }
 }
@@ -65,13 +70,9 @@ struct Record: ParsableCommand {
     func run() throws {
         var capture = try source.capture()
         var isComplete = true
-        try capture.write(member.map(\.member), into: capsule) { text, isNew in
-            if isNew {
-                warn(text, hint: "--leave-out, or the setting leave_out, agrees to that", from: "ep-layout")
-                isComplete = false
-            } else {
-                say(printable(text))
-            }
+        try capture.write(member.map(\.member), into: capsule) {
+            warn($0, hint: "--leave-out, or the setting leave_out, agrees to that", from: "ep-layout")
+            isComplete = false
         }
         if !isComplete { throw ExitCode(ExitStatus.attention.rawValue) }
     }

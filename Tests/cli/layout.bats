@@ -44,6 +44,8 @@ refused() {
     run -3 --separate-stderr capsule
     echo "$stderr" >err
     grep -qF 'left out: /new: a subvolume that is not in the configuration' err
+    ! grep -F '/home/snapshot' err
+    ep-layout members --root "$PWD/m" 2>err >out
     grep -qF 'left out: /home/snapshot: a read-only subvolume' err
     [[ $(stat -c %a capsule/machine.json capsule/table.sfdisk capsule/efi.tar | sort -u) = 600 ]]
     refuses 65 "no such subvolume: /gone" ep-layout capture capsule --root "$PWD/m" --member "root /" --member "gone /gone"
