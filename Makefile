@@ -65,9 +65,17 @@ dunesea: needs-build
 
 # The server as the suites need it, and its tests. These options take less time than the usual ones; with any others,
 # all of SwiftNIO is built anew.
-dunesea-tests: needs-build
+dunesea-tests: needs-build dunesea/.build/standard.pch
 	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error \
-		-debug-info-format none -Xswiftc -whole-module-optimization -Xswiftc -num-threads -Xswiftc 2
+		-debug-info-format none -Xswiftc -whole-module-optimization -Xswiftc -num-threads -Xswiftc 2 \
+		-Xcxx -include-pch -Xcxx "$(CURDIR)/dunesea/.build/standard.pch"
+
+# BoringSSL is 283 files of C++ that all read these headers, which takes longer than all else in them.
+dunesea/.build/standard.pch:
+	@mkdir -p $(@D)
+	printf '#include <%s>\n' algorithm array atomic functional initializer_list iterator limits memory mutex new optional string \
+		string_view type_traits utility vector | \
+		"$$(dirname "$$(command -v $(SWIFT))")/clang" -x c++-header -std=c++17 -O0 -fPIC -fblocks -w -o $@ -
 
 check: build dunesea-tests needs-test
 	$(SWIFT) format lint --strict --recursive $(FORMATTED)

@@ -8,7 +8,7 @@ public struct Capsule: Sendable {
     public let identity: [UInt8]
     private let backups: [UInt8]?
 
-    private static let limit = 1 << 20
+    static let limit = 1 << 20
 
     public init(at path: String) throws {
         let folder = try Descriptor.folder(at: path)

@@ -18,9 +18,8 @@ public struct Capture {
     /// What cannot come back and was not left out.
     var problems: [Failure] = []
     /// What does not come back, for people.
-    var notes: [String] = []
-    /// All subvolumes that can be written to.
-    private var others: [(filesystem: String, path: String)] = []
+    private(set) var notes: [String] = []
+    private var unsaid = 0
 
     /// - Parameter root: the machine's root folder, absolute.
     public init(root: String, leavingOut leftOut: [String]) throws {
@@ -96,7 +95,7 @@ public struct Capture {
     ///
     /// - Throws: `badData` where something would not come back; all that has been said by `say` before.
     public mutating func members(say: (String) -> Void) throws -> [Member] {
-        let found = try subvolumes()
+        let found = try subvolumes().members
         _ = try look()
         try conclude(say: say)
         for note in notes { say(printable("left out: \(note)")) }
@@ -124,140 +123,16 @@ public struct Capture {
             ? path == "/" ? "root" : "volume" : String(words.joined(separator: "-").prefix(48))
     }
 
-    struct Seen {
-        let filesystem: String
-        let path: String
-        let id: Int64
-        /// Where the machine sees it, and whether it is mounted there.
-        let seen: String
-        let isMounted: Bool
-        let isDefault: Bool
-    }
-
     /// The folder of the capsule, which is a subvolume of its own and comes back by itself.
     public static let capsule = ".escapepod-system"
 
-    mutating func subvolumes() throws -> [Seen] {
-        var found: [Seen] = []
-        var filesystems: Set<String> = []
-        for (point, mount) in mounts.sorted(by: { ($0.key.utf8.count, $0.key) < ($1.key.utf8.count, $1.key) })
-        where mount.type == "btrfs" && !isLeftOut(point) {
-            guard let devices = try? Capture.devices(at: here(point)),
-                devices.contains(where: { $0.disk == disk })
-            else { continue }
-            var uuid = [UInt8](repeating: 0, count: 16)
-            let folder = try Descriptor.folder(at: here(point))
-            guard linux_btrfs_uuid(folder.number, &uuid) == 1 else { continue }
-            let number = folder.number
-            // A folder of a subvolume may be mounted, too.
-            guard btrfs_util_is_subvolume_fd(number) == BTRFS_UTIL_OK else { continue }
-            var top: [UInt64: (path: String, info: btrfs_util_subvolume_info)] = [:]
-            try eachSubvolume(of: folder) { top[$1.id] = ($0, $1) }
-            if !filesystems.contains(uuid.uuid) {
-                others += top.values.filter {
-                    $0.info.flags & 1 == 0 && !"/\($0.path)/".contains("/.escapepod")
-                }
-                .map { (uuid.uuid, $0.path) }.sorted { $0.1 < $1.1 }
-            }
-            filesystems.insert(uuid.uuid)
-            var own: UInt64 = 0
-            guard btrfs_util_subvolume_id_fd(number, &own) == BTRFS_UTIL_OK else {
-                throw Failure.system("cannot identify the subvolume", at: here(point))
-            }
-            var preferred: UInt64 = 0
-            guard btrfs_util_get_default_subvolume_fd(number, &preferred) == BTRFS_UTIL_OK else {
-                throw Failure.system("cannot read the default subvolume", at: here(point))
-            }
-            guard let this = top[own] else {
-                problems.append(
-                    Failure(
-                        .badData, "the top level of a btrfs is mounted, and cannot come back as such",
-                        at: point,
-                        hint: "move its content into a subvolume, or leave it out with --leave-out \(point)"))
-                continue
-            }
-            for (id, one) in top.sorted(by: { $0.value.path < $1.value.path })
-            where one.path == this.path || one.path.hasPrefix(this.path + "/") {
-                let inner = one.path.dropFirst(this.path.utf8.count)
-                let seen = point == "/" ? (inner.isEmpty ? "/" : String(inner)) : point + inner
-                guard !inner.contains("/.escapepod/"), inner != "/\(Capture.capsule)", !isLeftOut(seen) else {
-                    continue
-                }
-                guard !found.contains(where: { $0.filesystem == uuid.uuid && $0.path == one.path }) else {
-                    continue
-                }
-                // Another mount may lie over it.
-                if !inner.isEmpty, mounts.keys.contains(where: { $0 == seen }) { continue }
-                guard one.info.flags & 1 == 0 else {
-                    if inner.isEmpty {
-                        problems.append(
-                            Failure(
-                                .badData, "a read-only subvolume is mounted", at: point,
-                                hint: "btrfs property set \(point) ro false, or --leave-out \(point)"))
-                    } else {
-                        notes.append("\(seen): a read-only subvolume, such as a snapshot")
-                    }
-                    continue
-                }
-                found.append(
-                    Seen(
-                        filesystem: uuid.uuid, path: one.path, id: Int64(clamping: id), seen: seen,
-                        isMounted: inner.isEmpty, isDefault: id == preferred))
-            }
-        }
-        noteUnmounted(found)
-        return found
-    }
+    /// Anybody who may make subvolumes can make many.
+    private static let mostNotes = 32
 
-    /// What no mount shows is easily forgotten.
-    private mutating func noteUnmounted(_ found: [Seen]) {
-        let unseen = others.filter { filesystem, path in
-            !found.contains {
-                $0.filesystem == filesystem
-                    && ("\(path)/".hasPrefix($0.path + "/") || $0.path.hasPrefix(path + "/"))
-            }
-        }
-        notes += unseen.prefix(Capture.mostNotes).map { "\($0.path): a subvolume that is not mounted" }
-        if unseen.count > Capture.mostNotes {
-            notes.append("and \(unseen.count - Capture.mostNotes) more subvolumes that are not mounted")
-        }
-    }
-
-    private static let mostNotes = 10
-
-    /// The subvolumes that members lie in and that are none themselves.
-    func containers(of found: [Seen]) -> [Container] {
-        others.filter { filesystem, path in
-            found.contains { $0.filesystem == filesystem && $0.path.hasPrefix(path + "/") }
-                && !found.contains { $0.filesystem == filesystem && $0.path == path }
-        }.map { Container(filesystem: $0.filesystem, path: $0.path) }
-    }
-
-    private func eachSubvolume(
-        of folder: borrowing Descriptor, _ take: (String, btrfs_util_subvolume_info) throws -> Void
-    ) throws {
-        var iterator: OpaquePointer?
-        guard btrfs_util_create_subvolume_iterator_fd(folder.number, 5, 0, &iterator) == BTRFS_UTIL_OK else {
-            throw Failure.system("cannot list the subvolumes", at: folder.name)
-        }
-        defer { btrfs_util_destroy_subvolume_iterator(iterator) }
-        while true {
-            var name: UnsafeMutablePointer<CChar>?
-            var info = btrfs_util_subvolume_info()
-            switch btrfs_util_subvolume_iterator_next_info(iterator, &name, &info) {
-            case BTRFS_UTIL_OK: break
-            case BTRFS_UTIL_ERROR_STOP_ITERATION: return
-            default: throw Failure.system("cannot list the subvolumes", at: folder.name)
-            }
-            guard let name else { return }
-            defer { free(name) }
-            guard let path = String(validatingCString: name) else {
-                throw Failure(
-                    .badData, "the name of a subvolume is not UTF-8", at: folder.name,
-                    hint: "btrfs subvolume list shows it; rename it")
-            }
-            try take(path, info)
-        }
+    mutating func note(_ text: String) {
+        if notes.count < Capture.mostNotes { return notes.append(String(text.prefix(300))) }
+        unsaid += 1
+        notes[Capture.mostNotes - 1] = "and \(unsaid + 1) more"
     }
 
     func conclude(say: (String) -> Void) throws {

@@ -25,7 +25,7 @@ extension Capture {
         try folder.requirePrivate(hint: "it must be root's, with mode 0700")
         let found = try subvolumes()
         let places = try members.map { member -> Place in
-            guard let seen = found.first(where: { $0.seen == member.path }) else {
+            guard let seen = found.members.first(where: { $0.seen == member.path }) else {
                 throw Failure(
                     .badData, "no such subvolume", at: member.path,
                     hint: "if it is gone for good, delete its line from the configuration")
@@ -36,7 +36,8 @@ extension Capture {
                 folderTime: seen.isMounted
                     ? 0 : try Descriptor.folder(at: here(seen.seen) + "/..").changeTime())
         }
-        for other in found where !members.contains(where: { $0.path == other.seen }) {
+        let configured = Set(members.map(\.path))
+        for other in found.members where !configured.contains(other.seen) {
             problems.append(Failure(.badData, "a subvolume that is not in the configuration", at: other.seen))
         }
         let partitions = try partitions(archives: folder)
@@ -44,8 +45,8 @@ extension Capture {
         let kind = Disk.Table(rawValue: try table.string("label")) ?? .gpt
         let bios = try saveBootCode(kind, partitions, in: folder)
         let isUEFI = partitions.contains { isEFISystem($0.type) && $0.content != nil }
-        let others = problems.map { "\($0.place ?? ""): \($0.what)" }
-        notes += others
+        let others = problems.prefix(32).map { "\($0.place ?? ""): \($0.what)" }
+        for text in others { note(text) }
         var system = utsname()
         uname(&system)
         let machine = Machine(
@@ -55,12 +56,25 @@ extension Capture {
             disk: Disk(
                 name: disk.path, size: disk.size, sector: disk.sector, table: kind,
                 id: try table.string("id").lowercased(), partitions: partitions, driver: disk.driver),
-            subvolumes: places, containers: containers(of: found), leftOut: notes, bootEntry: bootEntry)
+            subvolumes: places, containers: found.containers, leftOut: notes, bootEntry: bootEntry)
         // What cannot be read back is no capsule.
         let bytes = machine.json.line
+        guard bytes.count <= Capsule.limit else {
+            throw Failure(
+                .badData, "the description of the machine is too long: \(bytes.count) bytes", at: path,
+                hint: "leave out some of its subvolumes")
+        }
         _ = try Machine(parsing: bytes, at: File.machine)
         try Program.run(["sfdisk", "--dump", disk.path], into: File.table, in: folder)
         try AtomicFile.write(bytes, to: "\(path)/\(File.machine)", mode: 0o600, replacing: true)
+        // What the machine does not have any more.
+        let archives = partitions.compactMap { $0.content?.archive }
+        for name in try folder.names()
+        where name.hasSuffix(".tar") && !archives.contains(name)
+            || !bios && [File.bootCode, File.bootCore].contains(name)
+        {
+            unlinkat(folder.number, name, 0)
+        }
         for text in others { warn("left out: \(text)") }
     }
 

@@ -78,11 +78,11 @@ extension Capture {
                 kind: kind, uuid: found["UUID"] ?? "", label: found["LABEL"] ?? "", used: used, form: form,
                 archive: isSkipped ? nil : archive)
         }
-        if isSkipped { notes.append("\(place): left out by the configuration") }
+        if isSkipped { note("\(place): left out by the configuration") }
         switch found["TYPE"] {
         case nil:
             if found.isEmpty, !isContainer(type), !isBIOSBoot(type) {
-                notes.append("\(device.path): nothing is known on it; the partition comes back empty")
+                note("\(device.path): nothing is known on it; the partition comes back empty")
             }
             return nil
         case "btrfs":
@@ -94,7 +94,6 @@ extension Capture {
             }
             let isMounted = mounts.contains {
                 $0.value.type == "btrfs" && ((try? Capture.devices(at: here($0.key))) ?? []) == [device]
-                    && !isLeftOut($0.key)
             }
             if !isMounted, !isSkipped {
                 problems.append(
@@ -158,7 +157,7 @@ extension Capture {
                 if device.backingFile != nil, mount.isReadOnly { continue }
                 // What is plugged in for a while does not belong to the machine.
                 guard isInTable(point) else {
-                    notes.append("\(point): on another disk, \(device.path), and not in fstab")
+                    note("\(point): on another disk, \(device.path), and not in fstab")
                     continue
                 }
                 problems.append(

@@ -72,7 +72,9 @@ public struct Machine: Equatable, Sendable {
         guard Set(filesystems).count == filesystems.count else {
             throw members.failure("disk", "has two file systems with one UUID")
         }
-        guard subvolumes.allSatisfy({ filesystems.contains($0.filesystem) }) else {
+        guard subvolumes.allSatisfy({ filesystems.contains($0.filesystem) }),
+            containers.allSatisfy({ filesystems.contains($0.filesystem) })
+        else {
             throw members.failure("subvolumes", "names a file system that is not on the disk")
         }
         guard Set(subvolumes.map(\.label)).count == subvolumes.count,

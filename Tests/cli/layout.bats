@@ -47,6 +47,14 @@ refused() {
     ! grep -F '/home/snapshot' err
     ep-layout members --root "$PWD/m" 2>err >out
     grep -qF 'left out: /home/snapshot: a read-only subvolume' err
+    # Whoever may make subvolumes may make many, and give them any name.
+    for n in {1..40}; do btrfs -q subvolume snapshot -r m/home "m/home/s$n"; done
+    btrfs -q subvolume create $'m/home/\xff'
+    rm -r capsule/efi.tar && touch capsule/{old.tar,boot-code}
+    run -3 ep-layout capture capsule --root "$PWD/m" --member "root /" --member "home /home" --member "srv-data /srv/data"
+    jq -r '."left-out"[]' capsule/machine.json >notes
+    [[ $(wc -l <notes) = 32 && $(tail -n 1 notes) = "and "*" more" ]]
+    [[ $(ls capsule) = $'efi.tar\nmachine.json\ntable.sfdisk' ]]
     [[ $(stat -c %a capsule/machine.json capsule/table.sfdisk capsule/efi.tar | sort -u) = 600 ]]
     refuses 65 "no such subvolume: /gone" ep-layout capture capsule --root "$PWD/m" --member "root /" --member "gone /gone"
     chmod 750 capsule

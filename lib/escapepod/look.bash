@@ -50,7 +50,8 @@ status() {
         # The members of a system have one key, which is kept with the system's own backups.
         place[2]=${setting["system-domain"]:-$domain}
         fetch wrapped key
-        sight+=(--sealed-key "$work/wrapped" ${setting["key-space"]:+--key-space "${setting["key-space"]}"})
+        sight+=(--sealed-key "$work/wrapped")
+        [[ -z ${setting["key-space"]-} || -n ${setting["system-domain"]-} ]] || sight+=(--key-space "${setting["key-space"]}")
     fi
     for warning in "${warnings[@]}"; do sight+=(--warning "$warning"); done
     reported=1
