@@ -31,6 +31,16 @@ import Testing
         #expect(failure?.place == "x.conf, line \(line)")
     }
 
+    @Test func aListHasAValueInEachLine() throws {
+        let settings: [Configuration.Setting] = [.init("store"), .init("leave-out", .list)]
+        let text = "store=s\nleave_out=/a b\nleave_out=/c\n"
+        let read = try Configuration(parsing: Array(text.utf8), at: "x.conf", knowing: settings)
+        #expect(read.list("leave-out") == ["/a b", "/c"])
+        #expect(read.list("store") == ["s"])
+        #expect(read.list("other").isEmpty)
+        #expect(read.lines(of: settings) == "# escapepod.conf, see escapepod(1)\n" + text)
+    }
+
     @Test func bytesThatAreNoTextAreRefused() {
         let bytes = Array("store=".utf8) + [0xff, 0x0a]
         let failure = #expect(throws: Failure.self) {
