@@ -109,7 +109,7 @@ let package = Package(
         tests("JSON"),
         tests("Catalog", ["JSON", "OpenSSL", "Envelope"]),
         tests("Storage", ["Envelope", "OpenSSL", "StoreFormat", "DurableFiles", "DuneSeaProtocol"]),
-        tests("Snapshots", ["JSON"]),
+        tests("Snapshots", ["JSON", "CLinux"]),
         tests("Layout", ["JSON"]),
     ]
 )

@@ -41,7 +41,12 @@ public struct Descriptor: ~Copyable, Sendable {
 
     /// A second value for a descriptor that stays its first owner's, who must outlive it.
     public init(borrowing other: borrowing Descriptor) {
-        self.init(number: other.number, name: other.name, owned: false)
+        self.init(borrowing: other.number, name: other.name)
+    }
+
+    /// The same for a bare number.
+    public init(borrowing number: Int32, name: String) {
+        self.init(number: number, name: name, owned: false)
     }
 
     public static var standardInput: Descriptor { .init(number: 0, name: "standard input", owned: false) }

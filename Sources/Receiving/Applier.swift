@@ -110,7 +110,7 @@ struct Applier: ~Copyable {
                 }
             }
         case .setFlags:
-            // What chattr(1) sets is left out, as btrfs receive does.
+            // No kernel sends them yet, and what is immutable could not be changed by what follows.
             _ = try frame.number(.flags) as UInt64
             var status = stat()
             try call("cannot stat", path(frame, orRoot: true), frame) {

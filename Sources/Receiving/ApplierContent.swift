@@ -3,6 +3,7 @@ import CLinux
 import Glibc
 import Plumbing
 import SendStream
+import Snapshots
 
 /// The commands that change what is in a file.
 extension Applier {
@@ -71,10 +72,17 @@ extension Applier {
         let source =
             try isInTree
             ? tree.source(at: from, frame) : Applier.source(at: from, below: parent?.root ?? -1, frame)
-        let cloned = retrying {
-            linux_clone_range(file, UInt64(offset), source.number, UInt64(start), length)
+        func cloned() -> Bool {
+            retrying { linux_clone_range(file, UInt64(offset), source.number, UInt64(start), length) } == 0
         }
-        guard cloned == 0 else { throw tree.failure("cannot share data of \(from.shown) with", path, frame) }
+        if cloned() { return }
+        let failure = tree.failure("cannot share data of \(from.shown) with", path, frame)
+        // A file without copy-on-write shares data with its like only. What shared data where the stream was made was alike.
+        let target = Descriptor(borrowing: file, name: path.shown)
+        let wanted = try InodeFlags(of: source).contains(.noCopyOnWrite)
+        guard try InodeFlags(of: target).contains(.noCopyOnWrite) != wanted,
+            try target.setNoCopyOnWrite(wanted, copyingIn: tree.root), cloned()
+        else { throw failure }
     }
 
     private static func source(at path: Path, below root: Int32, _ frame: Frame) throws -> Descriptor {

@@ -4,7 +4,8 @@ import SendStream
 public import Snapshots
 
 /// Reads one whole send stream, of protocol 1 or 2, and makes the subvolume that it is of: read-only, with the received
-/// UUID, both at the very end, and after its data has come to stable storage.
+/// UUID, both at the very end, and after its data has come to stable storage. Files that its record of inode flags names have
+/// no copy-on-write then.
 ///
 /// Nothing that a stream says reaches outside that subvolume, and no name in it decides where that is. Data is shared with
 /// the subvolume itself and its parent only. Whatever fails, what was made is deleted again, and so it is after SIGINT,
@@ -62,13 +63,16 @@ public func receive(
         }
         try clear(name, in: here, of: identity)
         try Subvolume.make(name, in: here)
-        return try fill(name, in: here, identity, upon: nil, next)
+        return try fill(name, in: here, identity, upon: nil, [:], next)
     }
     let base = try Subvolume(parent, in: folder)
     let uuids = try identity.requireParent(base, at: source.name)
     try clear(name, in: here, of: identity)
     try base.snapshot(as: name, in: here, readOnly: false)
-    return try fill(name, in: here, identity, upon: .init(root: base.directory.number, uuids: uuids), next)
+    // Where the parent has no record that can be read, it has no such files either.
+    let flags = (try? base.recordedFlags()) ?? [:]
+    return try fill(
+        name, in: here, identity, upon: .init(root: base.directory.number, uuids: uuids), flags, next)
 }
 
 /// Who the stream is of.
@@ -137,15 +141,18 @@ private func clear(_ name: String, in folder: borrowing Descriptor, of identity:
 }
 
 /// Applies the rest of the stream to the subvolume `name`, and deletes it where that fails.
+///
+/// - Parameter flags: those that the parent has a record of.
 private func fill(
     _ name: String, in folder: borrowing Descriptor, _ identity: Identity, upon parent: Applier.Parent?,
-    _ next: () throws -> Frame
+    _ flags: [UInt64: InodeFlags], _ next: () throws -> Frame
 ) throws -> Snapshot {
     do {
         let made = try Subvolume(name, in: folder)
         var applier = try Applier(to: made.directory, of: identity, upon: parent)
         while case let frame = try next(), frame.command != .end { try applier.apply(frame) }
         try applier.finish()
+        try made.restoreNoCopyOnWrite(before: flags)
         // An error that came when the data was written, and so much later than the call, is heard here.
         try made.directory.syncFileSystem()
         try made.seal(received: identity.bytes, transaction: identity.transaction)

@@ -7,11 +7,12 @@ extension TreeComparison {
     func content(
         _ name: UnsafePointer<CChar>, _ original: stat, in one: Int32, _ copy: stat, in other: Int32
     ) throws {
+        let from = try open(name, in: one, O_RDONLY)
+        let to = try open(name, in: other, O_RDONLY)
+        try flags(from, original, to, copy)
         guard original.st_size == copy.st_size else {
             return try tell("has \(copy.st_size) bytes, not \(original.st_size)")
         }
-        let from = try open(name, in: one, O_RDONLY)
-        let to = try open(name, in: other, O_RDONLY)
         var (was, now) = (Extent(), Extent())
         var offset: off_t = 0
         var filled: UInt64 = 0

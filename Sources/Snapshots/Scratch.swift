@@ -84,14 +84,16 @@ public struct Scratch: ~Copyable {
         self.init(directory)
     }
 
-    /// Makes `snapshot` the live volume at `path`, writable, with the slots that its next backup builds on. Nothing is
-    /// there under that name before all is done; nothing that has the name is replaced.
+    /// Makes `snapshot` the live volume at `path`, writable, with the inode flags that it has a record of, and with the slots
+    /// that its next backup builds on. Nothing is there under that name before all is done; nothing that has the name is
+    /// replaced.
     ///
     /// - Parameters:
     ///   - snapshot: the name of a received snapshot in the scratch folder.
     ///   - slots: which snapshot, by its name in the scratch folder, goes into which slot.
     ///   - folder: the name of the folder of the slots.
-    ///   - warn: is told why the slots could not be kept: what was restored has something else in their place.
+    ///   - warn: is told why the slots could not be kept: what was restored has something else in their place; and which
+    ///     inode flags did not come back.
     public func promote(
         _ snapshot: String, to path: String, slots: [(slot: Slot, name: String)], folder: String,
         warn: (String) -> Void
@@ -108,6 +110,7 @@ public struct Scratch: ~Copyable {
             warn(
                 "\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be full")
         }
+        try Subvolume(Scratch.live, in: directory).restoreFlags(warn: warn)
         try directory.syncFileSystem()
         guard linux_rename_new(directory.number, Scratch.live, place.folder.number, place.name) == 0 else {
             throw errno == EEXIST

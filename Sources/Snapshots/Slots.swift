@@ -63,10 +63,12 @@ public struct Slots: ~Copyable {
         } + holdings
     }
 
-    /// Takes a read-only snapshot of the volume into `currentState`. It is on stable storage when this returns.
+    /// Takes a read-only snapshot of the volume into `currentState`, with the record of the inode flags that are in it. It is
+    /// on stable storage when this returns.
     ///
+    /// - Parameter warn: is told if the record is not what it should be.
     /// - Throws: `busy` where that slot is taken.
-    public func create() throws -> Snapshot {
+    public func create(warn: (String) -> Void) throws -> Snapshot {
         let directory = try made()
         let slot = Slot.currentState
         guard try snapshot(slot, in: directory) == nil else {
@@ -75,9 +77,69 @@ public struct Slots: ~Copyable {
                 hint: "if no backup is running: ep-snap rotate if it was committed, ep-snap discard if not"
             )
         }
+        guard try InodeFlags(of: volume.directory).isDisjoint(with: .protecting) else {
+            throw Failure(
+                .denied, "the root of the volume is immutable or append-only, and so would be its snapshots",
+                at: volume.path, hint: "they could be neither renamed nor deleted: chattr -ia \(volume.path)")
+        }
+        let known = try knownFlags()
+        if let home = try home(), try FlagRecord(in: volume) == nil { try FlagRecord().write(in: home) }
         try take(volume, as: slot.rawValue, in: directory)
+        do {
+            try recordFlags(in: slot, of: directory, known, warn: warn)
+        } catch {
+            try? delete(slot, in: directory)
+            throw error
+        }
         return try held(slot, in: directory)
     }
+
+    /// Sees to it that the snapshot in a slot has the record of its own inode flags. Where it has not, since they have
+    /// changed, the record is written into the volume, and the snapshot taken again. So a record is never older or newer
+    /// than what it is of, and most snapshots need no second one.
+    private func recordFlags(
+        in slot: Slot, of directory: borrowing Descriptor, _ known: KnownFlags?, warn: (String) -> Void
+    ) throws {
+        for attempt in 1... {
+            let snapshot = try Subvolume(slot.rawValue, in: directory)
+            var warnings: [String] = []
+            let record = try snapshot.flagRecord(known) { warnings.append($0) }
+            let isRecorded = try FlagRecord(in: snapshot) == record
+            if !isRecorded, attempt == Slots.attempts {
+                warnings.append(
+                    "the inode flags changed while they were recorded; what changed last will not come back")
+            }
+            guard let home = try home() else { return }
+            guard !isRecorded, attempt < Slots.attempts else {
+                // The next one then does not rely on this one.
+                if !warnings.isEmpty { try FlagRecord.remove(from: home) }
+                return warnings.forEach(warn)
+            }
+            try record.write(in: home)
+            try delete(slot, in: directory)
+            try take(volume, as: slot.rawValue, in: directory)
+        }
+    }
+
+    /// What the newest snapshot that the next backup can build on knows of the flags; nil if its record is not complete, and if
+    /// it is of another volume, as after a restore, or was changed.
+    func knownFlags() throws -> KnownFlags? {
+        guard let directory = try directory(), try FlagRecord(in: volume) != nil else { return nil }
+        let live = try Snapshot(of: volume)
+        for slot in [Slot.currentParent, .root] {
+            guard let there = try snapshot(slot, in: directory) else { continue }
+            guard there.parentUUID == live.uuid, there.isReadOnly, !there.isChanged else { return nil }
+            do {
+                return try KnownFlags(of: there, Subvolume(slot.rawValue, in: directory))
+            } catch let failure as Failure where failure.status == .badData {
+                return nil
+            }
+        }
+        return nil
+    }
+
+    /// How many snapshots are taken of a volume whose inode flags change all the time.
+    private static let attempts = 4
 
     /// Rotates the slots after a committed backup of `currentState`; without one there is nothing to do.
     public func rotate(after type: BackupType) throws {

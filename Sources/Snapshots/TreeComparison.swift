@@ -2,7 +2,10 @@ import Glibc
 import Plumbing
 
 /// Compares a subvolume with its copy: names, kinds, modes, owners, times of modification, extended attributes and so
-/// ACLs, symbolic links, device numbers, which names are one file, content, and where it has holes.
+/// ACLs, inode flags, symbolic links, device numbers, which names are one file, content, and where it has holes.
+///
+/// The inode flags of a subvolume that was received are those that it has a record of: only the live volume that is made
+/// of it has all of them.
 ///
 /// Subvolumes inside are left out, as `btrfs send` leaves them out, and so are our own snapshots. Memory grows with the
 /// depth of the folders and with the count of files that have names not yet met, not with the count of files.
@@ -20,6 +23,7 @@ public func compare(
     let comparison = TreeComparison(
         allowingFilledHoles: allowingFilledHoles, differs: differs, progress: progress)
     let (one, other) = (original.directory.number, copy.directory.number)
+    comparison.recorded = (try original.flagsIfReceived(), try copy.flagsIfReceived())
     try comparison.roots(one, other)
     return comparison.report
 }
@@ -31,6 +35,8 @@ final class TreeComparison {
 
     var report = ComparisonReport()
     let allowingFilledHoles: Bool
+    /// The flags of inodes, where these themselves do not have them.
+    var recorded: (original: [UInt64: InodeFlags]?, copy: [UInt64: InodeFlags]?)
     private let differs: (String) throws -> Void
     let progress: (UInt64) -> Void
     var path: [UInt8] = []
@@ -58,6 +64,7 @@ final class TreeComparison {
         guard let original = try look(".", in: one), let copy = try look(".", in: other) else { return }
         devices = (original.st_dev, copy.st_dev)
         try inode(".", original, in: one, copy, in: other)
+        try flags(.init(borrowing: one, name: shown), original, .init(borrowing: other, name: shown), copy)
         try folder(one, other)
     }
 }
@@ -96,6 +103,7 @@ extension TreeComparison {
             let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
             let from = try open(name, in: one, flags)
             let to = try open(name, in: other, flags)
+            try self.flags(from, original, to, copy)
             return try folder(from.number, to.number)
         }
         guard try isNew(original, copy) else { return }

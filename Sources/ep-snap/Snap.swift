@@ -41,7 +41,13 @@ struct Create: ParsableCommand {
     @Flag(help: "Print the record as JSON.") var json = false
 
     func run() throws {
-        try show([.snapshot(place.slots().create())]) { json ? $0.first : nil }
+        var isComplete = true
+        let made = try place.slots().create {
+            warn($0, from: "ep-snap")
+            isComplete = false
+        }
+        try show([.snapshot(made)]) { json ? $0.first : nil }
+        if !isComplete { throw ExitCode(ExitStatus.attention.rawValue) }
     }
 }
 

@@ -44,3 +44,8 @@ private func run(_ command: String...) throws {
     let ending = try child.wait()
     try #require(ending.isSuccess, "\(command): \(ending)")
 }
+
+extension Slots {
+    /// A snapshot without a warning.
+    func create() throws -> Snapshot { try create { Issue.record("\($0)") } }
+}

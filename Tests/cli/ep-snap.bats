@@ -293,7 +293,7 @@ as_owner() {
     [[ $status == 74 && $output == *"a swap file is in use in the volume: $volume/swap file"*"hint: "*swapoff* ]]
     strace -o trace -e trace=ioctl ep-snap create "$volume" --name usb
     ep-snap discard "$volume" --name usb
-    run -74 strace -o trace -e "inject=ioctl:error=ENOSPC:when=$(grep ^ioctl trace | grep -n SNAP_CREATE | cut -d: -f1)" \
+    run -74 strace -o trace -e "inject=ioctl:error=ENOSPC:when=$(grep ^ioctl trace | grep -n SNAP_CREATE | head -n 1 | cut -d: -f1)" \
         ep-snap create "$volume" --name usb
     [[ $output == *"cannot take a snapshot: no space left on device: $slots/current-state"*"hint: free some space in the volume itself"* ]]
     ep-snap create "$volume" --name usb

@@ -67,7 +67,7 @@ prepare() {
     # What lies there is of a run that was never committed.
     ep-snap discard "$volume" --name "$folder_name"
     uncommitted+=("$volume")
-    ask snapshot ep-snap create "$volume" --name "$folder_name" --json
+    ask snapshot ep-snap create "$volume" --name "$folder_name" --json || attended "$?"
 }
 
 # Stores what `prepare` made.
