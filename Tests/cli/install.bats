@@ -35,7 +35,7 @@ END
 
 @test "every tool and its page are there, and no other library of the build machine's" {
     local tool
-    for tool in escapepod ep-config ep-snap ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch; do
+    for tool in escapepod ep-config ep-snap ep-layout ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch; do
         [ -x "$bin/$tool" ]
         [ -s "$BATS_FILE_TMPDIR/root/usr/share/man/man1/$tool.1" ]
         [ "$tool" = escapepod ] || [ "$(patchelf --print-rpath "$bin/$tool")" = "\$ORIGIN/../lib/escapepod" ]

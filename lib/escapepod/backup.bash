@@ -20,6 +20,7 @@ back_up_members() {
     lock "$volume"
     [[ -n $dry_run ]] || "${capture[@]}" || status=$?
     attended "$status"
+    [[ -n $dry_run ]] || owed ep-layout "$volume/machine.json"
     for member in "${set[@]}"; do
         turn_to "${member%% *}" "$@" --member "${member%% *}"
         is_member=1

@@ -35,8 +35,9 @@ rebuild() {
     mkdir -p -- "$at"
     TMPDIR=$work ep-layout apply "$capsule" "${layout[@]}" "${named[@]}" --at "$at"
     each_backup restore_backup
-    ep-layout finish "$capsule" "${layout[@]}" --at "$at" || status=$?
+    ask finished ep-layout finish "$capsule" "${layout[@]}" --at "$at" || status=$?
     attended "$status"
+    say_file "$work/finished"
     leave_disk
     say "  done: generation $number of $domain is on ${setting[disk]}" "" \
         "Start it from that disk. Its next backup goes on from there: escapepod backup."
