@@ -68,9 +68,32 @@ public struct Finish {
         let folder = try open(parent, of: place)
         let time = timespec(
             tv_sec: Int(place.folderTime / 1_000_000_000), tv_nsec: Int(place.folderTime % 1_000_000_000))
+        let flags = try unprotect(folder)
         guard futimens(folder.number, [timespec(tv_sec: 0, tv_nsec: Int((1 << 30) - 2)), time]) == 0
         else {
             throw Failure.system("cannot set the time", at: folder.name)
+        }
+        try protect(folder, flags)
+    }
+
+    /// What keeps a file or folder from being changed (linux/fs.h).
+    private static let protecting = linux_FLAG_IMMUTABLE | linux_FLAG_APPEND
+
+    /// Takes that from it. A run that is killed before it has this again does no harm: the next one sets it anew first.
+    ///
+    /// - Returns: its inode flags before.
+    private func unprotect(_ file: borrowing Descriptor) throws -> Int32 {
+        var flags: Int32 = 0
+        guard linux_get_flags(file.number, &flags) == 0, flags & Finish.protecting != 0 else { return 0 }
+        guard linux_set_flags(file.number, flags & ~Finish.protecting) == 0 else {
+            throw Failure.system("cannot change the inode flags", at: file.name)
+        }
+        return flags
+    }
+
+    private func protect(_ file: borrowing Descriptor, _ flags: Int32) throws {
+        guard flags & Finish.protecting == 0 || linux_set_flags(file.number, flags) == 0 else {
+            throw Failure.system("cannot set the inode flags", at: file.name)
         }
     }
 
@@ -97,8 +120,12 @@ public struct Finish {
         let number = linux_open_beneath(root.number, "etc", O_RDONLY | O_DIRECTORY)
         guard number >= 0 else { throw Failure.system("cannot open", at: "etc") }
         let etc = Descriptor(owning: number, name: "etc")
+        let flags = try unprotect(etc)
+        let flagsOfTable = try unprotect(Descriptor(opening: "fstab", in: etc, O_RDONLY | O_NOFOLLOW))
         try AtomicFile.write(
             Array(table.text.utf8), to: "/dev/fd/\(number)/fstab", mode: 0o644, replacing: true)
+        try protect(Descriptor(opening: "fstab", in: etc, O_RDONLY | O_NOFOLLOW), flagsOfTable)
+        try protect(etc, flags)
         try etc.syncNames()
         return table.changes
     }

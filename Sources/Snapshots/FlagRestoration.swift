@@ -36,8 +36,10 @@ extension Subvolume {
 
     /// Gives all inodes what the record names.
     ///
-    /// - Parameter warn: is told what could not be done.
-    func restoreFlags(warn: (String) -> Void) throws {
+    /// - Parameters:
+    ///   - which: of these flags.
+    ///   - warn: is told what could not be done.
+    public func restoreFlags(_ which: InodeFlags, warn: (String) -> Void) throws {
         var warnings = 0
         func tell(_ path: [CChar], _ why: String) {
             warnings += 1
@@ -57,12 +59,12 @@ extension Subvolume {
         do {
             guard let record = try FlagRecord(in: self) else { return }
             try record.each { path, flags in
-                guard flags.contains(.noCopyOnWrite) else { return }
+                guard which.intersection(flags).contains(.noCopyOnWrite) else { return }
                 try change(path, O_RDWR) { try $0.setNoCopyOnWrite(true, copyingIn: directory) }
             }
             // Nothing that protects an inode stands in the way of what is above.
             try record.each { path, flags in
-                let protecting = flags.intersection(.protecting)
+                let protecting = which.intersection(flags).intersection(.protecting)
                 guard !protecting.isEmpty else { return }
                 guard path != Subvolume.rootPath else {
                     return tell(path, "no backup of it would be possible")

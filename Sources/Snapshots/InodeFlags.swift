@@ -13,8 +13,8 @@ public struct InodeFlags: OptionSet, Hashable, Sendable {
     public static let immutable = InodeFlags(rawValue: linux_FLAG_IMMUTABLE)
     public static let appendOnly = InodeFlags(rawValue: linux_FLAG_APPEND)
     /// Those that keep an inode from being changed.
-    static let protecting: InodeFlags = [.immutable, .appendOnly]
-    static let all: InodeFlags = [.noCopyOnWrite, .immutable, .appendOnly]
+    public static let protecting: InodeFlags = [.immutable, .appendOnly]
+    public static let all: InodeFlags = [.noCopyOnWrite, .immutable, .appendOnly]
 
     private static let letters: [(InodeFlags, UInt8)] = [
         (.noCopyOnWrite, UInt8(ascii: "C")), (.immutable, UInt8(ascii: "i")),

@@ -92,11 +92,12 @@ public struct Scratch: ~Copyable {
     ///   - snapshot: the name of a received snapshot in the scratch folder.
     ///   - slots: which snapshot, by its name in the scratch folder, goes into which slot.
     ///   - folder: the name of the folder of the slots.
+    ///   - flags: of these inode flags.
     ///   - warn: is told why the slots could not be kept: what was restored has something else in their place; and which
     ///     inode flags did not come back.
     public func promote(
         _ snapshot: String, to path: String, slots: [(slot: Slot, name: String)], folder: String,
-        warn: (String) -> Void
+        flags: InodeFlags, warn: (String) -> Void
     ) throws {
         let place = try Entry(at: path)
         try delete(Scratch.live)
@@ -110,7 +111,7 @@ public struct Scratch: ~Copyable {
             warn(
                 "\(failure.what)\(failure.place.map { ": \($0)" } ?? ""); the next backup will be full")
         }
-        try Subvolume(Scratch.live, in: directory).restoreFlags(warn: warn)
+        try Subvolume(Scratch.live, in: directory).restoreFlags(flags, warn: warn)
         try directory.syncFileSystem()
         guard linux_rename_new(directory.number, Scratch.live, place.folder.number, place.name) == 0 else {
             throw errno == EEXIST

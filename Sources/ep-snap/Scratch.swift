@@ -37,6 +37,7 @@ struct Promote: ParsableCommand {
     var name: String
     @Option(help: ArgumentHelp("A slot and the snapshot to put into it.", valueName: "slot=snapshot"))
     var slot: [SlotContent] = []
+    @Flag(help: "Leave the inode flags i and a to ep-snap protect.") var unprotected = false
 
     struct SlotContent: ExpressibleByArgument {
         let slot: Slot
@@ -53,8 +54,25 @@ struct Promote: ParsableCommand {
     func run() throws {
         var isComplete = true
         try Scratch(at: scratch).promote(
-            snapshot, to: to, slots: slot.map { ($0.slot, $0.name) }, folder: name
+            snapshot, to: to, slots: slot.map { ($0.slot, $0.name) }, folder: name,
+            flags: unprotected ? .noCopyOnWrite : .all
         ) {
+            warn($0, from: "ep-snap")
+            isComplete = false
+        }
+        if !isComplete { throw ExitCode(ExitStatus.attention.rawValue) }
+    }
+}
+
+struct Protect: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Set the inode flags i and a in a restored volume, as its record says.")
+
+    @Argument(help: "The root of the volume.") var volume: String
+
+    func run() throws {
+        var isComplete = true
+        try Subvolume(volume, absent: .unavailable).restoreFlags(.protecting) {
             warn($0, from: "ep-snap")
             isComplete = false
         }

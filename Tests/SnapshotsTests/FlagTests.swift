@@ -211,7 +211,7 @@ struct FlagTests {
         let received = try system.subvolume("received")
         try received.restoreNoCopyOnWrite(before: [:])
         var warnings: [String] = []
-        try received.restoreFlags { warnings.append($0) }
+        try received.restoreFlags(.all) { warnings.append($0) }
         // Each for the one flag and for the others.
         #expect(warnings.count == 2 * names.count && Set(warnings).count == names.count)
         #expect(warnings.allSatisfy { $0.hasPrefix("an inode flag did not come back: ") })
@@ -234,7 +234,7 @@ struct FlagTests {
         try receive(Array("Cia .\0".utf8), in: system)
         let received = try system.subvolume("received")
         var warnings: [String] = []
-        try received.restoreFlags { warnings.append($0) }
+        try received.restoreFlags(.all) { warnings.append($0) }
         #expect(warnings == ["an inode flag did not come back: .: no backup of it would be possible"])
         #expect(try InodeFlags(of: received.directory) == .noCopyOnWrite)
     }
@@ -248,7 +248,7 @@ struct FlagTests {
         let received = try system.subvolume("received")
         try received.restoreNoCopyOnWrite(before: [:])
         var warnings: [String] = []
-        try received.restoreFlags { warnings.append($0) }
+        try received.restoreFlags(.all) { warnings.append($0) }
         #expect(
             warnings == [
                 "an inode flag did not come back: file: cannot set the inode flags: invalid argument"
@@ -262,7 +262,7 @@ struct FlagTests {
         try system.write([1], to: "file")
         try receive(Array("ia file\0i file\0".utf8), in: system)
         let received = try system.subvolume("received")
-        for _ in 0..<2 { try received.restoreFlags { Issue.record("\($0)") } }
+        for _ in 0..<2 { try received.restoreFlags(.all) { Issue.record("\($0)") } }
         #expect(try flags(of: "file", in: system, "received") == [.immutable, .appendOnly])
     }
 
@@ -270,7 +270,7 @@ struct FlagTests {
         let system = try FileSystem()
         try receive(Array(String(repeating: "i absent\0", count: 1000).utf8), in: system)
         var warnings: [String] = []
-        try system.subvolume("received").restoreFlags { warnings.append($0) }
+        try system.subvolume("received").restoreFlags(.all) { warnings.append($0) }
         #expect(
             warnings.count == 21
                 && warnings.last == "inode flags of 980 more files and folders did not come back")
@@ -283,7 +283,7 @@ struct FlagTests {
         let received = try system.subvolume("received")
         try received.restoreNoCopyOnWrite(before: [:])
         var warnings: [String] = []
-        try received.restoreFlags { warnings.append($0) }
+        try received.restoreFlags(.all) { warnings.append($0) }
         #expect(
             warnings == ["the inode flags did not come back: not a record of inode flags: .escapepod/.flags"])
         #expect(throws: Failure.self) { try received.recordedFlags() }
@@ -296,10 +296,10 @@ struct FlagTests {
         let received = try system.subvolume("received")
         let home = try Descriptor(opening: ".escapepod", in: received.directory, O_RDONLY)
         fchmod(home.number, 0o770)
-        try received.restoreFlags { Issue.record("\($0)") }
+        try received.restoreFlags(.all) { Issue.record("\($0)") }
         #expect(try flags(of: "file", in: system, "received") == [])
         fchmod(home.number, 0o700)
-        try received.restoreFlags { Issue.record("\($0)") }
+        try received.restoreFlags(.all) { Issue.record("\($0)") }
         #expect(try flags(of: "file", in: system, "received") == .immutable)
     }
 }

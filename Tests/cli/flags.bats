@@ -183,6 +183,25 @@ END
     done <all
 }
 
+@test "what protects may be left until everything else is done" {
+    make_btrfs new 256M
+    stand_in ep-snap <<'END'
+[[ $1 = promote ]] || exec "$real" "$@"
+exec "$real" "$@" --unprotected
+END
+    timeout 60 escapepod restore ./pod.conf --to new/pod
+    no_stand_in
+    run ! grep -aE '^-[^ ]*[ia]' <(flags new/pod)
+    diff <(flags vol | grep -a '^[^ ]*C' | awk '{ print $2 }') <(flags new/pod | grep -a '^[^ ]*C' | awk '{ print $2 }')
+    echo more >>new/pod/deep/er/fixed
+    ep-snap protect new/pod
+    diff <(flags vol) <(flags new/pod)
+    ep-snap protect new/pod
+    printf 'i gone\0i note\0' >new/pod/.escapepod/.flags
+    run -3 ep-snap protect new/pod
+    [[ $output = *"an inode flag did not come back: gone: no such file or folder"* && $(lsattr new/pod/note) = *i*note ]]
+}
+
 @test "without room for a copy a file comes back as it can, with a warning" {
     head -c 60M /dev/urandom >vol/vm/large
     rm -rf state

@@ -88,6 +88,27 @@ original() {
     detach
 }
 
+@test "what is immutable, append-only or without copy-on-write comes back so, and is no obstacle" {
+    flags() { (cd m && find . -xdev -path '*/.escapepod*' -prune -o \( -type f -o -type d \) -print | sort | xargs lsattr -d); }
+    running
+    mkdir m/home/vm && chattr +C m/home/vm && head -c 2M /dev/urandom >m/home/vm/disk
+    echo log >m/home/log && chattr +a m/home/log
+    # A subvolume lies in one, and fstab, which is changed, in another.
+    chattr +i m/srv m/etc/fstab m/etc m/home/y
+    escapepod backup ./pod.conf
+    flags >flags.was && (cd m/home && lsattr -d vm vm/disk log y) >>flags.was
+    detach
+    rm -r state
+    original
+    empty_disk 1G
+    rebuilds
+    is_machine second
+    diff flags.was <(flags && cd m/home && lsattr -d vm vm/disk log y)
+    escapepod backup ./pod.conf >out
+    [[ $(grep -c 'incremental backup of' out) = 4 ]]
+    detach
+}
+
 @test "an earlier set, and no older one than is known" {
     original
     empty_disk 300M
@@ -142,6 +163,8 @@ promote before 2
 promote after 2
 receive after 3
 promote after 2
+protect before 2
+protect after 2
 EOF
     no_stand_in
     stand_in ep-layout <<'EOF'

@@ -34,7 +34,9 @@ rebuild() {
     each_backup verify_chain
     mkdir -p -- "$at"
     TMPDIR=$work ep-layout apply "$capsule" "${layout[@]}" "${named[@]}" --at "$at"
+    unprotected=1
     each_backup restore_backup
+    each_backup protect_backup
     ask finished ep-layout finish "$capsule" "${layout[@]}" --at "$at" || status=$?
     attended "$status"
     say_file "$work/finished"
@@ -100,4 +102,13 @@ restore_backup() {
     open_scratch "$filesystem" "rebuild $domain"
     bring_back "$to"
     ep-snap sweep "$scratch"
+}
+
+# What is immutable becomes so when all subvolumes are in their places. Done twice, it is the same.
+protect_backup() {
+    local filesystem=${to#"$all_work/at/"} status=0
+    filesystem=$all_work/at/${filesystem%%/*}
+    ep-layout placed "$filesystem" "${to#"$filesystem/"}"
+    ep-snap protect "$to" || status=$?
+    attended "$status"
 }

@@ -100,11 +100,14 @@ bring_back() {
     slots=(--slot "root=$first")
     ((backups == 1)) || slots+=(--slot "current-parent=$made")
     ((backups <= 2)) || slots+=(--slot "last-parent=$parent")
-    ep-snap promote "$ground" "$made" --to "$to" --name "$folder_name" "${slots[@]}" || status=$?
-    # 3: without its slots, and it has said why.
+    ep-snap promote "$ground" "$made" --to "$to" --name "$folder_name" "${slots[@]}" ${unprotected:+--unprotected} || status=$?
+    # 3: without its slots, or an inode flag, and it has said why.
     attended "$status"
     [[ -d $to ]] || owed ep-snap "$to"
 }
+
+# Where it has to stay open for subvolumes that come into it later.
+unprotected=''
 
 # fetch_blob BLOB SIZE [OPTION…]: its address and every tag are checked each time that it is read; the second digest, which
 # costs as much as all the rest, when it is verified.
