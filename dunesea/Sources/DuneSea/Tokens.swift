@@ -21,8 +21,9 @@ public struct Tokens: Sendable {
         public static let below = Rights(rawValue: 4)
 
         public var description: String {
-            [(Rights.append, "append"), (.read, "read"), (.below, "below")].filter { contains($0.0) }.map(\.1).joined(
-                separator: ",")
+            [(Rights.append, "append"), (.read, "read"), (.below, "below")].filter { contains($0.0) }.map(\.1)
+                .joined(
+                    separator: ",")
         }
 
         init?(_ text: Substring) {

@@ -77,7 +77,9 @@ import Testing
         #expect(tokens.rights(of: "", in: pod) == nil)
         let system = try Tokens.add(pod, [.append, .below], in: place.directory)
         let all = try Tokens(in: place.directory)
-        for (name, isOpen) in [("home.\(pod)", true), ("a.b.\(pod)", true), ("x\(pod)", false), ("\(other)", false)] {
+        for (name, isOpen) in [
+            ("home.\(pod)", true), ("a.b.\(pod)", true), ("x\(pod)", false), ("\(other)", false),
+        ] {
             #expect((all.rights(of: system, in: try Domain(name)) != nil) == isOpen, "\(name)")
             #expect(all.rights(of: both, in: try Domain(name)) == nil)
         }
