@@ -20,6 +20,7 @@ detach() {
     while read -r _ at _; do [[ $at != "$PWD/m" && $at != "$PWD"/m/* ]] || umount "$at"; done < <(tac /proc/self/mounts)
     forget
     losetup -d "$disk"
+    disk=''
 }
 
 # empty_disk SIZE [OPTION…]: sets disk.

@@ -40,6 +40,12 @@ setup() {
     here
 }
 
+# What a disk lies on may be gone by another name when it is detached by its path.
+teardown() {
+    [[ -z ${disk-} ]] || detach || :
+    cleanup
+}
+
 # running: the machine's disk is attached and mounted; what a run before knew of others is forgotten.
 running() {
     attach machine.img

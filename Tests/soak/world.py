@@ -430,4 +430,5 @@ class World:
     def slots(self):
         """The names of the snapshots in the volume, by store."""
         home = f"{self.vol}/.escapepod"
-        return {name: sorted(os.listdir(f"{home}/{name}")) for name in os.listdir(home)}
+        # The record of inode flags lies beside them.
+        return {name: sorted(os.listdir(f"{home}/{name}")) for name in os.listdir(home) if not name.startswith(".")}
