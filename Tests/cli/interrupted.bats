@@ -220,3 +220,39 @@ END
     escapepod backup ./pod.conf
     [[ $(newest) = "2 incremental" ]]
 }
+
+@test "a signal between any two stages of a pipeline ends the run" {
+    make_pod
+    make_btrfs new 256M
+    mkdir -p store
+    ends_at_each_fork backup 11
+    escapepod backup ./pod.conf
+    ends_at_each_fork restore 4 --to new/pod
+}
+
+# ends_at_each_fork COMMAND LAST OPTION…: with SIGTERM at each of the six forks that lie before the last so many ones, among
+# them those of the longest pipeline.
+ends_at_each_fork() {
+    local calls at status
+    script "$1" "" "${@:3}"
+    ((status == 0))
+    calls=$(grep -c ^clone trace)
+    for ((at = calls - $2; at > calls - $2 - 6; at--)); do
+        script "$1" "$at" "${@:3}"
+        ((status == 143)) || { echo "$1, fork $at of $calls: status $status" && cat said && return 1; }
+    done
+}
+
+# script COMMAND FORK OPTION…: runs it anew, and sets status.
+script() {
+    if [[ $1 = backup ]]; then
+        rm -rf store && mkdir store
+    elif [[ -e new/pod ]]; then
+        btrfs -q subvolume delete new/pod/.escapepod/*/* new/pod
+    fi
+    rm -rf state
+    status=0
+    # Of the script itself, not of what it starts.
+    timeout -s KILL 30 strace -qq -o trace -e trace=clone,clone3 ${2:+-e "inject=clone,clone3:signal=TERM:when=$2"} \
+        bash "$EP_REPO/bin/escapepod" "$1" ./pod.conf "${@:3}" >said 2>&1 || status=$?
+}
