@@ -101,7 +101,7 @@ func histories(_ input: [UInt8]) throws {
     _ = try isAccepted { try lineage.append(memory.holding(lines)) }
     var status = Status(domain: "pod.example.org", store: "store", at: Time(seconds: 0), memory: .init())
     do {
-        try status.look(at: history, key: .init(id: "id", isInStore: true, space: nil), limit: 1)
+        try status.look(at: history, key: .init(id: "id", inStore: .here, space: nil), limit: 1)
         _ = (status.json?.line, status.metrics(ending: nil))
         hold(!status.page.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, "a control character")
     } catch let failure as Failure where [.badData, .io, .notFound].contains(failure.status) {
