@@ -60,14 +60,18 @@ public struct Capture {
     }
 
     static func devices(at path: String) throws -> [BlockDevice] {
-        let folder = try Descriptor.folder(at: path)
-        var uuid = [UInt8](repeating: 0, count: 16)
-        guard linux_btrfs_uuid(folder.number, &uuid) == 1 else {
-            throw Failure.system("cannot identify the btrfs", at: path)
-        }
-        return try Descriptor.folder(at: "/sys/fs/btrfs/\(uuid.uuid)/devices").names().sorted().compactMap {
+        let uuid = try uuid(of: Descriptor.folder(at: path))
+        return try Descriptor.folder(at: "/sys/fs/btrfs/\(uuid)/devices").names().sorted().compactMap {
             BlockDevice(named: $0)
         }
+    }
+
+    static func uuid(of folder: borrowing Descriptor) throws -> String {
+        var uuid = [UInt8](repeating: 0, count: 16)
+        guard linux_btrfs_uuid(folder.number, &uuid) == 1 else {
+            throw Failure.system("cannot identify the btrfs", at: folder.name)
+        }
+        return uuid.uuid
     }
 
     /// Where our process sees a path of the machine.
@@ -96,7 +100,7 @@ public struct Capture {
     /// - Throws: `badData` where something would not come back; all that has been said by `say` before.
     public mutating func members(say: (String) -> Void) throws -> [Member] {
         let found = try subvolumes().members
-        _ = try look()
+        _ = try look(at: table())
         try conclude(say: say)
         for note in notes { say(printable("left out: \(note)")) }
         var labels: Set<String> = []

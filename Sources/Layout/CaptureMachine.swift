@@ -40,8 +40,8 @@ extension Capture {
         for other in found.members where !configured.contains(other.seen) {
             problems.append(Failure(.badData, "a subvolume that is not in the configuration", at: other.seen))
         }
-        let partitions = try partitions(archives: folder)
         let table = try table()
+        let partitions = try partitions(of: table, archives: folder)
         let kind = Disk.Table(rawValue: try table.string("label")) ?? .gpt
         let bios = try saveBootCode(kind, partitions, in: folder)
         let isUEFI = partitions.contains { isEFISystem($0.type) && $0.content != nil }

@@ -6,9 +6,11 @@ import Plumbing
 extension Capture {
     /// The disk of the machine, and what is on it.
     ///
-    /// - Parameter folder: where archives go of what is no btrfs.
-    mutating func partitions(archives folder: borrowing Descriptor) throws -> [Partition] {
-        let partitions = try look()
+    /// - Parameters:
+    ///   - table: as `table` has it.
+    ///   - folder: where archives go of what is no btrfs.
+    mutating func partitions(of table: Members, archives folder: borrowing Descriptor) throws -> [Partition] {
+        let partitions = try look(at: table)
         for partition in partitions {
             guard let archive = partition.content?.archive else { continue }
             try write(archive, of: partition, into: folder)
@@ -17,10 +19,9 @@ extension Capture {
     }
 
     /// The disk's table, as sfdisk reads it, with what libblkid finds in each partition.
-    mutating func look() throws -> [Partition] {
+    mutating func look(at table: Members) throws -> [Partition] {
         let devices = Dictionary(
             try disk.partitions.map { ($0.partition ?? 0, $0) }, uniquingKeysWith: { first, _ in first })
-        let table = try table()
         let rows = try table.objects("partitions")
         try lookElsewhere()
         return try rows.map { row in

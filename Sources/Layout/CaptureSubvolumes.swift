@@ -1,5 +1,4 @@
 import CBtrfsUtil
-import CLinux
 import Glibc
 import Plumbing
 
@@ -69,12 +68,9 @@ extension Capture {
         throws
         -> Volume
     {
-        var uuid = [UInt8](repeating: 0, count: 16)
-        guard linux_btrfs_uuid(folder.number, &uuid) == 1 else {
-            throw Failure.system("cannot identify the btrfs", at: folder.name)
-        }
-        if let known = volumes[uuid.uuid] { return known }
-        var volume = Volume(uuid: uuid.uuid)
+        let uuid = try Capture.uuid(of: folder)
+        if let known = volumes[uuid] { return known }
+        var volume = Volume(uuid: uuid)
         guard btrfs_util_get_default_subvolume_fd(folder.number, &volume.preferred) == BTRFS_UTIL_OK else {
             throw Failure.system("cannot read the default subvolume", at: folder.name)
         }

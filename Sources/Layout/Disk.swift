@@ -20,20 +20,9 @@ public struct Disk: Equatable, Sendable {
     public let partitions: [Partition]
     /// What drives it: the name of a kernel module, as far as the kernel tells.
     public let driver: String
+}
 
-    init(
-        name: String, size: Int64, sector: Int64, table: Table, id: String, partitions: [Partition],
-        driver: String
-    ) {
-        self.name = name
-        self.size = size
-        self.sector = sector
-        self.table = table
-        self.id = id
-        self.partitions = partitions
-        self.driver = driver
-    }
-
+extension Disk {
     init(_ members: Members) throws {
         name = try members.plain("name")
         size = try members.integer("size")
@@ -92,24 +81,9 @@ public struct Partition: Equatable, Sendable {
 
     var end: Int64 { start + size }
     var isContainer: Bool { Layout.isContainer(type) }
+}
 
-    init(
-        number: Int64, start: Int64, size: Int64, type: String, uuid: String?, name: String?,
-        attributes: String?,
-        isBootable: Bool, content: Content?, mount: String?
-    ) {
-        self.number = number
-        self.start = start
-        self.size = size
-        self.type = type
-        self.uuid = uuid
-        self.name = name
-        self.attributes = attributes
-        self.isBootable = isBootable
-        self.content = content
-        self.mount = mount
-    }
-
+extension Partition {
     init(_ members: Members) throws {
         number = try members.integer("number")
         start = try members.integer("start")
@@ -170,16 +144,9 @@ public struct Content: Equatable, Sendable {
     public let form: String
     /// The file in the capsule with what is on it, a tar archive; nil for a btrfs and a swap area, and where it is left out.
     public let archive: String?
+}
 
-    init(kind: Kind, uuid: String, label: String, used: Int64, form: String, archive: String?) {
-        self.kind = kind
-        self.uuid = uuid
-        self.label = label
-        self.used = used
-        self.form = form
-        self.archive = archive
-    }
-
+extension Content {
     init(_ members: Members) throws {
         guard let kind = Kind(rawValue: try members.string("kind")) else {
             throw members.failure("kind", "is unknown")

@@ -23,23 +23,9 @@ public struct Machine: Equatable, Sendable {
     public let bootEntry: BootEntry?
 
     static let version: Int64 = 1
+}
 
-    init(
-        host: String, architecture: String, kernel: String, date: String, firmware: [Firmware], disk: Disk,
-        subvolumes: [Place], containers: [Container], leftOut: [String], bootEntry: BootEntry?
-    ) {
-        self.host = host
-        self.architecture = architecture
-        self.kernel = kernel
-        self.date = date
-        self.firmware = firmware
-        self.disk = disk
-        self.subvolumes = subvolumes
-        self.containers = containers
-        self.leftOut = leftOut
-        self.bootEntry = bootEntry
-    }
-
+extension Machine {
     public init(parsing bytes: [UInt8], at place: String) throws {
         let members = try Members(of: JSON(parsing: bytes, at: place), at: place)
         let version = try members.integer("version")
@@ -115,12 +101,9 @@ public struct BootEntry: Equatable, Sendable {
     public let label: String
     /// The file on the EFI system partition, with backslashes, as the firmware writes it.
     public let loader: String
+}
 
-    init(label: String, loader: String) {
-        self.label = label
-        self.loader = loader
-    }
-
+extension BootEntry {
     init(_ members: Members) throws {
         label = try members.plain("label")
         loader = try members.plain("loader")
@@ -144,20 +127,9 @@ public struct Place: Equatable, Sendable {
     public let isDefault: Bool
     /// When the folder that it lies in was changed, in nanoseconds since 1970: it is changed again when this comes back into it.
     public let folderTime: Int64
+}
 
-    init(
-        label: String, filesystem: String, path: String, mount: String?, id: Int64, isDefault: Bool,
-        folderTime: Int64
-    ) {
-        self.label = label
-        self.filesystem = filesystem
-        self.path = path
-        self.mount = mount
-        self.id = id
-        self.isDefault = isDefault
-        self.folderTime = folderTime
-    }
-
+extension Place {
     init(_ members: Members) throws {
         label = try members.string("label")
         guard label.isDomain, !label.contains(".") else { throw members.failure("label", "is not a label") }
@@ -186,12 +158,9 @@ public struct Place: Equatable, Sendable {
 public struct Container: Equatable, Sendable {
     let filesystem: String
     let path: String
+}
 
-    init(filesystem: String, path: String) {
-        self.filesystem = filesystem
-        self.path = path
-    }
-
+extension Container {
     init(_ members: Members) throws {
         filesystem = try members.uuid("filesystem")
         path = try members.plain("path")

@@ -14,8 +14,7 @@ subject=()
 # The subvolumes of a system: their snapshots are taken in a row, before any of them is sent. What is committed of them is
 # written into the system's own volume, its capsule, whose backup then makes the set true.
 back_up_members() {
-    local dry_run=${setting["dry-run"]-} set=("${members[@]}") member
-    local status=0
+    local dry_run=${setting["dry-run"]-} set=("${members[@]}") member status=0
     local capture=(ep-layout capture "$volume" --root "${setting[root]}" "${set[@]/#/--member=}" "${left_out[@]}")
     lock "$volume"
     [[ -n $dry_run ]] || "${capture[@]}" || status=$?

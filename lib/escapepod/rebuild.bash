@@ -5,7 +5,7 @@ rebuild() {
     ((EUID == 0)) || fail 77 "a rebuild writes to a disk" "run it as root"
     # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
     [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=0 exec unshare --mount --propagation slave "$here/escapepod" "$@"; }
-    local floor=() capsule at=$all_work/at field number=$generation status=0
+    local floor=() capsule at=$all_work/at field number status=0
     local layout=(--disk "${setting[disk]}" ${setting[firmware]:+--firmware "${setting[firmware]}"})
     [[ $store != label:* ]] || layout+=(--spare "${store#label:}")
     local named=(${setting[serial]:+--serial "${setting[serial]}"} ${setting[size]:+--size "${setting[size]}"})
@@ -59,10 +59,11 @@ set_backups=0 set_need=0
 
 # each_backup COMMAND: for each of them and the capsule itself, with domain, place, folder_name and work as they are for it.
 each_backup() {
-    local index wanted blob to own=$domain own_work=$work
+    local index wanted blob filesystem to own=$domain own_work=$work
     for ((index = 0; index < ${#backup[@]}; index += 5)); do
         domain=${backup[index]:-$own} place[2]=$domain wanted=${backup[index + 1]} blob=${backup[index + 2]}
         folder_name=${backup[index + 3]} to=$all_work/at/${backup[index + 4]} work=$own_work
+        filesystem=$all_work/at/${backup[index + 4]%%/*}
         [[ $domain = "$own" ]] || work=$own_work/$index
         mkdir -p -- "$work"
         "$1"
@@ -88,8 +89,7 @@ choose_backup() {
 
 # One that a run before this one has put into its place is not received again.
 restore_backup() {
-    local filesystem=${to#"$all_work/at/"} status=0
-    filesystem=$all_work/at/${filesystem%%/*}
+    local status=0
     backups=$(wc -l <"$work/chain")
     # No link on the way leads elsewhere: what is restored may be hostile.
     ep-layout placed "$filesystem" "${to#"$filesystem/"}" || status=$?
@@ -106,8 +106,7 @@ restore_backup() {
 
 # What is immutable becomes so when all subvolumes are in their places. Done twice, it is the same.
 protect_backup() {
-    local filesystem=${to#"$all_work/at/"} status=0
-    filesystem=$all_work/at/${filesystem%%/*}
+    local status=0
     ep-layout placed "$filesystem" "${to#"$filesystem/"}"
     ep-snap protect "$to" || status=$?
     attended "$status"
