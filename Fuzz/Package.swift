@@ -61,6 +61,7 @@ let package = Package(
             ]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
         library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
+        library("Layout", ["Plumbing", "JSON", "OpenSSL", "CLinux", "CBlkid", "CBtrfsUtil"]),
         library(
             "DuneSea",
             [
@@ -85,7 +86,7 @@ let package = Package(
             [
                 "CLinux", "JSON", "SendStream", "Sealing", "Catalog", "StoreFormat", "DurableFiles",
                 "Storage",
-                "Receiving",
+                "Receiving", "Snapshots", "Layout",
             ]),
         fuzzer(
             "fuzz-server",

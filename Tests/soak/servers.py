@@ -157,7 +157,7 @@ class Server(Single):
         options = inject.words(call, number, fault, log)
         self.say(stage, f"strace {' '.join(options[4:])} -p, at the server")
         result = self.traced(options, stage)
-        if world.server.poll() is not None:
+        if not world.is_served():
             require(world.server.returncode == -signal.SIGKILL or blind(log), f"the server has ended with {world.server.returncode}: {open(world.path('dunesea.log')).read()[-500:]}{hits(log)}")
         world.served_again()
         return judge(world, stage, result)

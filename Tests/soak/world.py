@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -352,9 +353,25 @@ class World:
         self.server.kill()
         self.server.wait()
 
+    def is_served(self):
+        """Whether the server runs. One that was killed may not have ended yet, but it answers nobody."""
+        if self.server.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")
+                    if client.recv(1):
+                        return True
+            except OSError:
+                pass
+            try:
+                self.server.wait(20)
+            except subprocess.TimeoutExpired:
+                raise Violation("the server runs and does not answer") from None
+        return False
+
     def served_again(self):
         """The server runs; a new one where it was ended."""
-        if self.server.poll() is not None:
+        if not self.is_served():
             self.serve()
 
     # --- The volume
