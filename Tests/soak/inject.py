@@ -8,10 +8,11 @@ import time
 ERRORS = ["EIO", "ENOSPC", "EINTR", "EAGAIN", "ENOMEM", "EMFILE", "EDQUOT"]
 FAULTS = [*ERRORS, "KILL"]
 # Calls of which the kernel gives no such errors, and glibc or the language ends a process that gets them: death alone. Of
-# close(2) it gives some, but strace leaves open what it says cannot be closed, so that a reader waits for ever.
+# close(2) it gives some, but strace leaves open what it says cannot be closed, so that a reader waits for ever. Of dup2(2) it
+# gives some for a high number, and bash, which gets its descriptors back with it, has low ones.
 DEATH_ALONE = re.compile(
     r"futex|rt_sig|sig|exit|set_|rseq|arch_prctl|madvise|munmap|mprotect|mremap|sched_|clock_|restart_|getpid|gettid|prlimit|"
-    r"get.?[ug]id|execve|vfork|kill|tgkill|umask|prctl|wait|brk|lseek|close")
+    r"get.?[ug]id|execve|vfork|kill|tgkill|umask|prctl|wait|brk|lseek|close|dup2|dup3")
 # What a process that cannot be made fails with: fork(2).
 FORKED = ["EAGAIN", "ENOMEM", "KILL"]
 # Memory that is refused: nothing can be promised but that what is stored stays right, since Swift itself ends there.

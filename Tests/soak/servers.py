@@ -1,6 +1,7 @@
 """Faults between a stage and its server, and in the server."""
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,9 @@ import inject
 from stages import Single, judge
 from world import require
 
+
+# What libdispatch reads, to see whether a thread waits or runs.
+OF_A_THREAD = re.compile(r'"/proc/\d+/stat"')
 
 # What accept(2) gives when there are too few of something.
 ACCEPTED = {("accept4", "EMFILE"), ("accept4", "ENOMEM")}
@@ -199,13 +203,13 @@ def hits(log):
 
 
 def blind(log):
-    """Whether it was libdispatch that could not look at its threads, and so ended its process: what is ours goes on."""
+    """Whether it was libdispatch that could not look at its threads, and so ended its process, as it does by design."""
     unfinished = {}
     with open(log, errors="replace") as file:
         for line in file:
             thread = line.split(None, 1)[0] if line.strip() else ""
             if "<unfinished" in line:
                 unfinished[thread] = line
-            elif "INJECTED" in line and "/proc/self/task/" in (unfinished.get(thread, "") if "resumed>" in line else line):
+            elif "INJECTED" in line and OF_A_THREAD.search(unfinished.get(thread, "") if "resumed>" in line else line):
                 return True
     return False
