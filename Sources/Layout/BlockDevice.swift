@@ -41,6 +41,15 @@ struct BlockDevice: Equatable {
         name = String(folder.split(separator: "/").last ?? "")
     }
 
+    /// What the kernel knows it by: major and minor number, with a colon between.
+    var number: String {
+        get throws {
+            var status = stat()
+            guard stat(path, &status) == 0 else { throw Failure.system("cannot look at", at: path) }
+            return deviceNumbers(status.st_rdev)
+        }
+    }
+
     /// All that there are.
     static func all() throws -> [BlockDevice] {
         try Descriptor.folder(at: "/sys/class/block").names().sorted().compactMap { BlockDevice(named: $0) }
@@ -125,6 +134,11 @@ struct BlockDevice: Equatable {
     ///
     /// - Throws: `badData` where there is more than one thing.
     func probe() throws -> [String: String] {
+        try BlockDevice.probe(path, forTable: partition == nil)
+    }
+
+    /// The same of a file.
+    static func probe(_ path: String, forTable: Bool) throws -> [String: String] {
         guard let probe = blkid_new_probe_from_filename(path) else {
             throw Failure.system("cannot look at", at: path)
         }
@@ -132,7 +146,7 @@ struct BlockDevice: Equatable {
         blkid_probe_enable_superblocks(probe, 1)
         blkid_probe_set_superblocks_flags(
             probe, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE | BLKID_SUBLKS_VERSION)
-        blkid_probe_enable_partitions(probe, partition == nil ? 1 : 0)
+        blkid_probe_enable_partitions(probe, forTable ? 1 : 0)
         switch blkid_do_safeprobe(probe) {
         case 0: break
         case 1: return [:]

@@ -56,7 +56,8 @@ extension Capture {
             disk: Disk(
                 name: disk.path, size: disk.size, sector: disk.sector, table: kind,
                 id: try table.string("id").lowercased(), partitions: partitions, driver: disk.driver),
-            subvolumes: places, containers: found.containers, leftOut: notes, bootEntry: bootEntry)
+            subvolumes: places, containers: found.containers, swapFiles: found.swapFiles, leftOut: notes,
+            bootEntry: bootEntry)
         // What cannot be read back is no capsule.
         let bytes = machine.json.line
         guard bytes.count <= Capsule.limit else {

@@ -18,6 +18,7 @@ extension Capture {
     struct Subvolumes {
         var members: [Seen] = []
         var containers: [Container] = []
+        var swapFiles: [SwapFile] = []
     }
 
     /// A btrfs with all its subvolumes, by their ids.
@@ -29,6 +30,8 @@ extension Capture {
         var known: Set<String> = []
         /// Paths of what the members lie in.
         var holders: Set<String> = []
+        /// What is swapped to, by the ids of the subvolumes.
+        var swapFiles: [UInt64: [SwapFile]] = [:]
     }
 
     mutating func subvolumes() throws -> Subvolumes {
@@ -49,6 +52,14 @@ extension Capture {
             volumes[volume.uuid] = volume
         }
         for volume in volumes.values.sorted(by: { $0.uuid < $1.uuid }) {
+            for files in volume.swapFiles.values {
+                found.swapFiles += files.filter { volume.holders.contains($0.subvolume) }
+            }
+            if exists("/sys/fs/btrfs/\(volume.uuid)/qgroups") {
+                note(
+                    "the quotas of the btrfs \(volume.uuid): btrfs quota enable, and the limits of btrfs qgroup show -re"
+                )
+            }
             for (path, isReadOnly) in volume.subvolumes.values.sorted(by: { $0.path < $1.path }) {
                 if volume.holders.contains(path), !volume.known.contains(path) {
                     found.containers.append(Container(filesystem: volume.uuid, path: path))
@@ -84,7 +95,9 @@ extension Capture {
             var info = btrfs_util_subvolume_info()
             switch btrfs_util_subvolume_iterator_next_info(iterator, &name, &info) {
             case BTRFS_UTIL_OK: break
-            case BTRFS_UTIL_ERROR_STOP_ITERATION: return volume
+            case BTRFS_UTIL_ERROR_STOP_ITERATION:
+                try findSwapFiles(of: &volume)
+                return volume
             default: throw Failure.system("cannot list the subvolumes", at: folder.name)
             }
             guard let name else { return volume }
@@ -95,6 +108,32 @@ extension Capture {
                 continue
             }
             volume.subvolumes[info.id] = (path, info.flags & 1 != 0)
+        }
+    }
+
+    /// Swapfiles in use on the machine, in the root folder of a subvolume.
+    private func findSwapFiles(of volume: inout Volume) throws {
+        let table = try Descriptor(opening: "/proc/swaps", O_RDONLY).readAll(limit: 1 << 20)
+        for line in String(decoding: table, as: UTF8.self).split(separator: "\n").dropFirst() {
+            let fields = line.split(separator: " ", omittingEmptySubsequences: true)
+            guard fields.count > 1, fields[1].hasPrefix("file") else { continue }
+            let path = String(decoding: octalsUnescaped(fields[0].utf8), as: UTF8.self)
+            var names = path.split(separator: "/")
+            guard path.hasPrefix("\(prefix)/"), let name = names.popLast(),
+                let folder = try? Descriptor.folder(at: "/" + names.joined(separator: "/")),
+                (try? Capture.uuid(of: folder)) == volume.uuid
+            else { continue }
+            let file = try Descriptor(opening: String(name), in: folder, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+            var id: UInt64 = 0
+            guard btrfs_util_subvolume_id_fd(folder.number, &id) == BTRFS_UTIL_OK,
+                let subvolume = volume.subvolumes[id],
+                btrfs_util_is_subvolume_fd(folder.number) == BTRFS_UTIL_OK,
+                let uuid = try BlockDevice.probe(path, forTable: false)["UUID"]
+            else { continue }
+            volume.swapFiles[id, default: []].append(
+                SwapFile(
+                    filesystem: volume.uuid, subvolume: subvolume.path, name: String(name),
+                    size: try Int64(file.status().st_size), uuid: uuid))
         }
     }
 
@@ -127,6 +166,18 @@ extension Capture {
             guard !isLeftOut, !self.isLeftOut(seen) else {
                 volume.known.insert(one.path)
                 continue
+            }
+            // No snapshot can be taken of it while the file is in use.
+            if let files = volume.swapFiles[id] {
+                let names = try Descriptor.folder(at: here(seen)).names()
+                if Set(names).isSubset(of: files.map(\.name)) {
+                    volume.holders.insert(one.path)
+                    continue
+                }
+                problems.append(
+                    Failure(
+                        .badData, "a swapfile in use lies beside other files", at: seen,
+                        hint: "move it into a subvolume of its own, or swapoff it"))
             }
             guard !one.isReadOnly else {
                 if inner.isEmpty {

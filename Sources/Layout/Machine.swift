@@ -17,6 +17,8 @@ public struct Machine: Equatable, Sendable {
     public let subvolumes: [Place]
     /// Subvolumes that those lie in, and that come back empty.
     public let containers: [Container]
+    /// What it swaps to in files, which are made anew.
+    public let swapFiles: [SwapFile]
     /// What of it does not come back, each with the reason, for people.
     public let leftOut: [String]
     /// What its firmware calls the boot loader; nil where that was not known.
@@ -47,6 +49,7 @@ extension Machine {
         disk = try Disk(members.object("disk"))
         subvolumes = try members.objects("subvolumes").map(Place.init)
         containers = try members.objects("containers").map(Container.init)
+        swapFiles = try members.objects("swapfiles").map(SwapFile.init)
         leftOut = try members.strings("left-out")
         bootEntry = try members.objectOrNull("boot-entry").map(BootEntry.init)
         try check(members)
@@ -59,7 +62,8 @@ extension Machine {
             throw members.failure("disk", "has two file systems with one UUID")
         }
         guard subvolumes.allSatisfy({ filesystems.contains($0.filesystem) }),
-            containers.allSatisfy({ filesystems.contains($0.filesystem) })
+            containers.allSatisfy({ filesystems.contains($0.filesystem) }),
+            swapFiles.allSatisfy({ filesystems.contains($0.filesystem) })
         else {
             throw members.failure("subvolumes", "names a file system that is not on the disk")
         }
@@ -78,7 +82,8 @@ extension Machine {
             "kernel": .string(kernel), "date": .string(date),
             "firmware": .array(firmware.map { .string($0.rawValue) }), "disk": disk.json,
             "subvolumes": .array(subvolumes.map(\.json)),
-            "containers": .array(containers.map(\.json)), "left-out": .array(leftOut.map { .string($0) }),
+            "containers": .array(containers.map(\.json)), "swapfiles": .array(swapFiles.map(\.json)),
+            "left-out": .array(leftOut.map { .string($0) }),
             "boot-entry": bootEntry?.json ?? .null,
         ]
     }
@@ -170,6 +175,39 @@ extension Container {
     var json: JSON { ["filesystem": .string(filesystem), "path": .string(path)] }
 }
 
+/// A swapfile, in a subvolume that has nothing else and so does not come back with one.
+public struct SwapFile: Equatable, Sendable {
+    let filesystem: String
+    /// The path of the subvolume, and of the file in it.
+    let subvolume: String
+    let name: String
+    let size: Int64
+    let uuid: String
+}
+
+extension SwapFile {
+    init(_ members: Members) throws {
+        filesystem = try members.uuid("filesystem")
+        subvolume = try members.plain("subvolume")
+        name = try members.plain("name")
+        guard subvolume.isPlainPath, name.isPlainPath, !name.contains("/") else {
+            throw members.failure("subvolume", "is not a path of names")
+        }
+        size = try members.integer("size")
+        guard (1 << 16...1 << 50).contains(size), size % 4096 == 0 else {
+            throw members.failure("size", "is not that of a swapfile")
+        }
+        uuid = try members.uuid("uuid")
+    }
+
+    var json: JSON {
+        [
+            "filesystem": .string(filesystem), "subvolume": .string(subvolume), "name": .string(name),
+            "size": .integer(size), "uuid": .string(uuid),
+        ]
+    }
+}
+
 extension String {
     /// Whether this is a path of one name or more, none of them empty or dots, and so leads nowhere but down.
     var isPlainPath: Bool {
@@ -177,6 +215,14 @@ extension String {
             && split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
                 !["", ".", ".."].contains($0) && $0.utf8.count <= 255
             } && !utf8.contains(0)
+    }
+}
+
+extension String {
+    /// Of a plain path: what the last name lies in, empty for the top, and that name.
+    var lastName: (parent: String, name: String) {
+        let names = split(separator: "/")
+        return (names.dropLast().joined(separator: "/"), String(names.last ?? ""))
     }
 }
 

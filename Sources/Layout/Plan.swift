@@ -26,6 +26,8 @@ public struct Plan: Sendable {
     /// What will not be as it was, for people.
     public let changes: [String]
     public let firmware: Firmware
+    /// Whether this is a copy that is only started here as a test, beside the machine itself.
+    public let isDrill: Bool
     /// The id that the table has until the machine is whole: an interrupted rebuild is known again by it, and by nothing else.
     let interimID: String
 
@@ -45,9 +47,10 @@ public struct Plan: Sendable {
     ///   - named: nil where only a disk will do that an earlier run has begun with.
     ///   - firmware: what will read the disk first.
     /// - Throws: where the machine does not fit, or the disk may not be written to, with what to do.
-    public init(_ machine: Machine, identity: [UInt8], on target: Target, named: Named?, firmware: Firmware)
-        throws
-    {
+    public init(
+        _ machine: Machine, identity: [UInt8], on target: Target, named: Named?, firmware: Firmware,
+        isDrill: Bool = false
+    ) throws {
         func refuse(_ status: ExitStatus, _ what: String, _ hint: String) -> Failure {
             Failure(status, what, at: target.path, hint: hint)
         }
@@ -70,6 +73,7 @@ public struct Plan: Sendable {
         self.machine = machine
         self.target = target
         self.firmware = firmware
+        self.isDrill = isDrill
         partitions = fitting.partitions
         changes = fitting.changes
         // Whatever the disk is called the next time.
@@ -177,8 +181,10 @@ public struct Plan: Sendable {
         let command: [String]
         switch content.kind {
         case .btrfs:
+            // A kernel does not mount two with one UUID: a copy gets it when it is not mounted any more.
+            let identity = isDrill ? [] : ["--uuid", content.uuid]
             command =
-                ["mkfs.btrfs", "--quiet", "--force", "--uuid", content.uuid, "--csum", content.form]
+                ["mkfs.btrfs", "--quiet", "--force"] + identity + ["--csum", content.form]
                 + labelled("--label") + [device]
         case .vfat:
             // With larger sectors a small partition has too few clusters for the width that it had.

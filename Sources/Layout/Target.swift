@@ -49,7 +49,8 @@ public struct Target: Equatable, Sendable {
     /// - Parameters:
     ///   - machine: whose file systems would be on it: none of them may be anywhere else.
     ///   - store: the label of the drive that has the backups.
-    public init(at path: String, for machine: Machine, sparing store: String) throws {
+    ///   - isDrill: the machine itself may be here.
+    public init(at path: String, for machine: Machine, sparing store: String, isDrill: Bool = false) throws {
         let disk = try BlockDevice(at: path)
         guard disk.partition == nil else {
             throw Failure(.usage, "a partition, and not a disk", at: path, hint: "give \(disk.disk.path)")
@@ -67,7 +68,8 @@ public struct Target: Equatable, Sendable {
                 : "\(device.path)  \(readable(bytes: UInt64(device.size)))  \(what.isEmpty ? "unknown" : what.joined(separator: " "))"
         }
         isEmpty = try tags.isEmpty && partitions.isEmpty && Target.hasZeros(disk)
-        obstacle = try Target.obstacle(disk, [(disk, tags)] + partitions, machine, store)
+        let own = isDrill ? [] : machine.disk.partitions.compactMap { $0.content?.uuid }
+        obstacle = try Target.obstacle(disk, [(disk, tags)] + partitions, own, store)
         self.path = disk.path
         size = disk.size
         sector = disk.sector
@@ -86,7 +88,7 @@ public struct Target: Equatable, Sendable {
     }
 
     private static func obstacle(
-        _ disk: BlockDevice, _ found: [(BlockDevice, [String: String])], _ machine: Machine, _ label: String
+        _ disk: BlockDevice, _ found: [(BlockDevice, [String: String])], _ own: [String], _ label: String
     ) throws
         -> Obstacle?
     {
@@ -110,8 +112,7 @@ public struct Target: Equatable, Sendable {
             return Obstacle(
                 status: .denied, what: "the disk carries a store, \(store.0.path)", hint: "take another disk")
         }
-        let own = machine.disk.partitions.compactMap { $0.content?.uuid }
-        for other in try BlockDevice.all() where other.disk != disk && other.size > 0 {
+        for other in own.isEmpty ? [] : try BlockDevice.all() where other.disk != disk && other.size > 0 {
             guard let tags = try? other.probe(), let uuid = tags["UUID"], own.contains(uuid) else { continue }
             return Obstacle(
                 status: .denied,

@@ -11,7 +11,8 @@ struct LayoutTool: Tool {
         abstract: "Describe a machine's disk, and make one like it.",
         version: version,
         subcommands: [
-            Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Backups.self, Placed.self,
+            Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Start.self, Backups.self,
+            Placed.self,
         ])
 }
 
@@ -91,14 +92,19 @@ struct Destination: ParsableArguments {
     var spare = "escapepod"
     @Option(help: "What will start the machine, uefi or bios; default: what started this one.")
     var firmware: Firmware?
+    @Flag(help: "Make a copy that is only started here as a test; the machine itself may be here.")
+    var drill = false
 
     /// - Parameter isUnderWay: nothing is overwritten any more.
     func plan(isUnderWay: Bool = false) throws -> Plan {
         let files = try Capsule(at: capsule)
         return try Plan(
-            files.machine, identity: files.identity, on: Target(at: disk, for: files.machine, sparing: spare),
+            files.machine, identity: files.identity,
+            on: Target(at: disk, for: files.machine, sparing: spare, isDrill: drill),
             named: isUnderWay ? nil : .init(serial: serial, size: size),
-            firmware: firmware ?? (exists("/sys/firmware/efi") ? .uefi : .bios))
+            firmware: firmware ?? (drill ? files.machine.firmware.first : nil)
+                ?? (exists("/sys/firmware/efi") ? .uefi : .bios),
+            isDrill: drill)
     }
 }
 
@@ -149,6 +155,33 @@ struct Complete: ParsableCommand {
         // Whoever waits for it is told that it came to its end.
         try put("  the partition table has its own id again: the machine is whole")
         if !concerns.isEmpty { throw ExitCode(ExitStatus.attention.rawValue) }
+    }
+}
+
+struct Start: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "boot",
+        abstract:
+            "Start a copy that was made with --drill, in qemu and without a network, and say how it started.")
+
+    @Argument(help: "The capsule: a folder that only root can enter.") var capsule: String
+    @Option(help: ArgumentHelp("The disk with the copy, of which nothing is mounted.", valueName: "device"))
+    var disk: String
+    @Option(help: ArgumentHelp("How long it may take; default: 900.", valueName: "n")) var seconds = 900
+
+    func run() throws {
+        let outcome = try Boot(Capsule(at: capsule), on: disk).run(limit: seconds)
+        try Descriptor.standardOutput.write(outcome.json.line)
+        for unit in outcome.failed {
+            warn(
+                "in the copy, a unit has failed: \(unit)", hint: "it has no network there", from: "ep-layout")
+        }
+        guard ["running", "degraded"].contains(outcome.state) else {
+            throw Failure(
+                .badData, "the copy of the machine started into the state \(outcome.state)", at: disk,
+                hint: "systemctl(1) says what that is")
+        }
+        if outcome.state != "running" { throw ExitCode(ExitStatus.attention.rawValue) }
     }
 }
 

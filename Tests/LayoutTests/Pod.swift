@@ -31,7 +31,8 @@ enum Pod {
         "disk":\(disk),"subvolumes":[\
         {"label":"root","filesystem":"\(root)","path":"@","mount":"/","id":256,"default":true,"folder-time":0},\
         {"label":"home","filesystem":"\(root)","path":"@home","mount":"/home","id":257,"default":false,"folder-time":0}],\
-        "containers":[],"left-out":[],"boot-entry":null}
+        "containers":[],"swapfiles":[{"filesystem":"\(root)","subvolume":"@swap","name":"swapfile","size":8388608,\
+        "uuid":"8a1c0a5e-31f3-4b0e-b0aa-6f7a2f0e4b11"}],"left-out":[],"boot-entry":null}
         """
     }
 

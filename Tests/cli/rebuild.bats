@@ -42,6 +42,7 @@ setup() {
 
 # What a disk lies on may be gone by another name when it is detached by its path.
 teardown() {
+    swapoff "$PWD/m/swap/a file" 2>/dev/null || :
     [[ -z ${disk-} ]] || detach || :
     cleanup
 }
@@ -229,6 +230,31 @@ EOF
     btrfs subvolume list m | grep -v escapepod | sed 's/.* path //' | sort |
         diff - <(printf '%s\n' top top/.snapshots/1/snapshot top/.snapshots/1/snapshot/srv/data vols/home)
     [[ $(<m/vols/home/note) = second && $(<m/top/.snapshots/1/snapshot/srv/data/note) = second ]]
+    detach
+}
+
+@test "a swapfile in use is made anew, and is refused where it lies beside other files" {
+    local file="$PWD/m/swap/a file" identity
+    running
+    btrfs -q subvolume create m/swap
+    btrfs filesystem mkswapfile --size 8m "$file" >/dev/null
+    identity=$(blkid -p -s UUID -o value "$file")
+    swapon "$file"
+    echo "linux resume_offset=1" >>m/boot/grub/grub.cfg
+    escapepod backup ./pod.conf
+    jq -e '.swapfiles[0] | .subvolume == "@/swap" and .name == "a file" and .size == 8388608' m/.escapepod-system/machine.json
+    touch m/swap/other
+    run -65 ep-layout members --root "$PWD/m"
+    [[ $output == *"a swapfile in use lies beside other files: /swap"* ]]
+    swapoff "$file"
+    detach
+    empty_disk 300M
+    run -3 rebuilds
+    [[ $output == *"grub.cfg names the place of a swapfile"* ]]
+    mount_machine
+    [[ $(blkid -p -s UUID -o value "$file") = "$identity" && $(stat -c '%s %a' "$file") = "8388608 600" ]]
+    btrfs subvolume list m | grep -q ' path swap$'
+    swapon "$file" && swapoff "$file"
     detach
 }
 
