@@ -123,6 +123,25 @@ public struct Scratch: ~Copyable {
         try place.folder.syncFileSystem()
     }
 
+    /// Holds the lock of whoever works in it, for as long as the value lives.
+    ///
+    /// - Throws: `busy` where another run has it.
+    public func lock() throws {
+        guard flock(directory.number, LOCK_EX | LOCK_NB) == 0 else {
+            throw errno == EWOULDBLOCK
+                ? Failure(
+                    .busy, "another run is in progress", at: path,
+                    hint: "run it again when that one is done")
+                : Failure.system("cannot lock", at: path)
+        }
+    }
+
+    /// Whether a snapshot of that name was received whole: it is read-only, and has that received UUID.
+    func has(_ name: String, received: String) -> Bool {
+        guard let there = try? Snapshot(of: Subvolume(name, in: directory)) else { return false }
+        return there.isReadOnly && there.receivedUUID == received.lowercased()
+    }
+
     /// Deletes one of the snapshots in it, with everything inside; does nothing if there is none.
     public func delete(_ name: String) throws {
         var status = stat()

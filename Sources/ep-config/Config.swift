@@ -1,4 +1,5 @@
 import ArgumentParser
+import Plumbing
 import Tool
 
 /// The command line of `escapepod`, whose name it therefore has in help and messages.
@@ -75,12 +76,9 @@ struct Init: ParsableCommand {
         try run.found(called: name)
         var answer = try run.answer(requiring: "volume", "store", "domain", "key")
         answer.add("configuration", run.text)
-        for (option, value) in [
-            ("--passphrase-file", passphraseFile), ("--passphrase-command", passphraseCommand),
-        ] {
-            guard let value else { continue }
-            answer.add("passphrase", option)
-            answer.add("passphrase", value)
+        if let passphraseFile { answer.append(["--passphrase-file", passphraseFile], to: "passphrase") }
+        if let passphraseCommand {
+            answer.append(["--passphrase-command", passphraseCommand], to: "passphrase")
         }
         try answer.write()
     }
@@ -244,6 +242,11 @@ struct Drill: ParsableCommand {
         run.offer("generation", choice.generation)
         run.offer("scratch", try scratch.flatMap(absolute) ?? "/var/tmp")
         try run.read(name, member: member.member)
+        guard choice.generation == nil || !run.isSystem else {
+            throw Failure(
+                .usage, "each subvolume has generations of its own",
+                hint: "give --member with --generation")
+        }
         try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }

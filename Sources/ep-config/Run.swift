@@ -49,6 +49,9 @@ struct Run {
         ["domain", "volume", "store", "key", "key-space", "max-age"].map { .init($0) } + driverSettings
         + [.init("system", .toggle), .init("member", .list), .init("leave-out", .list)]
 
+    /// Whether it is about a whole system, and not one of its members.
+    var isSystem: Bool { settings.values["system"] != nil }
+
     /// The configuration that the run makes.
     var text: String { settings.lines(of: Run.known) }
 
@@ -97,6 +100,8 @@ struct Run {
         settings.values["domain"] = "\(label).\(settings.values["domain", default: ""])"
         settings.values["system"] = nil
         settings.values["member"] = nil
+        // The key is kept with the system's own backups.
+        settings.values["key-space"] = nil
         // Each has metrics of its own.
         if let file = settings.values["prometheus"] {
             let stem = file.hasSuffix(".prom") ? String(file.dropLast(5)) : file
@@ -122,6 +127,11 @@ struct Run {
         let files = Drivers.standard.options.filter { $0.placeholder == "file" }.map(\.name)
         for name in ["volume", "key", "key-space"] + files {
             settings.values[name] = try settings.values[name].flatMap(absolute)
+        }
+        if let space = settings.values["key-space"], !isFolder(space) {
+            throw Failure(
+                .unavailable, "no such folder", at: space,
+                hint: "a key space is a folder; mount its drive first")
         }
     }
 
@@ -164,10 +174,7 @@ struct Run {
             store: store, others: storesHere)
         var answer = Answer()
         for name in settings.values.keys.sorted() {
-            let isList = Run.known.contains { $0.name == name && $0.kind == .list }
-            for value in isList ? settings.list(name) : [settings.values[name, default: ""]] {
-                answer.add(name, value)
-            }
+            answer.add(name, settings.values[name])
         }
         answer.add("command", command)
         answer.add("name", name)
@@ -176,14 +183,23 @@ struct Run {
         answer.add("state", folders.state)
         answer.add("move-slots", folders.slotsToMove)
         answer.add("move-state", folders.stateToMove)
-        answer.add("warning", folders.warning)
-        for word in [store, "--domain", domain.description] { answer.add("place", word) }
-        for setting in Run.driverSettings {
-            guard let value = settings.values[setting.name], !value.isEmpty else { continue }
-            answer.add("place", "--\(setting.name)")
-            if setting.kind != .toggle { answer.add("place", value) }
-        }
+        answer.append([folders.warning].compactMap(\.self), to: "warnings")
+        answer.append([store, "--domain", domain.description] + words(Run.driverSettings), to: "place")
+        answer.append(words(["generation", "at-least-generation"].map { .init($0) }), to: "chosen")
+        answer.append(words(["disk", "firmware"].map { .init($0) }), to: "layout")
+        answer.append(words(["serial", "size"].map { .init($0) }), to: "overwrite")
+        answer.append(words([.init("max-age"), .init("json", .toggle)]), to: "report")
+        answer.append(settings.list("member"), to: "members")
+        answer.append(settings.list("leave-out").flatMap { ["--leave-out", $0] }, to: "left_out")
         return answer
+    }
+
+    /// Those that are given, as a command line has them.
+    private func words(_ options: [Configuration.Setting]) -> [String] {
+        options.flatMap { option in
+            guard let value = settings.values[option.name], !value.isEmpty else { return [String]() }
+            return ["--\(option.name)"] + (option.kind == .toggle ? [] : [value])
+        }
     }
 
     /// The stores that the configurations beside this one and in /etc/escapepod name.
@@ -205,7 +221,8 @@ struct Run {
     }
 }
 
-/// What the script reads: `NAME=VALUE`, each with a zero byte behind it, since a path may hold anything else.
+/// What the script reads: `NAME=VALUE`, and `NAME+=VALUE` for each value of a list, each with a zero byte behind it, since a path
+/// may hold anything else.
 struct Answer {
     private var bytes: [UInt8] = []
 
@@ -213,6 +230,10 @@ struct Answer {
     mutating func add(_ name: String, _ value: String?) {
         guard let value, !value.isEmpty else { return }
         bytes += Array("\(name)=\(value)".utf8) + [0]
+    }
+
+    mutating func append(_ values: [String], to list: String) {
+        for value in values { add("\(list)+", value) }
     }
 
     func write() throws { try Descriptor.standardOutput.write(bytes) }

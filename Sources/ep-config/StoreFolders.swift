@@ -62,9 +62,9 @@ struct StoreFolders {
         slotsToMove = hasSlots ? earlier : nil
         stateToMove = hasState ? "\(states)/\(earlier)" : nil
     }
+}
 
-    private func isFolder(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-    }
+func isFolder(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }

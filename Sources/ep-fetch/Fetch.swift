@@ -190,18 +190,27 @@ struct Differing: ParsableCommand {
 
 struct Apart: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Fail unless the store is on a different file system than a folder.")
+        abstract: "Fail unless the store and the folders are on different file systems.")
 
     @OptionGroup var place: Place
 
-    @Argument(help: "The folder.")
-    var folder: String
+    @Argument(help: "The folders.")
+    var folders: [String]
 
     func run() throws {
-        guard try place.isApart(from: folder) else {
-            throw Failure(
-                .usage, "the store \(place.url) is on the file system of this folder", at: folder,
-                hint: "they would be lost, or found, together; choose another drive, or another host")
+        for folder in folders where try !place.isApart(from: folder) {
+            throw together("the store \(place.url)", folder)
         }
+        for (index, folder) in folders.enumerated() {
+            for other in folders[..<index] where try !StoreURL("file:\(folder)").driver.isApart(from: other) {
+                throw together("the folder \(folder)", other)
+            }
+        }
+    }
+
+    private func together(_ what: String, _ folder: String) -> Failure {
+        Failure(
+            .usage, "\(what) is on the file system of this folder", at: folder,
+            hint: "they would be lost, or found, together; choose another drive, or another host")
     }
 }

@@ -54,10 +54,32 @@ struct KeyTool: Tool {
         @Argument(help: "The file to create; an existing one is never overwritten.")
         var new: String
 
+        @Flag(help: "Leave a copy of this very key that is there already.")
+        var keep = false
+
+        @Flag(help: "Only check that nothing else is there; the key itself may still be missing.")
+        var check = false
+
         func run() throws {
-            let key = try KeyTool.read(file)
-            try KeyFile.create(key, at: new)
-            try put(key.id().hex)
+            if keep || check, isThere(new) {
+                let there = try? KeyTool.read(new).id()
+                guard let there, exists(file), try there == KeyTool.read(file).id() else {
+                    throw Failure(
+                        .io, "will not overwrite another key", at: new,
+                        hint:
+                            "choose another place; if it is the key that is wanted:  ep-key copy \(new) \(file)"
+                    )
+                }
+            } else if !check {
+                try KeyFile.create(KeyTool.read(file), at: new)
+            }
+            if !check { try put(KeyTool.read(file).id().hex) }
+        }
+
+        /// Also where it is a link to nothing.
+        private func isThere(_ path: String) -> Bool {
+            var status = stat()
+            return lstat(path, &status) == 0
         }
     }
 
@@ -67,12 +89,27 @@ struct KeyTool: Tool {
 
         @OptionGroup var source: PassphraseOptions
 
+        @Option(
+            help: .init(
+                "Show ten new words, seal the key under them, and write it to this file instead.",
+                valueName: "file"))
+        var newWords: String?
+
         @Argument(help: "The key file.")
         var file: String
 
+        func validate() throws {
+            guard newWords == nil || !source.isGiven else {
+                throw ValidationError("'--new-words' is a passphrase: give no other")
+            }
+        }
+
         func run() throws {
             let key = try KeyTool.read(file)
-            try Descriptor.standardOutput.write(WrappedKey.wrap(key, under: source.choose()))
+            guard let newWords else {
+                return try Descriptor.standardOutput.write(WrappedKey.wrap(key, under: source.choose()))
+            }
+            try NewWords.show(file: newWords) { try WrappedKey.wrap(key, under: $0) }
         }
     }
 

@@ -18,6 +18,9 @@ struct PassphraseOptions: ParsableArguments {
         }
     }
 
+    /// Whether the command line has it.
+    var isGiven: Bool { passphraseFile != nil || passphraseCommand != nil }
+
     /// An existing one.
     func ask() throws -> Passphrase {
         try given() ?? Terminal.ask("Passphrase: ")

@@ -191,20 +191,26 @@ struct Backups: ParsableCommand {
         shouldDisplay: false)
 
     @Argument(help: "The capsule.") var capsule: String
+    @Option(help: ArgumentHelp("The domain of its own backup.", valueName: "domain")) var domain: String
 
     func run() throws {
         let files = try Capsule(at: capsule)
         let members = try files.members()
-        var fields = members.flatMap { place, backup in
-            [
-                backup.domain, "\(backup.generation)", backup.blob, backup.folder,
-                "\(place.filesystem)/\(place.path)",
-            ]
+        var lines = try members.map { place, backup in
+            guard backup.domain == "\(backup.label).\(domain)" else {
+                throw Failure(
+                    .badData, "the machine's backup names a backup of another one", at: backup.domain,
+                    hint: "take an earlier generation")
+            }
+            return "\(backup.domain)/\(backup.generation)/\(backup.blob)/\(backup.folder)/"
+                + "\(place.filesystem)/\(place.path)"
         }
         let root = files.machine.root
         // The capsule itself, which lies in the root.
-        fields += ["", "", "", members[0].1.folder, "\(root.filesystem)/\(root.path)/\(Capture.capsule)"]
-        try Descriptor.standardOutput.write(Array(fields.map { "\($0)\0" }.joined().utf8))
+        lines.append(
+            "\(domain)///\(members[0].1.folder)/\(root.filesystem)/\(root.path)/\(Capture.capsule)")
+        // A path may hold anything but a zero byte.
+        try Descriptor.standardOutput.write(Array(lines.map { "\($0)\0" }.joined().utf8))
     }
 }
 

@@ -29,8 +29,8 @@ struct Audit: ParsableCommand {
             """,
         discussion: """
             The first line of the tasks has the time at which the pass began, and the number of blobs and bytes that it \
-            covers. A line for each blob that is still to be verified follows: blob, size in bytes and SHA-512 (both are \
-            none if its document cannot be read), and the number of bytes before it.
+            covers. A line for each blob that is still to be verified follows: blob, the number of bytes before it, and, if \
+            its document can be read, --size and --sha512 as ep-fetch blob takes them.
             """)
 
     @OptionGroup var witnessed: Witnessed
@@ -80,8 +80,8 @@ struct Audit: ParsableCommand {
         var (text, past) = ("\(start) \(chosen.count) \(bytes(of: chosen))\n", Int64(0))
         for entry in chosen {
             if !verified.contains(entry.blob) {
-                let known = entry.backup.map { "\($0.size) \($0.sha512)" } ?? "none none"
-                text += "\(entry.blob) \(known) \(past)\n"
+                let known = entry.backup.map { " --size \($0.size) --sha512 \($0.sha512)" } ?? ""
+                text += "\(entry.blob) \(past)\(known)\n"
             }
             past += entry.backup?.size ?? 0
         }

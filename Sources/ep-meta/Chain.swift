@@ -8,7 +8,7 @@ struct Chain: ParsableCommand {
         abstract: "Choose the backups that a restore must read, and print them for a script.",
         usage: """
             ep-meta chain --domain DOMAIN --store URL [--generation N] [--at-least-generation N] \
-            [--witness FILE] < HISTORY
+            [--witness FILE] [--blob SHA256] < HISTORY
             """,
         discussion: """
             The first line has the generation, date and UUID of the wanted backup, the number of backups to read, their \
@@ -30,6 +30,9 @@ struct Chain: ParsableCommand {
             valueName: "file"))
     var witness: String?
 
+    @Option(help: .init("The blob that the wanted backup must have.", valueName: "sha256"))
+    var blob: String?
+
     func validate() throws {
         for number in [generation, atLeastGeneration].compactMap(\.self)
         where !(1...Backup.lastGeneration).contains(number) {
@@ -45,6 +48,12 @@ struct Chain: ParsableCommand {
         }
         let chain = try RestoreChain(to: generation, in: history, of: subject.store)
         guard let wanted = chain.backups.last else { return }
+        guard blob == nil || blob == wanted.sha256 else {
+            throw Failure(
+                .badData,
+                "generation \(wanted.generation) of \(subject.domain) is not the one that was wanted, with the blob \(blob ?? "")",
+                at: subject.store, hint: "somebody mixed them up; an earlier generation may be whole")
+        }
         try put(
             "\(wanted.generation) \(wanted.date) \(wanted.uuid) \(chain.backups.count) \(chain.size) \(chain.need) "
                 + "\(chain.isNewest ? "yes" : "no") \(readable(bytes: UInt64(clamping: chain.size)))")

@@ -72,7 +72,7 @@ struct VerifyRecord: ParsableCommand {
         abstract: "Sign, keep and print the record of a verify, given its history on standard input.",
         usage: """
             ep-meta record verify --domain DOMAIN --store URL [--witness FILE] --tasks FILE --faults FILE \
-            [--sample PERCENT] --key FILE --state DIR < HISTORY
+            [--sample PERCENT | --pass FILE] --key FILE --state DIR < HISTORY
             """,
         discussion: "Exits with 65 if anything is damaged or missing.")
 
@@ -88,6 +88,9 @@ struct VerifyRecord: ParsableCommand {
 
     @Option(help: .init("The share of the bytes that was verified.", valueName: "percent"))
     var sample: Int?
+
+    @Option(help: .init("The pass that has come to its end; it is removed.", valueName: "file"))
+    var pass: String?
 
     @OptionGroup var signing: Signing
 
@@ -114,6 +117,12 @@ struct VerifyRecord: ParsableCommand {
                 of: history, store: store, audit: audit, started: String(head[0]), finished: now().date,
                 sample: sample, blobs: blobs, bytes: bytes),
             as: sample == nil ? "verified.json" : "verified-sample.json")
+        if let pass {
+            let entry = try Entry(at: pass)
+            guard unlinkat(entry.folder.number, entry.name, 0) == 0 || errno == ENOENT else {
+                throw Failure.system("cannot remove", at: pass)
+            }
+        }
         try Descriptor.standardOutput.write(line)
         guard audit.faults.isEmpty else {
             throw Failure(
@@ -189,7 +198,9 @@ struct FailureRecord: ParsableCommand {
     func run() throws {
         try require(domain: subject.domain)
         let record = StateRecord.failure(
-            domain: subject.domain, store: subject.store, finished: now().date, status: status, what: what)
+            domain: subject.domain, store: subject.store, finished: now().date,
+            // Of a tool that is none of ours: what a run that it ends will end in.
+            status: status == 1 ? ExitStatus.io.rawValue : status, what: what)
         try state.keep(record.line, as: "failed.json")
     }
 }

@@ -22,7 +22,10 @@ struct Status: ParsableCommand {
 
     @OptionGroup var signing: Signing
 
-    @Option(help: .init("The plan for the next backup, as written by ep-plan --record.", valueName: "file"))
+    @Option(
+        help: .init(
+            "The plan for the next backup, as written by ep-plan --record; the file need not exist.",
+            valueName: "file"))
     var plan: String?
 
     @Option(help: .init("The time, in seconds since 1970.", valueName: "seconds"))
@@ -32,7 +35,8 @@ struct Status: ParsableCommand {
         help: .init("How old the newest backup may be: 90m, 26h, 8d; default: no limit.", valueName: "age"))
     var maxAge: String?
 
-    @Option(help: .init("The sealed key that the store has; an empty file: none.", valueName: "file"))
+    @Option(
+        help: .init("The sealed key that the store has; an empty file, or none: none.", valueName: "file"))
     var sealedKey: String?
 
     @Option(help: .init("The folder that should have a copy of the key.", valueName: "dir"))
@@ -60,7 +64,8 @@ struct Status: ParsableCommand {
         let (memory, doubted) = try remember(key)
         var status = Catalog.Status(
             domain: subject.domain, store: subject.store, at: Time(seconds: now), memory: memory,
-            plan: try plan.map { try Plan(record($0), at: $0) }, told: warning + doubted)
+            plan: try plan.flatMap { exists($0) ? try Plan(record($0), at: $0) : nil },
+            told: warning + doubted)
         var nothing: Failure?
         if ending == nil {
             let history = try subject.history()
@@ -91,7 +96,9 @@ struct Status: ParsableCommand {
             (try? other() == id) == true ? .here : .anotherKey
         }
         let sealed =
-            try sealedKey.map { try Descriptor(opening: $0, O_RDONLY).readAll(limit: 64 << 10) } ?? []
+            try sealedKey.flatMap {
+                exists($0) ? try Descriptor(opening: $0, O_RDONLY).readAll(limit: 64 << 10) : nil
+            } ?? []
         let space = keySpace.map { folder in
             let path = "\(folder)/escapepod-\(subject.domain).key"
             let copy = exists(path) ? compare { try KeyFile.read(path) { _ in }.id() } : .missing

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Plumbing
 import Snapshots
 import Tool
@@ -15,46 +16,100 @@ struct MakeScratch: ParsableCommand {
         help: ArgumentHelp("The purpose of the scratch folder.", valueName: "purpose"))
     var purpose: String
     @Flag(help: "Do not create one; print nothing if there is none.") var find = false
+    @Flag(help: "Delete one that a run left that was killed; none is created.") var drop = false
+    @Option(
+        help: ArgumentHelp(
+            "Mount a new btrfs there, in a file of the folder that has no name, and create it on that.",
+            valueName: "dir"))
+    var mount: String?
+    @Option(
+        help: ArgumentHelp("The maximum number of bytes that will be written there.", valueName: "bytes"))
+    var need: UInt64?
+
+    func validate() throws {
+        guard mount == nil || need != nil else { throw ValidationError("'--mount' needs '--need'") }
+        guard [find, drop, need != nil].count(where: { $0 }) <= 1 else {
+            throw ValidationError("only one of '--find', '--drop' and '--need'")
+        }
+    }
 
     func run() throws {
         if find {
             guard let found = try Scratch.find(in: folder, for: purpose) else { return }
             return try put(found.path)
         }
-        try put(Scratch.findOrMake(in: folder, for: purpose).path)
+        guard !drop else {
+            guard let found = try Scratch.find(in: folder, for: purpose) else { return }
+            let path = found.path
+            try found.lock()
+            return try found.remove(at: path)
+        }
+        if let need { try requireRoom(in: folder, need: need) }
+        if let mount, let need { try NamelessFileSystem.mount(at: mount, in: folder, need: need) }
+        try put(Scratch.findOrMake(in: mount ?? folder, for: purpose).path)
+    }
+}
+
+/// The backups that are received one on the other, the full one first.
+struct ChainOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The backups, the full one first: the lines of ep-meta chain behind its first.",
+            valueName: "file"))
+    var chain: String
+
+    func backups() throws -> [ReceivedChain.Backup] {
+        var backups: [ReceivedChain.Backup] = []
+        try Descriptor(opening: chain, O_RDONLY).lines(upTo: 4096) { line, number in
+            let words = String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace)
+            guard words.count >= 4 else {
+                throw Failure(.badData, "not a backup of a chain", at: "\(chain), line \(number)")
+            }
+            backups.append(
+                .init(name: String(words[0]), size: String(words[1]), received: String(words[3])))
+        }
+        guard !backups.isEmpty else { throw Failure(.badData, "not a chain: it is empty", at: chain) }
+        return backups
+    }
+}
+
+struct Resume: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print which backups of a chain a scratch folder still lacks, for a script.",
+        discussion: """
+            A line for each: blob, size in bytes, the UUID that it is received as, the parent that is received before it, \
+            and a snapshot that can be deleted behind it; the last two may be missing.
+            """)
+
+    @Argument(help: "The scratch folder.") var scratch: String
+    @OptionGroup var chain: ChainOption
+
+    func run() throws {
+        let lacking = try ReceivedChain.resume(chain.backups(), in: Scratch(at: scratch))
+        for it in lacking {
+            let words = [it.backup.name, it.backup.size, it.backup.received, it.parent, it.spare]
+            try put(words.compactMap(\.self).joined(separator: " "))
+        }
     }
 }
 
 struct Promote: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make a received snapshot the live volume, with the slots that its next backup builds on.")
+        abstract: "Make a received chain the live volume, with the slots that its next backup builds on.")
 
     @Argument(help: "The scratch folder that it was received in.") var scratch: String
-    @Argument(help: "The name of the snapshot there.") var snapshot: String
+    @OptionGroup var chain: ChainOption
     @Option(help: ArgumentHelp("The live volume to create; it must not exist.", valueName: "path")) var to:
         String
     @Option(help: ArgumentHelp("The name of the folder for the snapshots of one store.", valueName: "name"))
     var name: String
-    @Option(help: ArgumentHelp("A slot and the snapshot to put into it.", valueName: "slot=snapshot"))
-    var slot: [SlotContent] = []
     @Flag(help: "Leave the inode flags i and a to ep-snap protect.") var unprotected = false
 
-    struct SlotContent: ExpressibleByArgument {
-        let slot: Slot
-        let name: String
-
-        init?(argument: String) {
-            let parts = argument.split(separator: "=", maxSplits: 1)
-            guard parts.count == 2, let slot = Slot(rawValue: String(parts[0])) else { return nil }
-            self.slot = slot
-            name = String(parts[1])
-        }
-    }
-
     func run() throws {
+        let backups = try chain.backups()
         var isComplete = true
         try Scratch(at: scratch).promote(
-            snapshot, to: to, slots: slot.map { ($0.slot, $0.name) }, folder: name,
+            backups[backups.count - 1].name, to: to, slots: ReceivedChain.slots(backups), folder: name,
             flags: unprotected ? .noCopyOnWrite : .all
         ) {
             warn($0, from: "ep-snap")
@@ -104,14 +159,17 @@ struct AskRoom: ParsableCommand {
     @Option(help: ArgumentHelp("The maximum number of bytes that will be written.", valueName: "bytes"))
     var need: UInt64
 
-    func run() throws {
-        let room = try Room(in: folder, need: need)
-        guard room.available >= need else {
-            throw Failure(
-                .io,
-                "not enough space: \(readable(bytes: room.available)) available, \(readable(bytes: need)) needed",
-                at: folder)
-        }
-        for warning in room.warnings { warn(warning, from: "ep-snap") }
+    func run() throws { try requireRoom(in: folder, need: need) }
+}
+
+/// - Throws: `io` where a folder has less room than that.
+private func requireRoom(in folder: String, need: UInt64) throws {
+    let room = try Room(in: folder, need: need)
+    guard room.available >= need else {
+        throw Failure(
+            .io,
+            "not enough space: \(readable(bytes: room.available)) available, \(readable(bytes: need)) needed",
+            at: folder)
     }
+    for warning in room.warnings { warn(warning, from: "ep-snap") }
 }

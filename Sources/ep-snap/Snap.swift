@@ -13,7 +13,8 @@ struct Snap: Tool {
         subcommands: [
             Create.self, List.self, Find.self, Rotate.self, Discard.self, Move.self, Import.self, Check.self,
             Estimate.self,
-            Compare.self, Nested.self, MakeScratch.self, Receive.self, Promote.self, Protect.self, Sweep.self,
+            Compare.self, Nested.self, MakeScratch.self, Resume.self, Receive.self, Promote.self,
+            Protect.self, Sweep.self,
             AskRoom.self,
         ])
 }

@@ -364,6 +364,57 @@ END
     [[ ! -e victim ]]
 }
 
+@test "copy --keep leaves a copy of the same key, and --check only looks" {
+    ep-key generate other
+    before=$(<other)
+    ep-key copy key copied --check
+    [[ ! -e copied ]]
+    [[ $(ep-key copy key copied --keep) = $(ep-key id key) ]]
+    inode=$(stat -c %i copied)
+    [[ $(ep-key copy key copied --keep) = $(ep-key id key) && $(stat -c %i copied) = "$inode" ]]
+    ep-key copy key copied --check
+    ln -s other link
+    ln -s nowhere dangling
+    echo text >text
+    for there in other link dangling text; do
+        for option in --keep --check; do refuses 74 "will not overwrite another key: $there" ep-key copy key "$there" "$option"; done
+        # One that is there is the copy of no key that is not.
+        refuses 74 "will not overwrite another key: $there" ep-key copy absent "$there" --check
+    done
+    ep-key copy absent new --check
+    [[ $(<other) = "$before" && ! -e new && ! -e nowhere ]]
+}
+
+@test "wrap --new-words shows words that open what it writes; words that cannot be shown seal nothing" {
+    timeout 60 ep-key wrap --new-words kept key >said
+    [[ $(stat -c '%a %s' kept) = "600 184" ]]
+    sed -n '/these ten words/{n;n;s/^ *//p}' said >words
+    [[ $(wc -w <words) = 10 ]]
+    timeout 60 ep-key unwrap new --passphrase-file words <kept
+    cmp <(grep EPOD new) <(grep EPOD key)
+    rm kept
+    run -74 --separate-stderr bash -c 'ep-key wrap --new-words kept key >/dev/full'
+    [[ $stderr = *"no space left on device: standard output"*"the ten words above are void"*hint:* && ! -e kept ]]
+    # Shown, and not kept.
+    run -74 --separate-stderr timeout 60 ep-key wrap --new-words absent/wrapped key
+    [[ $output = *"these ten words"* && $stderr = *"the ten words above are void"*hint:* ]]
+    refuses 64 "give no other" ep-key wrap --new-words kept --passphrase-file words key
+}
+
+@test "a signal behind the new words: they are void, and it says so" {
+    local status=0
+    mkfifo shown
+    timeout 60 ep-key wrap --new-words kept key >shown 2>err 3>&- &
+    read -r line <shown
+    [[ $line = *"these ten words"* ]]
+    # Sealing takes a second.
+    kill -TERM "$!"
+    wait "$!" || status=$?
+    [[ $status -eq 143 || $status -eq 124 ]]
+    grep -qF "the ten words above are void" err
+    [[ ! -e kept ]]
+}
+
 @test "usage" {
     refuses 64 '<file>' ep-key generate
     refuses 64 '<file>' ep-key id

@@ -100,6 +100,8 @@ create() {
 @test "show --format line: what a script reads word by word" {
     meta show --format line <meta2 >line
     [[ $(wc -l <line) -eq 1 ]]
+    [[ $(ep-meta show --format line --domain pod.example.org <meta2) = "$(<line)" ]]
+    refuses 65 "the metadata of pod.example.org instead of pea" meta show --format line --domain pea <meta2
     read -r generation type date size blob id of readable <line
     [[ $generation == 2 && $type == incremental && $date == 2026-11-23T06:10:00Z && $size == 1001128 ]]
     [[ $blob == "$(jq -r .sha256 meta2)" && $id == "$two" && $of == "$domain" && $readable == "977.7 KiB" ]]
@@ -115,10 +117,15 @@ create() {
     read -r generation _ id count bytes _ newest readable <chain
     [[ $generation == 2 && $id == "$two" && $count == 2 && $newest == yes && $readable == *iB && $(wc -l <chain) -eq 3 ]]
     [[ $bytes -eq $(($(jq .size meta1) + $(jq .size meta2))) ]]
+    cmp chain <(ep-meta chain "${of[@]}" --blob "${blobs[1]}" <history)
+    refuses 65 "generation 2 of $domain is not the one that was wanted" ep-meta chain "${of[@]}" --blob "${blobs[0]}" <history
     refuses 10 "no generation 3 of $domain: store" ep-meta chain "${of[@]}" --generation 3 <history
     refuses 65 "there was a generation 3: store" ep-meta chain "${of[@]}" --at-least-generation 3 <history
     ep-meta audit "${of[@]}" --tasks tasks <history >said
     [[ $(head -n 1 tasks) == *"Z 2 $bytes" && $(wc -l <tasks) -eq 3 && $(wc -l <said) -eq 1 ]]
+    read -ra task < <(tail -n 1 tasks)
+    wanted="${blobs[1]} $(jq .size meta1) --size $(jq .size meta2) --sha512 $(jq -r .sha512 meta2)"
+    [[ ${task[*]} == "$wanted" ]]
     judge() { ep-meta fault "${of[@]}" --fetched "$1" --opened "$2" --faults faults "${blobs[0]}" <history; }
     for statuses in "10 65 missing" "65 65 damaged" "74 0 unreadable" "0 65 forged"; do
         # shellcheck disable=SC2086 # words
@@ -131,8 +138,10 @@ create() {
     # Kept, it is a holder's of the key; and it ends in 65, since there is a fault.
     ep-key generate key >/dev/null
     echo "${blobs[0]} missing" >faults
-    run -65 --separate-stderr ep-meta record verify "${of[@]}" --tasks tasks --faults faults --key key --state state/x <history
-    [[ $(jq -c '[.problems, .damaged[0].takesDown, .blobs]' <<<"$output") == '[1,[1,2],2]' && $output == "$(<state/x/verified.json)" ]]
+    ep-meta audit "${of[@]}" --tasks tasks --pass pass <history >/dev/null
+    [[ -s pass ]]
+    run -65 --separate-stderr ep-meta record verify "${of[@]}" --pass pass --tasks tasks --faults faults --key key --state state/x <history
+    [[ $(jq -c '[.problems, .damaged[0].takesDown, .blobs]' <<<"$output") == '[1,[1,2],2]' && $output == "$(<state/x/verified.json)" && ! -e pass ]]
     printf %s "${output%,\"mac\"*}}" | ep-key mac key --check "$(jq -r .mac <<<"$output")"
     ep-key passphrase >words
     ep-key wrap key --passphrase-file words >sealed 2>/dev/null
@@ -150,6 +159,25 @@ create() {
         # shellcheck disable=SC2086 # words
         head -n 2 history | refuses 65 "not a complete history" ep-meta $verb "${of[@]}"
     done
+}
+
+@test "lock names a file in a folder of ours alone; clear removes what is ours and of no process" {
+    mkdir -m 0755 volume
+    lock=$(ep-meta lock volume)
+    [[ $lock == */escapepod/$(stat -c %d-%i volume).lock && $(stat -c %a "${lock%/*}") == 700 ]]
+    refuses 69 "no such folder: absent" ep-meta lock absent
+    refuses 77 "others can change or read this folder: volume" ep-meta lock volume --own
+    ep-meta lock our/state --own >/dev/null
+    [[ $(stat -c %a our our/state) == $'700\n700' ]]
+    ln -s our link
+    refuses 77 "and not a link" ep-meta lock link --own
+    true &
+    wait "$!"
+    # Of one that is no more, of one that is, with other names, and a link.
+    mkdir -p work.{$!.abcdefg1,$$.abcdefg1,$!.abc,x.abcdefg1,$!.abcdefg1.y} work.$!.abcdefg1/inside
+    ln -s our "work.$!.abcdefg2"
+    ep-meta clear work
+    [[ ! -e work.$!.abcdefg1 && $(echo work.*) == *work.$$.abcdefg1* && $(compgen -G 'work.*' | wc -l) -eq 5 ]]
 }
 
 @test "a document cannot steer the terminal" {

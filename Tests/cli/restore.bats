@@ -365,5 +365,21 @@ forge() {
     [[ -z $(ep-snap scratch place --for "a test" --find) && $(ls -A place) = "$before" ]]
     scratch=$(ep-snap scratch place --for "a test")
     [[ $(ep-snap scratch place --for "a test") = "$scratch" ]]
-    ep-snap sweep "$scratch"
+    # It goes, unless another run works in it.
+    local works
+    exec {works}<"$scratch"
+    flock "$works"
+    refuses 75 "another run is in progress: $scratch" ep-snap scratch place --for "a test" --drop
+    exec {works}<&-
+    ep-snap scratch place --for "a test" --drop
+    ep-snap scratch place --for "a test" --drop
+    [[ $(ls -A place) = "$before" ]]
+    refuses 74 "not enough space" ep-snap scratch place --for "a test" --need 9000000000000000
+    refuses 64 "only one of" ep-snap scratch place --for "a test" --need 1 --drop
+    # On a btrfs of its own, which has no name in there, and is gone with its mount.
+    mkdir own
+    unshare --mount bash -c '[[ $(ep-snap scratch place --for "a test" --need 1000 --mount own) = own/.escapepod-* ]] &&
+        [[ $(stat -f -c %T own) = btrfs && -n $(ls -A own) ]]'
+    [[ $(ls -A place) = "$before" && -z $(ls -A own) ]]
+    run ! grep -F "$PWD/place" <(losetup -nO BACK-FILE)
 }

@@ -1,9 +1,9 @@
 # escapepod backup: a snapshot, its sealed stream, and then the metadata, which commits it.
-# shellcheck shell=bash
 
 backup() {
     cleanups+=(remember_failure discard_snapshots)
     subject=("$domain" "$state")
+    lock "$volume"
     if [[ -n ${setting[system]-} ]]; then back_up_members "$@"; fi
     prepare
     if [[ -z ${setting["dry-run"]-} ]]; then send; fi
@@ -14,40 +14,35 @@ subject=()
 # The subvolumes of a system: their snapshots are taken in a row, before any of them is sent. What is committed of them is
 # written into the system's own volume, its capsule, whose backup then makes the set true.
 back_up_members() {
-    local dry_run=${setting["dry-run"]-} set=("${members[@]}") member status=0
-    local capture=(ep-layout capture "$volume" --root "${setting[root]}" "${set[@]/#/--member=}" "${left_out[@]}")
-    lock "$volume"
-    [[ -n $dry_run ]] || "${capture[@]}" || status=$?
-    attended "$status"
-    [[ -n $dry_run ]] || owed ep-layout "$volume/machine.json"
-    for member in "${set[@]}"; do
-        turn_to "${member%% *}" "$@" --member "${member%% *}"
-        is_member=1
+    local dry_run=${setting["dry-run"]-} labels=("${members[@]%% *}") label
+    if [[ -z $dry_run ]]; then
+        ep-layout capture "$volume" --root "${setting[root]}" "${members[@]/#/--member=}" "${left_out[@]}" || attended "$?"
+        owed ep-layout "$volume/machine.json"
+    fi
+    for label in "${labels[@]}"; do
+        turn_to "$label" "$@" --member "$label"
+        lock "$volume"
         prepare
-        is_member=''
     done
     if [[ -z $dry_run ]]; then
-        for member in "${set[@]}"; do
-            turn_to "${member%% *}" "$@" --member "${member%% *}"
+        for label in "${labels[@]}"; do
+            turn_to "$label" "$@" --member "$label"
             take_plan
             send
-            ask member ep-meta member --label "${member%% *}" --folder "$folder_name" <"$work/document"
+            ask member ep-meta member --label "$label" --folder "$folder_name" <"$work/document"
             cat -- "$work/member" >>"$all_work/members"
         done
     fi
     turn_to capsule "$@"
     [[ -n $dry_run ]] || ep-meta keep "$volume/members.json" <"$all_work/members"
 }
-is_member=''
 
 # Sees what the next backup will be, and takes its snapshot.
 prepare() {
     local dry_run=${setting["dry-run"]-}
-    [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
-    lock "$volume"
     [[ -n $dry_run ]] || under_way="a backup"
     ep-fetch apart "${place[@]}" "$volume"
-    know_key
+    ask key-id ep-key id "$key"
 
     fetch_head
     plan_on_head
@@ -60,19 +55,19 @@ prepare() {
         warn "$warning" "the store is an old copy, or somebody changed it; see escapepod-security(7)"
     say "$domain: $type backup of $volume to $store, generation $next" "  $reason"
     # ep-layout has said what is left out of a set.
-    [[ -n $is_member ]] || ep-snap nested "$volume" | sed 's/^/  left out, a subvolume of its own: /'
+    [[ $domain != "${subject[0]}" ]] || ep-snap nested "$volume" | sed 's/^/  left out, a subvolume of its own: /'
     ep-snap room "$volume" --need 0
     [[ -z $dry_run ]] || return 0
 
     # What lies there is of a run that was never committed.
     ep-snap discard "$volume" --name "$folder_name"
     uncommitted+=("$volume")
-    ask snapshot ep-snap create "$volume" --name "$folder_name" --json || attended "$?"
+    ask snapshot ep-snap create "$volume" --name "$folder_name" --json
 }
 
 # Stores what `prepare` made.
 send() {
-    local base=() shown=() expected=() status=0 estimate blob size slots=$volume/.escapepod/$folder_name
+    local base=() expected=() status=0 estimate blob size slots=$volume/.escapepod/$folder_name
     under_way="a backup, $type, generation $next"
     [[ $parent_slot = none ]] || base=("$slots/$parent_slot")
     estimate=(ep-snap estimate "$slots/current-state" "${base[@]/#/--parent=}")
@@ -80,11 +75,10 @@ send() {
     if [[ -t 2 || $parent_slot != none ]]; then
         ask estimate "${estimate[@]}"
         mapfile -t expected <"$work/estimate"
-        [[ ! -t 2 ]] || shown=(--progress --expect "${expected[0]}")
         [[ -z ${expected[1]-} ]] || say "  ${expected[1]}"
     fi
     btrfs send -q "${base[@]/#/-p}" "$slots/current-state" |
-        ep-seal --key "$key" --report "$work/report" "${shown[@]}" |
+        ep-seal --key "$key" --report "$work/report" --progress ${expected[0]:+--expect "${expected[0]}"} |
         ep-store blob "${place[@]}" >"$work/receipt" || piped "${PIPESTATUS[@]}" || status=$?
     # Which is what btrfs says, whatever the reason; without the data the reason is quickly found.
     ((status != 1)) || "${estimate[@]}" >"$work/estimate"
@@ -101,7 +95,8 @@ send() {
     # From here on the store may have said yes without our hearing it: only the next run can tell, from the head.
     uncommitted=("${uncommitted[@]:1}")
     ask committed ep-store metadata "${place[@]}" --blob "$blob" --follows "$follows" <"$work/sealed"
-    read_back "$blob"
+    # What was committed is what the store shows, even where another machine has been quick and the head has moved on.
+    read_back "$work/sealed" document "$blob"
     ep-meta keep "$witness" --parents <"$work/document" ||
         warn "this machine will not notice if the store forgets this backup: $witness" "find out why it cannot be written"
     rm -f -- "$state/failed.json"
@@ -135,14 +130,6 @@ take_plan() {
 }
 type='' next='' follows='' head_type='' parent_slot='' reason='' warning=''
 
-# What was committed is what the store shows, even where another machine has been quick and the head has moved on.
-read_back() {
-    fetch back document "$1"
-    cmp -s "$work/back" "$work/sealed" ||
-        fail 74 "the store accepted generation $next but does not show it: $store" \
-            "slots and witness are unchanged; find out what is wrong with the store, then run it again"
-}
-
 discard_snapshots() {
     local one
     for one in "${uncommitted[@]}"; do ep-snap discard "$one" --name "$folder_name"; done
@@ -154,8 +141,6 @@ uncommitted=()
 remember_failure() {
     local status=$1
     [[ -n $under_way && $status != 0 && $status != 64 ]] || return 0
-    # Of a tool that is none of ours: what the run will end in.
-    ((status != 1)) || status=74
     ep-meta record failure --domain "${subject[0]}" --store "$store" --status "$status" --what "$under_way" --state "${subject[1]}"
 }
 under_way=''

@@ -1,14 +1,10 @@
 # escapepod drill: restores a backup to a place of its own, and holds it against the snapshot that it was made from.
-# shellcheck shell=bash
 
 drill() {
-    ((EUID == 0)) || fail 77 "a drill creates and mounts a file system" "run it as root"
-    # Nobody else sees what is mounted here, and it goes with the last process of the run, whatever ends it.
-    [[ -n ${ESCAPEPOD_ALONE-} ]] || { rm -r -- "$work" && ESCAPEPOD_ALONE=$of_members exec unshare --mount --propagation slave "$here/escapepod" "$@"; }
     local folder=${setting[scratch]}
     [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
     [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with enough free space"
-    know_key
+    ask key-id ep-key id "$key"
     cleanups+=(leave_ground conclude_failure)
     started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
     generation=${setting[generation]-}
@@ -39,37 +35,26 @@ drill() {
     conclude proven
     say "  done: $(<"$work/concluded")"
 }
-started='' mounted=''
+started=''
 
 # make_ground DIR PURPOSE: sets ground, a scratch folder on a btrfs: in DIR if that is on one, else on one in a file that is gone when
 # it is unmounted. Not on the volume's own, though: it would take the room of the data.
 make_ground() {
-    local image outer
-    drop_scratch "$1" "$2"
-    ep-snap room "$1" --need "$need"
-    open_scratch "$1" "$2"
-    [[ $(stat -f -c %T "$1") != btrfs ]] || ! ep-fetch apart "file:$1" --domain "$domain" "$volume" 2>/dev/null || return 0
-    outer=$scratch image=$ground/image
-    # It takes what is written and no more. Streams of small files grow on the way, but not by that.
-    truncate -s $((total * 4 + (1 << 30))) "$image"
-    mkfs.btrfs -q -m single "$image" >/dev/null
-    mkdir "$work/ground"
-    mount -o loop "$image" "$work/ground" ||
-        fail 69 "cannot mount a btrfs to restore into: $1" "loop devices may be missing here; let --scratch name a folder on a btrfs"
-    mounted=$work/ground
-    # mount(8) goes by the path, which somebody may have turned to another file meanwhile.
-    [[ $(losetup -nO BACK-INO "$(findmnt -nro SOURCE "$mounted")" | tr -d ' ') = "$(stat -c %i "$image")" ]] ||
-        fail 77 "somebody replaced the file system to restore into: $outer" "choose another --scratch"
-    ep-snap sweep "$outer"
-    open_scratch "$mounted" "$2"
+    local own=(--mount "$all_work/ground")
+    ep-snap scratch "$1" --for "$2" --drop
+    [[ $(stat -f -c %T "$1") != btrfs ]] || ! ep-fetch apart "file:$1" --domain "$domain" "$volume" 2>/dev/null || own=()
+    mkdir "$all_work/ground"
+    open_scratch "$1" "$2" --need "$need" "${own[@]}"
 }
 
+# What is mounted in the work folder is no part of it, and not to be deleted with it. A disk keeps its scratch folder for the
+# run that goes on with it.
 leave_ground() {
-    if [[ -n $mounted ]]; then
-        umount -l "$mounted"
-    elif [[ -n $ground ]]; then
-        ep-snap sweep "$scratch"
-    fi
+    local one
+    for one in "$all_work/ground" "$all_work/at"/*; do
+        ! mountpoint -q -- "$one" || umount -l -- "$one"
+    done
+    [[ ! -d $scratch ]] || ep-snap sweep "$scratch"
 }
 
 # The store could not give it whole: that is a result too.

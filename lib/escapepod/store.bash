@@ -1,12 +1,4 @@
 # What the store shows, and what this machine knows of it.
-# shellcheck shell=bash
-
-# Sets key_id. That the key cannot be read shows before anything is done.
-know_key() {
-    ask key-id ep-key id "$key"
-    key_id=$(<"$work/key-id")
-}
-key_id=''
 
 # fetch FILE WHAT [ARGUMENT…]: puts what the store has into $work/FILE, which is empty if it has no such thing. Anything that is
 # not a clear answer ends the run: an unreachable store is not an empty one.
@@ -16,29 +8,30 @@ fetch() {
     ((status == 0 || status == 10)) || return "$status"
 }
 
+# read_back FILE WHAT [ARGUMENT…]: what was stored has to be what the store shows.
+read_back() {
+    fetch back "${@:2}"
+    cmp -s "$work/back" "$1" ||
+        fail 74 "the store accepted the $2 but does not show it: $store" "find out what is wrong with the store, then run it again"
+}
+
 # fetch_head: puts the newest document into $work/head, and its line into $work/line; the first is empty if the store has no backup.
 fetch_head() {
-    local head
     : >"$work/head"
     fetch sealed last
     [[ -s $work/sealed ]] || return 0
     ep-unseal --kind metadata --key "$key" <"$work/sealed" >"$work/head" ||
         fail "$?" "the newest metadata of $domain cannot be opened: $store" "check that this key belongs to this store"
-    ask line ep-meta show --format line <"$work/head"
-    read -r _ _ _ _ _ _ head _ <"$work/line"
-    [[ $head = "$domain" ]] ||
-        fail 65 "the store returned the metadata of $head instead of $domain: $store" "it was mixed up or tampered with"
+    ask line ep-meta show --format line --domain "$domain" <"$work/head"
 }
 
 # fetch_history [OPTION]: puts what the store has of every backup into $work/history; what is damaged is a line there, and is
 # complained of.
 fetch_history() {
-    local status=0
-    ask series ep-fetch history "${place[@]}" "$@" || status=$?
-    ((status == 0 || status == 3)) || return "$status"
-    status=0
-    ask history ep-unseal --kind metadata --key "$key" <"$work/series" || status=$?
-    ((status == 0 || status == 3)) || return "$status"
+    # Whoever reads the history says what needs attention.
+    local needs_attention=''
+    ask series ep-fetch history "${place[@]}" "$@" || return
+    ask history ep-unseal --kind metadata --key "$key" <"$work/series" || return
     rm -f -- "$work/series"
 }
 

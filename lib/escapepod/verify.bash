@@ -1,47 +1,40 @@
 # escapepod verify: is every document and every blob in the store, and is it what was stored?
-# shellcheck shell=bash
 
 verify() {
-    local sample=${setting[sample]-} go_on=(--pass "$state/verify.pass") of chosen=() found=0
-    [[ -z $sample ]] || { chosen=(--sample "$sample") && go_on=(); }
-    of=(--domain "$domain" --store "$store")
-    know_key
-    own "$state"
-    lock "$state"
+    local of=(--domain "$domain" --store "$store" --witness "$witness") pass=$state/verify.pass found=0
+    if [[ -n ${setting[sample]-} ]]; then
+        of+=(--sample "${setting[sample]}") pass=/dev/null
+    else
+        of+=(--pass "$pass")
+    fi
+    ask key-id ep-key id "$key"
+    lock "$state" --own
     compare_files
     fetch_history
-    ep-meta audit "${of[@]}" --witness "$witness" "${chosen[@]}" "${go_on[@]}" --tasks "$work/tasks" \
-        <"$work/history" >"$work/found"
-    owed ep-meta "$work/tasks"
-    [[ -n ${setting[json]-} ]] || say_file "$work/found"
-    verify_blobs
-    ep-meta record verify "${of[@]}" --witness "$witness" "${chosen[@]}" --tasks "$work/tasks" --faults "$work/faults" \
-        --key "$key" --state "$state" <"$work/history" >"$work/record" || found=$?
-    ((found == 0 || found == 65)) || return "$found"
-    owed ep-meta "$work/record"
-    [[ -z ${setting[json]-} ]] || say_file "$work/record"
-    [[ -n $sample ]] || rm -f -- "$state/verify.pass"
+    tell ep-meta audit "${of[@]}" --tasks "$work/tasks" <"$work/history"
+    : >"$work/faults"
+    verify_blobs <"$work/tasks"
+    ask record ep-meta record verify "${of[@]}" --tasks "$work/tasks" --faults "$work/faults" --key "$key" --state "$state" \
+        <"$work/history" || found=$?
+    [[ -z ${setting[json]-} ]] || ep-meta printable <"$work/record"
     ((found == 0)) || return "$found"
     [[ -n ${setting[json]-} ]] || say "  done: all of it is whole"
 }
 
-# Reads every blob that the tasks name. What is wrong goes to $work/faults; what is whole is noted in the pass.
+# Reads every blob of the tasks on standard input. What is wrong goes to $work/faults; what is whole is noted in the pass.
 verify_blobs() {
-    local wanted blob size sum past statuses known pass=$state/verify.pass
-    [[ -z ${setting[sample]-} ]] || pass=/dev/null
-    : >"$work/faults"
-    {
-        read -r _ _ wanted
-        while read -r blob size sum past; do
-            known=()
-            [[ $size = none ]] || known=(--size "$size" --sha512 "$sum")
-            statuses=(0 0)
-            ep-fetch blob "${place[@]}" "$blob" "${known[@]}" </dev/null |
-                ep-unseal --key "$key" --check --progress --expect "$wanted" --past "$past" || statuses=("${PIPESTATUS[@]}")
-            [[ ${statuses[*]} != '0 0' ]] || { echo "$blob" >>"$pass" && continue; }
-            ask found ep-meta fault --domain "$domain" --store "$store" --fetched "${statuses[0]}" --opened "${statuses[1]}" \
-                --faults "$work/faults" "$blob" <"$work/history"
-            [[ -n ${setting[json]-} ]] || say_file "$work/found"
-        done
-    } <"$work/tasks"
+    local wanted task statuses
+    read -r _ _ wanted
+    # Blob, how many bytes went before it, and what is known of it.
+    while read -ra task; do
+        statuses=(0 0)
+        ep-fetch blob "${place[@]}" "${task[0]}" "${task[@]:2}" </dev/null |
+            ep-unseal --key "$key" --check --progress --expect "$wanted" --past "${task[1]}" || statuses=("${PIPESTATUS[@]}")
+        if [[ ${statuses[*]} = "0 0" ]]; then
+            echo "${task[0]}" >>"$pass"
+        else
+            tell ep-meta fault --domain "$domain" --store "$store" --fetched "${statuses[0]}" --opened "${statuses[1]}" \
+                --faults "$work/faults" "${task[0]}" <"$work/history"
+        fi
+    done
 }
