@@ -132,6 +132,8 @@ END
     run -0 --separate-stderr timeout 60 "$EP_REPO/Tests/cli/on-terminal" 'correct  horse' -- \
         "$EP_REPO/contrib/escapepod-open" --key wrapped <sealed
     [[ $output == hello && $(tr -d '\r' <<<"$stderr" | grep -v '^$') == 'Password: ' ]]
+    # At a cost that takes no time.
+    body "$vectors/key-good" >wrapped
     refuses 65 'wrong passphrase' timeout 60 "$EP_REPO/Tests/cli/on-terminal" 'correct house' -- \
         "$EP_REPO/contrib/escapepod-open" --key wrapped <sealed
 }

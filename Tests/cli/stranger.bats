@@ -9,8 +9,6 @@ setup_file() { prepare store_of_three; }
 
 # Three backups of vol, the trees that they were of in tree.1 to tree.3, and in the store what a stranger finds beside them.
 store_of_three() {
-    # The key of the page's example, of which there is a copy under a passphrase that costs no second each time.
-    echo EPOD-KEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNZS23V9CCRYDPK8QARC0SYZF8XJ >pod.key
     chmod 640 vol/note
     setfattr -n user.mark -v x vol/note
     ln vol/big vol/hard && ln -s big vol/soft && truncate -s 1M vol/hole
@@ -52,7 +50,7 @@ follow() {
 @test "an earlier backup, of parts, with the wrapped key and the words" {
     mkdir store/escapepod/pod/keys
     (umask 077 && echo correct horse >words)
-    sed '1,/^$/d' "$EP_REPO/Tests/vectors/key-good" >store/escapepod/pod/keys/0000000001-any
+    wrapped_key >store/escapepod/pod/keys/0000000001-any
     rm pod.key
     local blob
     for blob in store/escapepod/pod/blobs/*; do

@@ -8,13 +8,13 @@ load dunesea
 
 setup_file() { prepare three_backups_and_copies; }
 
-# Backups of the notes "first", "second" and "third", with the store as it was before each of them in store.0 to store.2.
+# Backups of the notes "first", "second" and "third", with the store as it was before the last two in store.1 and store.2.
 three_backups_and_copies() {
-    local number notes=(first second third)
-    for number in 0 1 2; do
-        cp -a store "store.$number"
-        backups "${notes[number]}"
-    done
+    backups first
+    cp -a store store.1
+    backups second
+    cp -a store store.2
+    backups third
 }
 
 setup() { prepared; }
@@ -29,14 +29,6 @@ backups() {
         echo "$note" >vol/note
         escapepod backup ./pod.conf
     done
-}
-
-# nothing_yet: as if the volume had not been backed up.
-nothing_yet() {
-    becomes store.0
-    rm -r state
-    btrfs -q subvolume delete vol/.escapepod/*/*
-    rm -r vol/.escapepod
 }
 
 # becomes COPY: the store is that copy of it from here on.
