@@ -6,11 +6,13 @@ load helper
 load pod
 load dunesea
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-    make_pod
+setup_file() { prepare three_backups_and_ground; }
+three_backups_and_ground() {
+    three_backups
     mkdir ground
 }
+
+setup() { prepared; }
 
 drill() { timeout 120 escapepod drill ./pod.conf --scratch ground "$@"; }
 
@@ -33,6 +35,8 @@ genuine() {
 }
 
 @test "the newest backup is proven, of a full one and of a chain, in a receipt" {
+    nothing_yet
+    echo first >vol/note
     escapepod backup ./pod.conf
     run -0 --separate-stderr drill
     [[ -z $stderr && ${lines[0]} = "pod: drill of generation 1 of 20"* ]]
@@ -61,6 +65,7 @@ genuine() {
 }
 
 @test "a volume with one of everything, over an incremental backup that punched a hole" {
+    nothing_yet
     mkdir -m 2750 vol/folder
     head -c 2M /dev/urandom >vol/punched
     ln vol/big vol/folder/link
@@ -90,7 +95,6 @@ spoilt() {
 }
 
 @test "whatever differs from the snapshot is named, and the receipt says so" {
-    three_backups
     spoilt current-parent sh -c 'touch -r note time; echo THIRD >note; touch -r time note; rm time'
     run -65 --separate-stderr drill
     [[ $output = *"  note: the content differs from byte 0 on"* && $output != *done:* ]]
@@ -109,6 +113,8 @@ spoilt() {
 }
 
 @test "a backup that was broken on purpose: verify finds it whole, and the drill does not" {
+    nothing_yet
+    echo first >vol/note
     escapepod backup ./pod.conf
     document=$(echo store/escapepod/pod/metadata/*)
     # Its author has the key: other data, all digests and tags right.
@@ -126,7 +132,6 @@ spoilt() {
 }
 
 @test "a backup that cannot be restored: 65, and a receipt of that" {
-    three_backups
     blob=$(ep-fetch list "$store" --domain pod | sed -n 2p)
     truncate -s -1 "store/escapepod/pod/blobs/$blob"
     run -65 --separate-stderr drill
@@ -140,7 +145,6 @@ spoilt() {
 }
 
 @test "a scratch on a btrfs of its own is used as it is, and left as it was" {
-    three_backups
     umount ground 2>/dev/null || :
     make_btrfs fs 512M
     mkdir fs/there
@@ -155,7 +159,6 @@ spoilt() {
 }
 
 @test "in a scratch that others may write to, nothing of theirs is entered, followed or deleted" {
-    escapepod backup ./pod.conf
     make_btrfs fs 512M
     for ground in ground fs/there; do
         mkdir -p "$ground"
@@ -175,7 +178,6 @@ spoilt() {
 }
 
 @test "killed, it leaves nothing mounted, and the next drill removes the rest" {
-    three_backups
     make_btrfs fs 512M
     for ground in ground fs; do
         for signal in KILL TERM; do
@@ -196,7 +198,6 @@ END
 }
 
 @test "no room, no folder, no volume" {
-    escapepod backup ./pod.conf
     truncate -s 2M small.img
     mkfs.ext4 -q small.img
     mkdir small
@@ -211,6 +212,7 @@ END
 }
 
 @test "a store on a server is drilled as any other" {
+    nothing_yet
     start_dunesea
     store=dunesea+$DUNESEA_URL
     dunesea_token pod --append --read >token
@@ -224,6 +226,7 @@ END
 
 @test "a store on a drive is verified and drilled as any other, and the drive is unmounted after each" {
     drives_alone
+    nothing_yet
     # A label of this test's own, lest it read a drive that somebody has plugged in.
     store=label:ep-test-$BASHPID
     configure
@@ -249,7 +252,6 @@ END
 }
 
 @test "with the PATH of cron it finds mkfs.btrfs, and where that is missing it says so" {
-    escapepod backup ./pod.conf
     PATH=${EP_BIN:-$EP_REPO/.build/debug}:$EP_REPO/bin:/usr/bin:/bin run -0 drill
     mkdir there
     run -69 unshare --mount bash -c 'mount --bind "$1" there && mount -t tmpfs none "$1" && ln -s "$PWD"/there/* "$1" &&

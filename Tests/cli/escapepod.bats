@@ -155,7 +155,7 @@ goes_through() {
     [[ $output = *"pod is ready"*"$(ep-key id pod.key)"*"no backup of pod yet"* ]]
     [[ $(stat -c %a pod.key) = 600 ]]
     escapepod backup ./pod.conf
-    keep_key
+    timeout 60 ep-key wrap --passphrase-command 'echo ten words' pod.key | ep-store key "$store" --domain pod
     escapepod status ./pod.conf
     sums=$(sha256sum pod.key pod.conf)
     run -74 escapepod init ./pod.conf --volume "$volume" --store "$store" --domain pod

@@ -13,7 +13,7 @@ needs_root() {
 }
 
 # drives_alone: until this test ends, no other one attaches a drive or looks for one by its label. What is attached is the
-# whole machine's, and two suites run at a time.
+# whole machine's, and some suites run at a time.
 drives_alone() {
     local lock
     exec {lock}>/run/escapepod-tests.lock

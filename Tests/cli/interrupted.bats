@@ -5,6 +5,14 @@
 load helper
 load pod
 
+setup_file() { prepare two_backups; }
+two_backups() {
+    escapepod backup ./pod.conf
+    escapepod backup ./pod.conf
+}
+
+setup() { prepared; }
+
 # The text of a stand-in that runs the tool with these arguments until a part of its output (out) or of its input (in)
 # has gone through, and ends it and itself with SIGKILL; anything else runs as ever.
 killed() {
@@ -31,7 +39,7 @@ forms() { find store -type f ! -name .lock -printf '%P\n' | sed -E 's/[0-9a-f]{6
 fails_without_a_trace() {
     local stage=$1 backup before
     shift
-    make_pod
+    nothing_yet
     for backup in full incremental; do
         head -c 3M /dev/urandom >vol/big
         before=$(head_of_store)
@@ -69,8 +77,6 @@ fails_without_a_trace() {
 }
 
 @test "in a plain pipeline, without pipefail, a killed stage gives no receipt" {
-    make_pod
-    escapepod backup ./pod.conf
     before=$(head_of_store) blobs=$(ls store/escapepod/pod/blobs)
     head -c 3M /dev/urandom >vol/big
     btrfs -q subvolume snapshot -r vol vol/snapshot
@@ -93,13 +99,11 @@ fails_without_a_trace() {
     grep -q '"sha512":' receipt
     btrfs -q subvolume delete vol/snapshot
     escapepod backup ./pod.conf
-    [[ $(newest) = "2 incremental" ]]
+    [[ $(newest) = "3 incremental" ]]
 }
 
 # Ends escapepod by signal $1, when ep-meta has made the document: all is stored, nothing committed.
 before_the_commit() {
-    make_pod
-    escapepod backup ./pod.conf
     before=$(head_of_store)
     echo second >vol/note
     stand_in ep-meta <<END
@@ -114,9 +118,6 @@ END
 
 # Ends escapepod by signal $1 right behind the commit; $2 is the tool whose call it falls on.
 after_the_commit() {
-    make_pod
-    escapepod backup ./pod.conf
-    escapepod backup ./pod.conf
     before=$(head_of_store)
     echo second >vol/note
     case $2 in
@@ -145,21 +146,21 @@ goes_on() {
     before_the_commit KILL
     [[ $status -eq 137 ]]
     [[ -e $(slots)/current-state ]]
-    goes_on 1
+    goes_on 2
 }
 
 @test "SIGTERM before the commit: takes its snapshot away, and the next backup goes on" {
     before_the_commit TERM
     [[ $status -eq 143 ]]
     [[ ! -e $(slots)/current-state && -z $(ls -A tmp) ]]
-    goes_on 1
+    goes_on 2
 }
 
 @test "SIGINT before the commit: takes its snapshot away, and the next backup goes on" {
     before_the_commit INT
     [[ $status -eq 130 ]]
     [[ ! -e $(slots)/current-state && -z $(ls -A tmp) ]]
-    goes_on 1
+    goes_on 2
 }
 
 @test "killed behind the commit: the next backup rotates the slots, and goes on" {
@@ -187,7 +188,7 @@ goes_on() {
 }
 
 @test "killed behind the commit of a full backup: the next one is incremental" {
-    make_pod
+    nothing_yet
     stand_in ep-snap <<'END'
 [[ $1 = rotate ]] || exec "$real" "$@"
 kill -KILL "$PPID"
@@ -203,8 +204,6 @@ END
 }
 
 @test "Ctrl-C in mid-stream, to all processes of the run: nothing is committed, nothing is left" {
-    make_pod
-    escapepod backup ./pod.conf
     head -c 3M /dev/urandom >vol/big
     before=$(head_of_store)
     stand_in btrfs <<'END'
@@ -218,11 +217,11 @@ END
     [[ $(head_of_store) = "$before" ]]
     [[ ! -e $(slots)/current-state && -z $(ls -A tmp) ]]
     escapepod backup ./pod.conf
-    [[ $(newest) = "2 incremental" ]]
+    [[ $(newest) = "3 incremental" ]]
 }
 
 @test "a signal between any two stages of a pipeline ends the run" {
-    make_pod
+    nothing_yet
     make_btrfs new 256M
     mkdir -p store
     ends_at_each_fork backup 11

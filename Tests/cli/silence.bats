@@ -6,6 +6,8 @@ load helper
 load pod
 load storage
 
+setup_file() { prepare escapepod backup ./pod.conf; }
+
 # broken FD: a pipe without a reader, open as that number.
 broken() {
     rm -f fifo
@@ -16,8 +18,7 @@ broken() {
 }
 
 @test "a tool that ends well and says nothing ends the backup: 70, the head stays, and so do slots and witness" {
-    make_pod
-    escapepod backup ./pod.conf
+    prepared
     before=$(head_of_store)
     witness=$(cat state/pod/*/witness.json)
     while read -r tool arguments; do
@@ -46,8 +47,7 @@ END
 }
 
 @test "a history, an audit, a record, a list and a screen of nothing are no success" {
-    make_pod
-    escapepod backup ./pod.conf
+    prepared
     for silent in "ep-fetch history*" "ep-unseal *metadata*" "ep-meta audit*" "ep-meta record*"; do
         stand_in "${silent%% *}" <<<"[[ \$* = ${silent#* } ]] || exec \"\$real\" \"\$@\""
         run -70 timeout 60 escapepod verify ./pod.conf
@@ -87,8 +87,7 @@ END
 }
 
 @test "without /proc the tools have their arguments, and a run does not take another's folder for a stale one" {
-    make_pod
-    escapepod backup ./pod.conf
+    prepared
     mkdir "tmp/escapepod.$$.abcdefgh"
     run -0 unshare --mount bash -c 'mount -t tmpfs none /proc && escapepod sheet ./pod.conf'
     rmdir "tmp/escapepod.$$.abcdefgh"
@@ -115,8 +114,7 @@ END
 }
 
 @test "outputs that are closed, full or without a reader: 74 from every tool, and no file of theirs takes the number" {
-    make_pod
-    escapepod backup ./pod.conf
+    prepared
     before=$(listing store)
     for command in "ep-key id pod.key" "ep-key --help" "ep-key --version" "ep-key passphrase" "ep-meta --help" \
         "ep-fetch list $store --domain pod" "ep-fetch last $store --domain pod" "ep-snap nested --json vol" \

@@ -5,15 +5,15 @@
 load helper
 load pod
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-    make_pod
-}
+setup_file() { prepare backup; }
+
+setup() { prepared; }
 
 backup() { timeout 60 escapepod backup ./pod.conf "$@"; }
 status() { timeout 60 escapepod status ./pod.conf "$@"; }
 
 @test "a volume whose owner planted .escapepod, or a link in its place, is refused before anything is stored" {
+    nothing_yet
     chmod 0777 vol
     btrfs -q subvolume create vol/precious
     mkdir -p "vol/precious/$(ep-store name "$store")/root"
@@ -35,7 +35,6 @@ status() { timeout 60 escapepod status ./pod.conf "$@"; }
 }
 
 @test "a slot that was changed is no parent: what was deleted stays deleted" {
-    backup
     btrfs property set "$(slots)/root" ro false
     rm "$(slots)/root/note" vol/note
     btrfs property set "$(slots)/root" ro true
@@ -49,7 +48,6 @@ status() { timeout 60 escapepod status ./pod.conf "$@"; }
 }
 
 @test "a rollback as snapper does it: full, with the reason, the stubs go, and the backups go on" {
-    backup
     btrfs -q subvolume create vol/@
     echo first >vol/@/note
     volume=$PWD/vol/@ store=file://$PWD/other
@@ -70,6 +68,7 @@ status() { timeout 60 escapepod status ./pod.conf "$@"; }
 }
 
 @test "stores that were called alike have each its own snapshots and witness" {
+    nothing_yet
     mkdir -p s/a
     mkdir s-a
     for store in "file://$PWD/s/a" "file://$PWD/s-a"; do
@@ -97,7 +96,6 @@ old_names() {
 }
 
 @test "folders of the old name are found, and moved once" {
-    backup
     old_names
     before=$(listing vol/.escapepod state)
     run -0 backup --dry-run
@@ -117,7 +115,6 @@ old_names() {
 }
 
 @test "a path that cannot be sent is named, and status knows of the failure until a backup succeeds" {
-    backup
     keep_key
     run -0 status
     python3 - vol <<'END'
@@ -153,6 +150,7 @@ END
 }
 
 @test "zeros in place of holes are said before they are stored, and so are quotas" {
+    nothing_yet
     truncate -s 200M vol/image
     head -c 1M /dev/urandom | dd of=vol/image bs=1M seek=100 conv=notrunc status=none
     run -0 backup

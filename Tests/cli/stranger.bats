@@ -5,14 +5,10 @@
 load helper
 load pod
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || exit
-}
+setup_file() { prepare store_of_three; }
 
-# store_of_three: three backups of vol, the trees that they were of in tree.1 to tree.3, and in the store what a
-# stranger finds beside them.
+# Three backups of vol, the trees that they were of in tree.1 to tree.3, and in the store what a stranger finds beside them.
 store_of_three() {
-    make_pod
     chmod 640 vol/note
     setfattr -n user.mark -v x vol/note
     ln vol/big vol/hard && ln -s big vol/soft && truncate -s 1M vol/hole
@@ -29,6 +25,8 @@ store_of_three() {
     new_machine
 }
 
+setup() { prepared; }
+
 # follow LINE NAME=VALUE…: types what RECOVERY.txt says for a machine without escapepod, with these values in place of
 # its own, and LINE behind step 2, into a shell that knows nothing of escapepod.
 follow() {
@@ -43,7 +41,6 @@ follow() {
 }
 
 @test "the whole chain, with the key" {
-    store_of_three
     follow : "key=$PWD/pod.key" words=/nowhere >said
     run ! grep STOP said
     tree new/restored | diff tree.3 -
@@ -51,10 +48,9 @@ follow() {
 }
 
 @test "an earlier backup, of parts, with the wrapped key and the words" {
-    store_of_three
-    (umask 077 && ep-key passphrase >words)
     mkdir store/escapepod/pod/keys
-    timeout 60 ep-key wrap --passphrase-file words pod.key >store/escapepod/pod/keys/0000000001-any
+    (umask 077 && echo correct horse >words)
+    wrapped_key >store/escapepod/pod/keys/0000000001-any
     rm pod.key
     local blob
     for blob in store/escapepod/pod/blobs/*; do
@@ -68,7 +64,6 @@ follow() {
 }
 
 @test "a blob that is damaged or gone stops it, and there is nothing that looks restored" {
-    store_of_three
     local blob
     blob=store/escapepod/pod/blobs/$(basename "$(find store/escapepod/pod/metadata -name '0000000002-*')" | cut -d - -f 2)
     cp "$blob" kept
@@ -82,7 +77,6 @@ follow() {
 }
 
 @test "documents of another computer, or in another order, are not listed" {
-    store_of_three
     cp -r store/escapepod/pod store/escapepod/other
     run ! follow : domain=other "key=$PWD/pod.key" words=/nowhere
     [[ $output == *'STOP: a document is not in its place'* && -z $(ls -A new) ]]
@@ -108,11 +102,8 @@ seals() {
 }
 
 @test "a stream that was made to do harm, sealed with the key, does none, whatever it is called" {
-    needs_root
-    mkdir streams outside store && echo whole >outside/victim && ep-key generate pod.key >/dev/null
-    cp "$EP_REPO/contrib/RECOVERY.txt" "$EP_REPO/contrib/escapepod-open" store/
+    mkdir streams outside && echo whole >outside/victim
     "$EP_REPO/Tests/cli/hostile" streams 00010203-0405-0607-0809-0a0b0c0d0e0f "$PWD/outside"
-    make_btrfs new 256M
     local stream
     for stream in make-through-link write-through-link dots write-to-device called-dots called-slash; do
         seals "streams/$stream"

@@ -5,10 +5,9 @@
 load helper
 load pod
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-    make_pod
-}
+setup_file() { prepare three_backups; }
+
+setup() { prepared; }
 
 # refused STATUS WORDS [OPTION…]: a backup ends so, the head stays, and nothing of it is left here.
 refused() {
@@ -28,6 +27,7 @@ head_file() {
 }
 
 @test "a full disk on the store: 74, the head stays, and the next backup succeeds when there is room" {
+    nothing_yet
     truncate -s 8M disk.img
     mkfs.ext4 -q -O ^has_journal -m 0 disk.img
     mount -o loop disk.img store
@@ -58,6 +58,7 @@ END
 }
 
 @test "a store that is absent, a file, or read-only" {
+    nothing_yet
     store=file://$PWD/absent
     configure
     run -69 timeout 60 escapepod backup ./pod.conf
@@ -87,6 +88,7 @@ END
 }
 
 @test "a domain with a path in it: 64, in every command" {
+    nothing_yet
     before=$(listing .)
     for command in backup list status; do
         run -64 timeout 60 escapepod "$command" ./pod.conf --domain ../x
@@ -98,7 +100,6 @@ END
 }
 
 @test "a snapshot deleted by hand: a full backup, and the plan says why" {
-    three_backups
     btrfs -q subvolume delete "$(slots)/current-parent"
     echo fourth >vol/note
     run -0 escapepod backup ./pod.conf
@@ -114,7 +115,6 @@ END
 }
 
 @test "two backups at once: one gets 75 and changes nothing, the other completes" {
-    escapepod backup ./pod.conf
     stand_in ep-seal <<'END'
 [[ ! -e "$here/waits" ]] || exec "$real" "$@"
 touch "$here/waits"
@@ -127,16 +127,15 @@ END
     before=$(btrfs subvolume list -u vol)
     run -75 timeout 60 escapepod backup ./pod.conf
     [[ $output =~ "another run is in progress: $volume: process "[0-9]+", escapepod backup".*hint: ]]
-    [[ $(btrfs subvolume list -u vol) = "$before" && $(newest) = "1 full" ]]
+    [[ $(btrfs subvolume list -u vol) = "$before" && $(newest) = "3 incremental" ]]
     touch go
     wait "$first"
-    [[ $(newest) = "2 incremental" ]]
+    [[ $(newest) = "4 incremental" ]]
     escapepod backup ./pod.conf
-    [[ $(newest) = "3 incremental" ]]
+    [[ $(newest) = "5 incremental" ]]
 }
 
 @test "two machines with one domain: the slower one gets 75, and no backup of the faster one is lost" {
-    escapepod backup ./pod.conf
     make_btrfs other 256M
     echo other >other/note
     sed "s,^volume=.*,volume=$PWD/other," pod.conf >other.conf
@@ -146,14 +145,13 @@ exec "$real" "$@"
 END
     run -75 timeout 60 escapepod backup ./pod.conf
     no_stand_in
-    [[ $(newest) = "2 full" ]]
+    [[ $(newest) = "4 full" ]]
     run -0 escapepod backup ./pod.conf
     [[ $output = *"pod: full backup"* ]]
-    [[ $(newest) = "3 full" ]]
+    [[ $(newest) = "5 full" ]]
 }
 
 @test "a wrong key: 65 in every command, and nothing happens" {
-    escapepod backup ./pod.conf
     ep-key generate other.key >/dev/null
     refused 65 "another key" --key other.key
     for command in list status "restore --to vol/new"; do
@@ -164,11 +162,10 @@ END
     [[ ! -e vol/new ]]
     refused 74 "no such file or directory: no.key" --key no.key
     run -0 escapepod backup ./pod.conf
-    [[ $(newest) = "2 incremental" ]]
+    [[ $(newest) = "4 incremental" ]]
 }
 
 @test "a head that opens under no key of ours: 65, and an earlier generation is still to be had" {
-    three_backups
     ep-key generate other.key >/dev/null
     head -c 1000 /dev/urandom | ep-seal --key other.key >rubbish
     ep-store blob "$store" --domain pod <rubbish
@@ -183,8 +180,6 @@ END
 }
 
 @test "a head with a flipped byte, or cut: 65, and never taken for none" {
-    escapepod backup ./pod.conf
-    escapepod backup ./pod.conf
     cp "$(head_file)" good
     # Magic, kind, key id, salt, commitment, text, tag, trailer's length.
     for at in 0 10 20 70 100 200 -20 -1; do
@@ -202,10 +197,11 @@ END
     done
     [[ ! -e vol/new ]]
     run -0 escapepod backup ./pod.conf
-    [[ $(newest) = "3 incremental" ]]
+    [[ $(newest) = "4 incremental" ]]
 }
 
 @test "the metadata of another domain in this one's folder: 65" {
+    nothing_yet
     escapepod backup ./pod.conf
     make_btrfs other 256M
     escapepod backup ./pod.conf --volume other --domain other
@@ -230,7 +226,6 @@ END
 }
 
 @test "nested subvolumes are named in the plan; the slots are not" {
-    escapepod backup ./pod.conf
     btrfs -q subvolume create vol/machines
     run -0 escapepod backup ./pod.conf
     [[ $output = *"left out, a subvolume of its own: "*machines* ]]
@@ -253,11 +248,10 @@ END
     refuses 77 "others can change or read this folder: /run/escapepod" unshare --mount bash -c '
         mount -t tmpfs none /run && mkdir -m 0700 /run/theirs && chown 65534 /run/theirs
         ln -s theirs /run/escapepod && timeout 60 escapepod backup ./pod.conf'
-    [[ $(newest) = "1 full" ]]
+    [[ $(newest) = "4 incremental" ]]
 }
 
 @test "a script that cannot fork ends in 74, or is done, and leaves nothing of its work" {
-    escapepod backup ./pod.conf
     local call status
     for call in 1 2 3 4 5 8 11; do
         status=0

@@ -6,10 +6,18 @@ load helper
 load pod
 load dunesea
 
-setup() {
-    cd "$BATS_TEST_TMPDIR" || return
-    make_pod
+setup_file() { prepare three_backups_and_copies; }
+
+# Backups of the notes "first", "second" and "third", with the store as it was before the last two in store.1 and store.2.
+three_backups_and_copies() {
+    backups first
+    cp -a store store.1
+    backups second
+    cp -a store store.2
+    backups third
 }
+
+setup() { prepared; }
 
 # The witness of the only store that was backed up to.
 witness() { echo "$PWD"/state/pod/*/witness.json; }
@@ -44,6 +52,7 @@ warned() {
 }
 
 @test "a backup leaves the store's head as the witness, for its owner's eyes; nothing else touches it" {
+    nothing_yet
     for generation in 1 2; do
         backups "$generation"
         ep-fetch last "$store" --domain pod | ep-unseal --kind metadata --key pod.key | cmp - "$(witness)"
@@ -61,10 +70,7 @@ warned() {
 }
 
 @test "rolled back by one: incremental from the snapshot that is still here, and a warning once" {
-    backups first second
-    cp -a store old
-    backups third
-    becomes old
+    becomes store.2
     warned rollback incremental 4 fourth
     [[ $(escapepod list ./pod.conf | awk '{ printf "%s ", $1 }') = "GENERATION 1 2 4 5 " ]]
     escapepod restore ./pod.conf --to vol/back --generation 4
@@ -74,46 +80,40 @@ warned() {
 }
 
 @test "rolled back to the full backup: incremental from that one" {
-    backups first
-    cp -a store old
-    backups second third
-    becomes old
+    becomes store.1
     warned rollback incremental 4 fourth
     new_machine
     restores fourth
 }
 
 @test "rolled back to a backup whose snapshot is gone: full, and counted on" {
-    backups first second
-    cp -a store old
-    backups third fourth
-    becomes old
+    backups fourth
+    becomes store.2
     warned rollback full 5 fifth
     new_machine
     restores fifth
 }
 
 @test "a store that was emptied: full, counted on, and linked to what was lost" {
-    backups first second
     digest=$(head -c -1 "$(witness)" | sha512sum | cut -d' ' -f1)
     rm -r store/escapepod
     run -10 --separate-stderr timeout 60 escapepod status ./pod.conf
-    [[ $stderr = *"rollback: the store has no backup of pod, not even generation 2 of "* ]]
+    [[ $stderr = *"rollback: the store has no backup of pod, not even generation 3 of "* ]]
     # Nothing is taken for done before it is.
     run -3 --separate-stderr timeout 60 escapepod backup ./pod.conf --dry-run
     [[ $stderr = *rollback:* && $output != *done:* && $(head_of_store) = none ]]
-    warned rollback full 3 third
+    warned rollback full 4 fourth
     local first
     first=$(ep-fetch list "$store" --domain pod | sed -n 1p)
     ep-fetch document "$store" --domain pod "$first" | ep-unseal --kind metadata --key pod.key >opened
-    [[ $(jq -r '[.generation, .previous.generation, .previous.metadataSha512] | join(" ")' opened) = "3 2 $digest" ]]
+    [[ $(jq -r '[.generation, .previous.generation, .previous.metadataSha512] | join(" ")' opened) = "4 3 $digest" ]]
     new_machine
-    restores third
+    restores fourth
 }
 
-# Another machine with the same key makes backups of these notes on a copy of ./store as it is; the copy is ./theirs.
+# Another machine with the same key makes backups of these notes on a store with the first two of ours; it is ./theirs.
 another_machine() {
-    cp -a store theirs
+    cp -a store.2 theirs
     make_btrfs other 256M
     for note; do
         echo "$note" >other/note
@@ -122,52 +122,47 @@ another_machine() {
 }
 
 @test "a fork, as far as the witness: another machine's backup in place of ours" {
-    backups first
     another_machine theirs
-    backups second
     becomes theirs
     run -3 --separate-stderr escapepod status ./pod.conf
-    [[ $stderr = *"warning: fork: the store's newest backup is generation 2 of "*", which does not descend from generation 2 of "* ]]
-    warned fork full 3 third
+    [[ $stderr = *"warning: fork: the store's newest backup is generation 3 of "*", which does not descend from generation 3 of "* ]]
+    warned fork full 4 fourth
     new_machine
     # The store is whole by itself: ours was made on theirs.
-    restores third
-    escapepod restore ./pod.conf --to new/theirs --generation 2
+    restores fourth
+    escapepod restore ./pod.conf --to new/theirs --generation 3
     [[ $(<new/theirs/note) = theirs ]]
 }
 
 @test "a fork, further on than the witness, by one and by more" {
-    backups first
     another_machine one two three four
-    backups second
     cp -a theirs all
     for ahead in 1 2; do
-        # The store has generations 2 to 5 of theirs; those that ours is ahead of are taken away.
+        # The store has generations 3 to 6 of theirs; those that ours is ahead of are taken away.
         becomes all
         entries=(store/escapepod/pod/metadata/*)
-        rm "${entries[@]:ahead+2}"
+        rm "${entries[@]:ahead+3}"
         run -3 --separate-stderr timeout 60 escapepod backup ./pod.conf --dry-run
-        [[ $stderr = *"fork: the store's newest backup is generation $((ahead + 2)) of "* ]]
+        [[ $stderr = *"fork: the store's newest backup is generation $((ahead + 3)) of "* ]]
     done
     becomes all
-    warned fork full 6 third
+    warned fork full 7 fourth
 }
 
 @test "backups of ours in front, theirs behind: a fork, and no more" {
-    backups first
     another_machine one two three
-    backups second
-    # Generation 2 of ours, 3 and 4 of theirs, which were not made on it.
-    ours=(store/escapepod/pod/metadata/0000000002-*)
+    # Generation 3 of ours, 4 and 5 of theirs, which were not made on it.
+    ours=(store/escapepod/pod/metadata/0000000003-*)
     cp -a theirs/escapepod/pod/. store/escapepod/pod/
-    for theirs in theirs/escapepod/pod/metadata/0000000002-*; do rm "store/${theirs#theirs/}"; done
+    for theirs in theirs/escapepod/pod/metadata/0000000003-*; do rm "store/${theirs#theirs/}"; done
     [[ -e ${ours[0]} ]]
     run -3 --separate-stderr timeout 60 escapepod backup ./pod.conf --dry-run
-    [[ $stderr = *"fork: the store's newest backup is generation 4 of "* ]]
+    [[ $stderr = *"fork: the store's newest backup is generation 5 of "* ]]
 }
 
 @test "the same on a drive" {
     drives_alone
+    nothing_yet
     store=label:ep-test-$BASHPID
     configure
     truncate -s 64M drive.img
@@ -183,6 +178,7 @@ another_machine() {
 }
 
 @test "the same on a DuneSea server" {
+    nothing_yet
     DUNESEA_DIR=$PWD/dunesea
     dunesea_token pod --append --read >token
     start_dunesea
@@ -212,9 +208,8 @@ another_machine() {
 }
 
 @test "a machine whose own state went back to an older one: no warning, by one and by more" {
-    backups first
     cp -a state old
-    backups second third fourth
+    backups fourth fifth sixth
     # Three generations further on, then one.
     for _ in 3 1; do
         rm -rf state
@@ -232,22 +227,20 @@ another_machine() {
 }
 
 @test "the same, and it died before its slots were rotated" {
-    backups one
     cp "$(witness)" older
-    backups two
+    backups fourth
     stand_in ep-snap <<<'[[ $1 != rotate ]] || { kill -KILL $PPID; exit; }; exec "$real" "$@"'
-    echo three >vol/note
+    echo fifth >vol/note
     run escapepod backup ./pod.conf
     no_stand_in
-    [[ $(newest) = "3 incremental" && -e $(slots)/current-state ]]
+    [[ $(newest) = "5 incremental" && -e $(slots)/current-state ]]
     cp older "$(witness)"
-    echo four >vol/note
+    echo sixth >vol/note
     run -0 --separate-stderr timeout 60 escapepod backup ./pod.conf
-    [[ $stderr = "" && $(newest) = "4 incremental" && $(jq .generation "$(witness)") -eq 4 ]]
+    [[ $stderr = "" && $(newest) = "6 incremental" && $(jq .generation "$(witness)") -eq 6 ]]
 }
 
 @test "killed at each step of keeping the witness: it is the one before or this one, and there is no warning" {
-    backups first
     for call in fsync:1 renameat:1 fsync:2; do
         cp "$(witness)" before
         stand_in ep-meta <<END
@@ -267,10 +260,11 @@ END
         [[ -z $stderr && $output = *"incremental backup"*done:* ]]
         [[ $(ls state/pod/*/) = witness.json ]]
     done
-    [[ $(newest) = "7 incremental" && $(jq .generation "$(witness)") -eq 7 ]]
+    [[ $(newest) = "9 incremental" && $(jq .generation "$(witness)") -eq 9 ]]
 }
 
 @test "the witness is on stable storage before it has its name, and its folder behind it" {
+    nothing_yet
     strace -f -qq -y -o trace -e trace=fsync,rename,renameat,renameat2 escapepod backup ./pod.conf
     awk '/fsync.*state\/pod\/[^\/]*\/\.escapepod-/ { file = NR } /rename.*"witness.json"/ { name = NR }
         /fsync.*state\/pod\/[^\/]*>/ { folder = NR }
@@ -278,51 +272,45 @@ END
 }
 
 @test "a witness that cannot be kept: the backup is done, and the warning says what is missing" {
-    backups first
     folder=$(dirname "$(witness)")
     mount --bind "$folder" "$folder"
     mount -o remount,bind,ro "$folder"
-    echo second >vol/note
+    echo fourth >vol/note
     run -3 --separate-stderr timeout 60 escapepod backup ./pod.conf
     umount "$folder"
     [[ $stderr = *"escapepod: warning: this machine will not notice if the store forgets this backup: $(witness)"*hint:* ]]
-    [[ $output = *done:* && $(newest) = "2 incremental" && ! -e $(slots)/current-state ]]
+    [[ $output = *done:* && $(newest) = "4 incremental" && ! -e $(slots)/current-state ]]
     run -0 --separate-stderr timeout 60 escapepod backup ./pod.conf
     [[ -z $stderr ]]
 }
 
 @test "a damaged witness: 65 and its name; moved away, all is well" {
-    backups first
     truncate -s 100 "$(witness)"
     for command in backup status "restore --to vol/back"; do
         # shellcheck disable=SC2086
         run -65 timeout 60 escapepod $command ./pod.conf
         [[ $output = *"$(witness)"* ]]
     done
-    [[ ! -e vol/back && $(newest) = "1 full" ]]
+    [[ ! -e vol/back && $(newest) = "3 incremental" ]]
     escapepod restore ./pod.conf --to vol/back --generation 1
     rm "$(witness)"
-    backups second
+    backups fourth
 }
 
 @test "two stores of one machine each have a witness, and two domains of one store" {
-    backups first second
     mkdir store2
     escapepod backup ./pod.conf --store "file://$PWD/store2"
     escapepod backup ./pod.conf --domain other
     [[ $(jq .generation state/pod/*-store-*/witness.json state/pod/*-store2-*/witness.json state/other/*-store-*/witness.json |
-        tr '\n' ' ') = "2 1 1 " ]]
+        tr '\n' ' ') = "3 1 1 " ]]
     run -0 --separate-stderr escapepod backup ./pod.conf
     [[ -z $stderr ]]
 }
 
 @test "restore --at-least-generation: shows what there is, and refuses what is older" {
-    backups first second
-    cp -a store old
-    backups third
     new_machine
     before=$(listing new)
-    becomes old
+    becomes store.2
     run -65 timeout 60 escapepod restore ./pod.conf --to new/pod --at-least-generation 3
     [[ $output = *"the newest backup in the store is generation 2 of 20"*", but there was a generation 3: $store"*hint:* ]]
     # It is about the store, whichever backup one wants of it.
@@ -340,10 +328,7 @@ END
 }
 
 @test "restore where there is a witness: no older than that one, unless a generation is asked for" {
-    backups first second
-    cp -a store old
-    backups third
-    becomes old
+    becomes store.2
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/back
     [[ $output = *"the newest backup in the store is generation 2 of "*", but there was a generation 3: $store"*"--generation 2"* ]]
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/back --at-least-generation 1
