@@ -13,6 +13,7 @@ LIB := $(DESTDIR)$(PREFIX)/lib/escapepod
 SHARE := $(DESTDIR)$(PREFIX)/share/escapepod
 MAN := $(DESTDIR)$(PREFIX)/share/man
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
+RULES := $(DESTDIR)$(PREFIX)/lib/udev/rules.d
 
 SWIFT := swift
 TOOLS := ep-config ep-snap ep-layout ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
@@ -107,7 +108,8 @@ install: build needs-install
 	install -d "$(SHARE)"
 	install -m 0755 contrib/escapepod-open "$(SHARE)"
 	install -m 0644 contrib/RECOVERY.txt "$(SHARE)"
-	install -d "$(UNITS)"
+	install -d "$(UNITS)" "$(RULES)"
+	install -m 0644 contrib/59-escapepod.rules "$(RULES)"
 	for unit in contrib/escapepod-*@.*; do \
 		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "$$unit" >"$(UNITS)/$${unit##*/}" || exit; \
 	done

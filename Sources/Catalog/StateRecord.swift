@@ -19,7 +19,7 @@ public enum StateRecord {
 
     /// - Parameters:
     ///   - generation: nil if the drill did not get that far; `uuid` is then empty.
-    ///   - likeness: the record of `ep-snap compare`, if the drill got that far.
+    ///   - likeness: the record of `ep-snap compare` or `ep-layout boot`, if the drill got that far.
     public static func drill(
         domain: String, store: String, generation: Int64?, uuid: String, started: String, finished: String,
         seconds: Int64, result: String, likeness: JSON?
@@ -41,6 +41,9 @@ public enum StateRecord {
         }
         let took = "it took \(span(number("seconds")))"
         guard record["result"] == "proven" else { return took }
+        if case .string(let state)? = record["state"] {
+            return "it started in \(span(number("startup"))), and is \(printable(state)); \(took)"
+        }
         let bytes = readable(bytes: UInt64(clamping: number("bytes")))
         return "\(count(number("files"), "file")), \(bytes), all identical; \(took)"
     }

@@ -61,6 +61,8 @@ public struct Boot {
             if let content = partition.content { try giveIdentity(content.uuid, to: device(partition)) }
         }
         if firmware == .uefi { try showLoader() }
+        // What the kernel has of the whole disk is older than what was written by way of its partitions.
+        try Program.run(["blockdev", "--flushbufs", disk.path])
         let folder = try TemporaryFolder()
         // What qemu says comes with what the copy says, so that it can be told apart.
         var child = try Child(["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command(in: folder.path), input: [])
@@ -228,7 +230,8 @@ struct Listener {
         DefaultDependencies=no
 
         [Service]
-        ExecStart=/bin/sh -c 'state=$$(systemctl is-system-running --wait); echo; echo "\(mark) state $$state"; \
+        ExecStart=/bin/sh -c 'while state=$$(systemctl is-system-running); [ "$$state" = starting -o "$$state" = initializing ]; \
+        do sleep 1; done; echo; echo "\(mark) state $$state"; \
         systemctl list-units --failed --plain --no-legend | sed "s/ .*//; s/^/\(mark) failed /"; echo "\(mark) end"'
         StandardOutput=tty
         TTYPath=/dev/ttyS1

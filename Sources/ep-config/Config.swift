@@ -237,12 +237,19 @@ struct Drill: ParsableCommand {
             "A folder with enough free space to restore into; default: /var/tmp.", valueName: "dir"))
     var scratch: String?
 
+    @Flag(help: "Start a copy of a whole system, in a virtual machine without a network.")
+    var boot = false
+
     func run() throws {
-        var run = Run("drill", of: subject, volume: volume)
+        var run = Run(boot ? "boot_drill" : "drill", of: subject, volume: volume)
         run.offer("generation", choice.generation)
         run.offer("scratch", try scratch.flatMap(absolute) ?? "/var/tmp")
         try run.read(name, member: member.member)
-        guard choice.generation == nil || !run.isSystem else {
+        guard !boot || run.isSystem else {
+            throw Failure(
+                .usage, "only a whole system can be started", hint: "escapepod init --system sets one up")
+        }
+        guard choice.generation == nil || !run.isSystem || boot else {
             throw Failure(
                 .usage, "each subvolume has generations of its own",
                 hint: "give --member with --generation")

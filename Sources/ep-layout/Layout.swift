@@ -1,4 +1,5 @@
 public import ArgumentParser
+import Glibc
 import JSON
 public import Layout
 import Plumbing
@@ -11,8 +12,8 @@ struct LayoutTool: Tool {
         abstract: "Describe a machine's disk, and make one like it.",
         version: version,
         subcommands: [
-            Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Start.self, Backups.self,
-            Placed.self,
+            Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Start.self, Image.self,
+            Backups.self, Placed.self,
         ])
 }
 
@@ -182,6 +183,21 @@ struct Start: ParsableCommand {
                 hint: "systemctl(1) says what that is")
         }
         if outcome.state != "running" { throw ExitCode(ExitStatus.attention.rawValue) }
+    }
+}
+
+struct Image: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Create a file for a disk as large as a machine's. For escapepod.", shouldDisplay: false)
+
+    @Argument(help: "The capsule.") var capsule: String
+    @Argument(help: "The file, which must not exist.") var file: String
+
+    func run() throws {
+        let image = try Descriptor(opening: file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+        guard ftruncate(image.number, Int(try Capsule(at: capsule).machine.disk.size)) == 0 else {
+            throw Failure.system("cannot make it as large as the machine's disk", at: file)
+        }
     }
 }
 

@@ -162,7 +162,7 @@ struct DrillRecord: ParsableCommand {
 
     enum Result: String, ExpressibleByArgument, CaseIterable { case proven, differs, failed }
 
-    @Option(help: .init("The file written by ep-snap compare --report.", valueName: "file"))
+    @Option(help: .init("What ep-snap compare --report or ep-layout boot wrote.", valueName: "file"))
     var likeness: String?
 
     @OptionGroup var signing: Signing

@@ -53,6 +53,35 @@ comes_back() {
     comes_back bios 1200M virtio
 }
 
+@test "a drill starts a copy beside the machine, and says what is wrong with one that does not come up" {
+    make_machine disk.img uefi 1G
+    mount_machine disk.img at
+    # It reports, and turns itself off, where it is not to.
+    systemctl --root at -q disable report.service
+    escapepod init ./pod.conf --system --volume "$PWD/at" --store "file://$PWD/store" --domain pod \
+        --passphrase-command 'echo ten words'
+    escapepod backup ./pod.conf
+    mkdir scratch
+    run -0 timeout 900 escapepod drill ./pod.conf --boot --scratch "$PWD/scratch"
+    [[ $output == *"it started in "*", and is running; it took "* ]]
+    jq -e '.result == "proven" and .generation == 1 and .state == "running" and .failed == []' state/pod/*/drill-*.json
+    [[ -z $(find scratch tmp -mindepth 1) && $(losetup -nO BACK-FILE | grep -c "$PWD") = 1 && ! -e at/etc/systemd/system/escapepod-drill.service ]]
+
+    # Its unit fails, and so does its file system table.
+    printf '[Service]\nExecStart=/bin/false\n' >at/etc/systemd/system/report.service
+    ln -s ../report.service at/etc/systemd/system/sysinit.target.wants/
+    escapepod backup ./pod.conf
+    run -3 timeout 900 escapepod drill ./pod.conf --boot --scratch "$PWD/scratch"
+    [[ $output == *"in the copy, a unit has failed: report.service"* && $output == *"and is degraded"* ]]
+    sed -i '/GNU\|^linux/s/root=UUID=[^ ]*/root=UUID=none/' at/boot/grub/grub.cfg
+    escapepod backup ./pod.conf
+    run -65 timeout 900 escapepod drill ./pod.conf --boot --scratch "$PWD/scratch"
+    [[ $output == *"turned itself off before it said that it has started"* ]]
+    [[ -z $(find scratch tmp -mindepth 1) && $(losetup -nO BACK-FILE | grep -c "$PWD") = 1 ]]
+    jq -se 'map(.result) == ["proven", "proven", "failed"]' state/pod/*/drill-*.json
+    unmount_machine at
+}
+
 @test "a boot loader alone, with both" {
     local firmware
     touch expected_attention

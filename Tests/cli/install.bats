@@ -47,6 +47,13 @@ END
     [ -s "$BATS_FILE_TMPDIR/root/usr/share/escapepod/RECOVERY.txt" ]
 }
 
+@test "no link of udev leads to a drill's disk" {
+    local rules=$BATS_FILE_TMPDIR/root/usr/lib/udev/rules.d/59-escapepod.rules
+    # The file has the name that the rule goes by.
+    grep -qF "$(sed -n 's|.*"\*/\(.*\.img\)".*|/\1|p' "$rules")" "$EP_REPO/lib/escapepod/drill.bash"
+    grep -q 'ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"$' "$rules"
+}
+
 @test "the timers are there, and systemd has nothing to say about them" {
     local units=$BATS_FILE_TMPDIR/root/usr/lib/systemd/system unit
     mkdir units

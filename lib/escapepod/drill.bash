@@ -1,20 +1,12 @@
 # escapepod drill: restores a backup to a place of its own, and holds it against the snapshot that it was made from.
 
 drill() {
-    local folder=${setting[scratch]}
-    [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
-    [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with enough free space"
-    ask key-id ep-key id "$key"
-    cleanups+=(leave_ground conclude_failure)
-    started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-    generation=${setting[generation]-}
-    under_way=1
-    fetch_history
-    choose_chain
     local original restored differences=0 holes=()
+    [[ -d $volume ]] || fail 69 "no such volume: $volume" "mount it first"
+    begin_drill
     ask original ep-snap find "$volume" --name "$folder_name" "$uuid"
     original=$(<"$work/original")
-    say "$domain: drill of generation $generation of $date from $store" "  $backups backups to read, $size"
+    say "  $backups backups to read, $size"
     make_ground "$folder" "drill $domain"
     restored=$ground/restored
 
@@ -35,7 +27,44 @@ drill() {
     conclude proven
     say "  done: $(<"$work/concluded")"
 }
-started=''
+
+# A copy of a whole machine, made as a rebuild makes it, and started.
+boot_drill() {
+    local of disk held
+    begin_drill
+    read_capsule
+    of=("$generation" "$uuid")
+    choose_set
+    generation=${of[0]} uuid=${of[1]}
+    ep-snap scratch "$folder" --for "drill $domain" --drop
+    open_scratch "$folder" "drill $domain" --need "$set_need"
+    ep-layout image "$capsule" "$ground/escapepod-drill.img"
+    disk=$(losetup -P -f --show "$ground/escapepod-drill.img")
+    exec {held}<"$disk"
+    # From here on it is gone with the last process of the run, whatever ends it.
+    losetup -d "$disk"
+    layout=(--disk "$disk" --drill)
+    make_machine
+    say "  starting the copy"
+    TMPDIR=$work ask booted ep-layout boot "$capsule" --disk "$disk"
+    mv -- "$work/booted" "$work/likeness"
+    conclude proven
+    say "  done: $(<"$work/concluded")"
+}
+
+begin_drill() {
+    folder=${setting[scratch]}
+    [[ -d $folder ]] || fail 69 "no such folder: $folder" "give --scratch DIR, a folder with enough free space"
+    ask key-id ep-key id "$key"
+    cleanups+=(leave_ground conclude_failure)
+    started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+    generation=${setting[generation]-}
+    under_way=1
+    fetch_history
+    choose_chain
+    say "$domain: drill of generation $generation of $date from $store"
+}
+folder='' started=''
 
 # make_ground DIR PURPOSE: sets ground, a scratch folder on a btrfs: in DIR if that is on one, else on one in a file that is gone when
 # it is unmounted. Not on the volume's own, though: it would take the room of the data.
@@ -54,7 +83,9 @@ leave_ground() {
     for one in "$all_work/ground" "$all_work/at"/*; do
         ! mountpoint -q -- "$one" || umount -l -- "$one"
     done
-    [[ ! -d $scratch ]] || ep-snap sweep "$scratch"
+    for one in "${scratches[@]}"; do
+        [[ ! -d $one ]] || ep-snap sweep "$one"
+    done
 }
 
 # The store could not give it whole: that is a result too.

@@ -26,7 +26,7 @@ restore() {
     say "  receiving"
     open_scratch "$folder" "restore $domain"
     bring_back "$to"
-    ep-snap sweep "$scratch"
+    sweep_scratch
     local next="The next backup of it to $store goes on from there."
     [[ $newest = yes ]] || next="The store has newer backups than this one, so the next one will be full."
     say "  done: $to is generation $generation of $date" "" \
@@ -61,9 +61,16 @@ open_scratch() {
     # With the dot, what is no folder cannot be opened: a pipe that somebody put there would be waited for.
     exec {held}<"$found/."
     flock -n "$held" || fail 75 "another run is in progress: $found" "run it again when that one is done"
-    scratch=$found ground=/dev/fd/$held
+    scratches+=("$found") ground=/dev/fd/$held
 }
-scratch='' ground=''
+scratches=() ground=''
+
+# sweep_scratch: deletes the last of them, and lets go of it.
+sweep_scratch() {
+    local held=${ground##*/}
+    ep-snap sweep "${scratches[-1]}"
+    exec {held}<&-
+}
 
 # bring_back DIR: receives the chain into the scratch folder, and makes the subvolume DIR of it, with the slots that its next
 # backup needs. What a run before this one received whole is not received again.
