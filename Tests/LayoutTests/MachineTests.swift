@@ -43,7 +43,7 @@ import Testing
         (#""id":"902c7cd3-00e2-3747-8511-9eae0c229312""#, #""id":"x""#, "id"),
         (#""subvolume":"@swap""#, #""subvolume":"../x""#, "path"),
         (#""name":"swapfile""#, #""name":"a/b""#, "path"),
-        (#""size":8388608"#, #""size":100"#, "swapfile"),
+        (#""size":8388608,"#, #""size":100,"#, "swapfile"),
         (#""firmware":["uefi"]"#, #""firmware":["openfirmware"]"#, "unknown kind"),
     ])
     func refuses(_ old: String, _ new: String, _ word: String) throws {

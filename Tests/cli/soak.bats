@@ -51,8 +51,8 @@ END
 @test "the campaign catches a script that does not heed the status of a pipeline" {
     needs_root
     cp -r "$EP_REPO"/{bin,lib,contrib} .
-    sed -i '/^piped() {/,/^}/s/return "$status"/return 0/' bin/escapepod
-    [[ $(diff bin/escapepod "$EP_REPO/bin/escapepod" | grep -c '^<') -eq 1 ]]
+    sed -i '/^piped() {/,/^}/s/return "$status"/return 0/' lib/escapepod/run.bash
+    [[ $(diff lib/escapepod/run.bash "$EP_REPO/lib/escapepod/run.bash" | grep -c '^<') -eq 1 ]]
     PATH=$PWD/bin:$PATH
     hash -r
     catches "refused with 65, and nothing is left" "rotten stores"
