@@ -302,11 +302,11 @@ END
     sealed key 184 >key
     ask 201 -T key "$store/keys/$(sha256 key)"
     [[ $(dunesea check --dir store) == "2 blobs, 11272 bytes, 1 backups, 1 keys, 0 faults" ]]
-    printf x | dd of="store/escapepod/pod.example.org/blobs/$(sha256 blob2)" bs=1 seek=3000 conv=notrunc status=none
+    flip "store/escapepod/pod.example.org/blobs/$(sha256 blob2)" 3000
     rm "store/escapepod/pod.example.org/blobs/$(sha256 blob)"
     touch store/escapepod/pod.example.org/blobs/stray
     key=store/escapepod/pod.example.org/keys/0000000001-$(sha256 key)
-    printf x | dd of="$key" bs=1 seek=100 conv=notrunc status=none
+    flip "$key" 100
     run -65 --separate-stderr dunesea check --dir store
     [[ $output == "1 blobs, 6136 bytes, 1 backups, 1 keys, 4 faults" ]]
     [[ $stderr == *"damaged: its bytes have the SHA-256"*"$(sha256 blob2)"* ]]

@@ -369,7 +369,7 @@ breaks_off() {
     stores blob
     local file
     file=$(find "$DUNESEA_DIR" -path '*blobs/*' -type f)
-    printf X | dd of="$file" bs=1 seek=12000000 conv=notrunc status=none
+    flip "$file" 12000000
     breaks_off 65 "$(sha256 blob)"
     truncate -s 19000000 "$file"
     breaks_off 65 "$(sha256 blob)"

@@ -124,8 +124,7 @@ $(sha256 three)" ]
     file=$blobs/$(sha256 blob)
     for offset in 0 8 20 100 1048576 3000000 4999980 4999984 4999999; do
         cp blob "$file"
-        printf '\377' | dd of="$file" bs=1 seek=$offset conv=notrunc status=none
-        cmp -s blob "$file" && continue
+        flip "$file" "$offset"
         keeps_the_tail "$(sha256 blob)" "the stored blob is damaged"
     done
 }

@@ -192,7 +192,7 @@ $(sha256 two)" ]
     store_blob blob
     [ "$(ls "$blobs")" = "$(sha256 blob)" ]
     # Over a rotten copy.
-    printf x | dd of="$blobs/$(sha256 blob)" bs=1 seek=5000 conv=notrunc status=none
+    flip "$blobs/$(sha256 blob)" 5000
     (ulimit -f 5000 && store_blob blob)
     [ "$(find "$blobs" -type f | wc -l)" -eq 3 ]
     ep-fetch blob "$store" --domain pod "$(sha256 blob)" | cmp - blob

@@ -67,7 +67,7 @@ follow() {
     local blob
     blob=store/escapepod/pod/blobs/$(basename "$(find store/escapepod/pod/metadata -name '0000000002-*')" | cut -d - -f 2)
     cp "$blob" kept
-    printf X | dd of="$blob" bs=1 seek=5000 conv=notrunc status=none
+    flip "$blob" 5000
     run ! follow : "key=$PWD/pod.key"
     [[ $output == *'STOP: backup 2 is damaged or not here'* && ! -e new/restored && ! -e new/backup-3 ]]
     btrfs -q subvolume delete new/*
