@@ -255,3 +255,10 @@ script() {
     timeout -s KILL 30 strace -qq -o trace -e trace=clone,clone3 ${2:+-e "inject=clone,clone3:signal=TERM:when=$2"} \
         bash "$EP_REPO/bin/escapepod" "$1" ./pod.conf "${@:3}" >said 2>&1 || status=$?
 }
+
+@test "the script is replaced in the middle of a run: nothing of what it became runs" {
+    stand_in ep-store <<<'echo "touch executed; exit 5" >>"$here/stand-in/escapepod"; exec "$real" "$@"'
+    echo more >>vol/note
+    run -0 escapepod backup ./pod.conf
+    [[ $output == *"done:"* && ! -e executed && $(tail -n 1 stand-in/escapepod) == *executed* ]]
+}
