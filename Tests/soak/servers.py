@@ -15,6 +15,8 @@ from world import require
 
 # What libdispatch reads, to see whether a thread waits or runs.
 OF_A_THREAD = re.compile(r'"/proc/\d+/stat"')
+# What wakes another thread. The kernel gives no error there, and SwiftNIO then waits for ever.
+WAKING = re.compile(r'write\(\d+, "\\1(\\0){7}", 8')
 
 # What accept(2) gives when there are too few of something.
 ACCEPTED = {("accept4", "EMFILE"), ("accept4", "ENOMEM")}
@@ -161,8 +163,11 @@ class Server(Single):
         options = inject.words(call, number, fault, log)
         self.say(stage, f"strace {' '.join(options[4:])} -p, at the server")
         result = self.traced(options, stage)
+        if fault != "KILL" and was_hit(log, WAKING):
+            world.stop_server()
         if not world.is_served():
-            require(world.server.returncode == -signal.SIGKILL or blind(log), f"the server has ended with {world.server.returncode}: {open(world.path('dunesea.log')).read()[-500:]}{hits(log)}")
+            # libdispatch that cannot look at its threads ends its process by design.
+            require(world.server.returncode == -signal.SIGKILL or was_hit(log, OF_A_THREAD), f"the server has ended with {world.server.returncode}: {open(world.path('dunesea.log')).read()[-500:]}{hits(log)}")
         world.served_again()
         return judge(world, stage, result)
 
@@ -202,14 +207,14 @@ def hits(log):
         return "".join(line for line in file if "INJECTED" in line or "unfinished" in line or "killed by" in line)[-1500:]
 
 
-def blind(log):
-    """Whether it was libdispatch that could not look at its threads, and so ended its process, as it does by design."""
+def was_hit(log, call):
+    """Whether a fault was injected into such a call."""
     unfinished = {}
     with open(log, errors="replace") as file:
         for line in file:
             thread = line.split(None, 1)[0] if line.strip() else ""
             if "<unfinished" in line:
                 unfinished[thread] = line
-            elif "INJECTED" in line and OF_A_THREAD.search(unfinished.get(thread, "") if "resumed>" in line else line):
+            elif "INJECTED" in line and call.search(unfinished.get(thread, "") if "resumed>" in line else line):
                 return True
     return False
