@@ -104,9 +104,7 @@ public struct Apply {
     }
 
     private func device(_ partition: Partition) throws -> BlockDevice {
-        guard let device = try disk.partitions.first(where: { $0.partition == partition.number }),
-            exists(device.path)
-        else {
+        guard let device = try disk.partition(partition.number) else {
             throw Failure(
                 .unavailable, "there is no device for partition \(partition.number)", at: plan.target.path,
                 hint: "udevadm settle, or mknod; after that, the same command goes on")

@@ -42,13 +42,7 @@ struct BlockDevice: Equatable {
     }
 
     /// What the kernel knows it by: major and minor number, with a colon between.
-    var number: String {
-        get throws {
-            var status = stat()
-            guard stat(path, &status) == 0 else { throw Failure.system("cannot look at", at: path) }
-            return deviceNumbers(status.st_rdev)
-        }
-    }
+    var number: String { attribute("dev") ?? "" }
 
     /// All that there are.
     static func all() throws -> [BlockDevice] {
@@ -69,6 +63,24 @@ struct BlockDevice: Equatable {
         get throws {
             try Descriptor.folder(at: folder).names().map { BlockDevice(folder: "\(folder)/\($0)") }
                 .filter { $0.partition != nil }.sorted { ($0.partition ?? 0) < ($1.partition ?? 0) }
+        }
+    }
+
+    /// The partition of this disk with that number; nil where there is none, or no device file of it.
+    func partition(_ number: Int64) throws -> BlockDevice? {
+        try partitions.first { $0.partition == number && exists($0.path) }
+    }
+
+    /// Whether it is mounted, swapped on, or held by something: anywhere, in any namespace.
+    var isInUse: Bool {
+        get throws {
+            let number = Glibc.open(path, O_RDONLY | O_EXCL | O_CLOEXEC)
+            guard number >= 0 else {
+                guard errno == EBUSY else { throw Failure.system("cannot open", at: path) }
+                return true
+            }
+            close(number)
+            return false
         }
     }
 

@@ -44,11 +44,9 @@ public struct Boot {
         }
         self.firmware = firmware
         for device in [disk] + (try disk.partitions) {
-            let number = Glibc.open(device.path, O_RDONLY | O_EXCL | O_CLOEXEC)
-            guard number >= 0 else {
-                throw Failure.system("cannot start from what is in use", at: device.path)
+            guard try !device.isInUse else {
+                throw Failure.system("cannot start from what is in use", at: device.path, errno: EBUSY)
             }
-            close(number)
         }
     }
 
@@ -65,7 +63,7 @@ public struct Boot {
         try Program.run(["blockdev", "--flushbufs", disk.path])
         let folder = try TemporaryFolder()
         // What qemu says comes with what the copy says, so that it can be told apart.
-        var child = try Child(["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command(in: folder.path), input: [])
+        var child = try Child(Program.merged(command(in: folder.path)), input: [])
         let started = now()
         var listener = Listener()
         let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
@@ -104,7 +102,7 @@ public struct Boot {
     }
 
     private func device(_ partition: Partition) throws -> BlockDevice {
-        guard let device = try disk.partitions.first(where: { $0.partition == partition.number }) else {
+        guard let device = try disk.partition(partition.number) else {
             throw Failure(.unavailable, "there is no device for partition \(partition.number)", at: disk.path)
         }
         return device

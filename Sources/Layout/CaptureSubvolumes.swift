@@ -52,7 +52,8 @@ extension Capture {
             volumes[volume.uuid] = volume
         }
         for volume in volumes.values.sorted(by: { $0.uuid < $1.uuid }) {
-            for files in volume.swapFiles.values {
+            // In one order, so that the description of a machine that did not change does not, either.
+            for (_, files) in volume.swapFiles.sorted(by: { $0.key < $1.key }) {
                 found.swapFiles += files.filter { volume.holders.contains($0.subvolume) }
             }
             if exists("/sys/fs/btrfs/\(volume.uuid)/qgroups") {
@@ -118,21 +119,20 @@ extension Capture {
             let fields = line.split(separator: " ", omittingEmptySubsequences: true)
             guard fields.count > 1, fields[1].hasPrefix("file") else { continue }
             let path = String(decoding: octalsUnescaped(fields[0].utf8), as: UTF8.self)
-            var names = path.split(separator: "/")
-            guard path.hasPrefix("\(prefix)/"), let name = names.popLast(),
-                let folder = try? Descriptor.folder(at: "/" + names.joined(separator: "/")),
-                (try? Capture.uuid(of: folder)) == volume.uuid
+            guard path.hasPrefix("\(prefix)/"), let entry = try? Entry(at: path),
+                (try? Capture.uuid(of: entry.folder)) == volume.uuid
             else { continue }
-            let file = try Descriptor(opening: String(name), in: folder, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+            let file = try Descriptor(
+                opening: entry.name, in: entry.folder, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
             var id: UInt64 = 0
-            guard btrfs_util_subvolume_id_fd(folder.number, &id) == BTRFS_UTIL_OK,
+            guard btrfs_util_subvolume_id_fd(entry.folder.number, &id) == BTRFS_UTIL_OK,
                 let subvolume = volume.subvolumes[id],
-                btrfs_util_is_subvolume_fd(folder.number) == BTRFS_UTIL_OK,
+                btrfs_util_is_subvolume_fd(entry.folder.number) == BTRFS_UTIL_OK,
                 let uuid = try BlockDevice.probe(path, forTable: false)["UUID"]
             else { continue }
             volume.swapFiles[id, default: []].append(
                 SwapFile(
-                    filesystem: volume.uuid, subvolume: subvolume.path, name: String(name),
+                    filesystem: volume.uuid, subvolume: subvolume.path, name: entry.name,
                     size: try Int64(file.status().st_size), uuid: uuid))
         }
     }

@@ -15,14 +15,15 @@ enum Program {
 
     /// Runs a command to its good end, and forgets its output.
     static func run(_ command: [String], input: [UInt8] = []) throws {
-        var child = try Child(command, input: input)
-        try child.output.drain()
-        try require(child.wait(), of: command)
+        try require(Child.ending(of: command, input: input), of: command)
     }
+
+    /// The command, with what it says on standard error in its output.
+    static func merged(_ command: [String]) -> [String] { ["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command }
 
     /// The same for a program that says on standard error what is no error; where it fails, the failure has what it said.
     static func runQuietly(_ command: [String]) throws {
-        var child = try Child(["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command, input: [])
+        var child = try Child(merged(command), input: [])
         let said = try child.output.readAll(limit: 1 << 20)
         let ending = try child.wait()
         guard ending.isSuccess else {

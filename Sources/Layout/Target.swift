@@ -97,15 +97,11 @@ public struct Target: Equatable, Sendable {
                 status: .denied, what: "the disk is write-protected",
                 hint: "look for a switch on it, or its reader")
         }
-        // Mounted, swapped on, or held by something: anywhere, in any namespace.
-        let number = Glibc.open(disk.path, O_RDONLY | O_EXCL | O_CLOEXEC)
-        guard number >= 0 else {
-            guard errno == EBUSY else { throw Failure.system("cannot open", at: disk.path) }
+        guard try !disk.isInUse else {
             return Obstacle(
                 status: .busy, what: "the disk is in use",
                 hint: "lsblk \(disk.path) shows by what; unmount it, or take another disk")
         }
-        close(number)
         if let store = found.first(where: {
             ["escapepod", label.lowercased()].contains($0.1["LABEL"]?.lowercased())
         }) {

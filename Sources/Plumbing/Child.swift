@@ -59,6 +59,16 @@ public struct Child: ~Copyable {
         return try Child.reap(process, program)
     }
 
+    /// Runs a command to its end, and forgets its output.
+    ///
+    /// - Parameter input: its standard input, at most `maximumInput` bytes.
+    /// - Throws: as `init`.
+    public static func ending(of command: [String], input: [UInt8] = []) throws -> Ending {
+        var child = try Child(command, input: input)
+        try child.output.drain()
+        return try child.wait()
+    }
+
     /// How a command ended. Its description goes on from the command's name: `btrfs exited with status 1`.
     public enum Ending: Equatable, Sendable, CustomStringConvertible {
         case status(Int32)

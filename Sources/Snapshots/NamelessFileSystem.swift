@@ -20,9 +20,7 @@ public enum NamelessFileSystem {
         }
         // Where nobody has it open any more, it is no loop device any more.
         let device = try attach(file)
-        var child = try Child(["mkfs.btrfs", "-q", "-K", "-m", "single", device.name], input: [])
-        try child.output.drain()
-        let ending = try child.wait()
+        let ending = try Child.ending(of: ["mkfs.btrfs", "-q", "-K", "-m", "single", device.name])
         guard ending.isSuccess else { throw Failure(.io, "mkfs.btrfs \(ending)", at: folder) }
         guard Glibc.mount(device.name, point, "btrfs", linux_MOUNT_UNTRUSTED, nil) == 0 else {
             throw Failure.system("cannot mount a new btrfs", at: folder)

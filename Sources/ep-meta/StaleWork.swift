@@ -16,9 +16,7 @@ struct StaleWork: ParsableCommand {
         let entry = try Entry(at: prefix)
         for name in try entry.folder.names(startingWith: "\(entry.name).") where isStale(name, entry) {
             let path = entry.folder.path(of: name)
-            var child = try Child(["rm", "-rf", "--one-file-system", "--", path], input: [])
-            try child.output.drain()
-            let ending = try child.wait()
+            let ending = try Child.ending(of: ["rm", "-rf", "--one-file-system", "--", path])
             guard ending.isSuccess else { throw Failure(.io, "rm \(ending)", at: path) }
         }
     }
