@@ -16,6 +16,11 @@ UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 RULES := $(DESTDIR)$(PREFIX)/lib/udev/rules.d
 
 SWIFT := swift
+# What is imported has to be declared.
+DECLARED := --explicit-target-dependency-import-check error
+# What a test build takes less time with: whole modules, each in one go, and no index of what is not ours.
+WHOLE := -Xswiftc -whole-module-optimization -Xswiftc -num-threads -Xswiftc 2 -Xswiftc -no-emit-module-separately-wmo \
+	-Xswiftc -index-ignore-system-modules -Xswiftc -index-ignore-clang-modules
 TOOLS := ep-config ep-snap ep-layout ep-seal ep-unseal ep-key ep-meta ep-plan ep-store ep-fetch
 # What `make install` puts in place, and `make install-dunesea`.
 BUILT := .build/release
@@ -44,11 +49,11 @@ PYTHON := contrib/escapepod-open Tests/graph Tests/make-vectors Tests/bench/make
 FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources/dunesea dunesea/Tests \
 	dunesea/Package.swift Fuzz/Sources/Fuzzing Fuzz/Sources/fuzz Fuzz/Sources/fuzz-server Fuzz/Package.swift
 
-.PHONY: build demo test test-boot dunesea dunesea-tests check bench fuzz soak format install install-dunesea clean needs-build \
+.PHONY: build demo test test-boot dunesea dunesea-tests library-tests check bench fuzz soak format install install-dunesea clean needs-build \
 	needs-install needs-demo needs-test needs-boot needs-bench needs-soak
 
 build: needs-build
-	$(SWIFT) build -c release --explicit-target-dependency-import-check error
+	$(SWIFT) build -c release -debug-info-format none $(DECLARED)
 
 demo: build needs-demo $(filter dunesea,$(STORE)) $(if $(filter yes,$(SYSTEM)),needs-boot)
 	PATH="$(CURDIR)/.build/release:$(CURDIR)/dunesea/.build/release:$(CURDIR)/bin:$$PATH" STORE=$(STORE) SYSTEM=$(SYSTEM) FIRMWARE=$(FIRMWARE) Tests/demo
@@ -67,9 +72,12 @@ dunesea: needs-build
 # The server as the suites need it, and its tests. These options take less time than the usual ones; with any others,
 # all of SwiftNIO is built anew.
 dunesea-tests: needs-build dunesea/.build/standard.pch
-	$(SWIFT) build --package-path dunesea --build-tests --explicit-target-dependency-import-check error \
-		-debug-info-format none -Xswiftc -whole-module-optimization -Xswiftc -num-threads -Xswiftc 2 \
+	$(SWIFT) build --package-path dunesea --build-tests -debug-info-format none $(DECLARED) $(WHOLE) \
 		-Xcxx -include-pch -Xcxx "$(CURDIR)/dunesea/.build/standard.pch"
+
+# The libraries' tests, under AddressSanitizer.
+library-tests: needs-build
+	$(SWIFT) build --sanitize=address --scratch-path .build-asan --product escapepodPackageTests $(DECLARED) $(WHOLE)
 
 # BoringSSL is 283 files of C++ that all read these headers, which takes longer than all else in them.
 dunesea/.build/standard.pch:
