@@ -95,7 +95,7 @@ let package = Package(
         tool("ep-layout", ["Layout", "JSON"]),
         tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
         tool("ep-unseal", ["Sealing", "Envelope"]),
-        tool("ep-key", ["Sealing"]),
+        tool("ep-key", ["Sealing", "OpenSSL"]),
         tool("ep-meta", ["Catalog", "JSON", "Sealing"]),
         tool("ep-plan", ["Catalog", "JSON"]),
         tool("ep-store", ["StoreArguments", "Storage", "StoreFormat", "Envelope", "JSON"]),

@@ -7,7 +7,7 @@ public enum NamelessFileSystem {
     /// Makes one, and mounts it.
     ///
     /// - Parameters:
-    ///   - point: a folder of our own.
+    ///   - point: a folder of our own, made with mode 0700 where it is missing.
     ///   - folder: whose file system gets the file, which others may write to.
     ///   - need: the most bytes that will be written. It takes what is written and no more.
     /// - Throws: `unavailable` where there are no loop devices, or no files without a name.
@@ -22,6 +22,9 @@ public enum NamelessFileSystem {
         let device = try attach(file)
         let ending = try Child.ending(of: ["mkfs.btrfs", "-q", "-K", "-m", "single", device.name])
         guard ending.isSuccess else { throw Failure(.io, "mkfs.btrfs \(ending)", at: folder) }
+        guard mkdir(point, 0o700) == 0 || errno == EEXIST else {
+            throw Failure.system("cannot create a folder", at: point)
+        }
         guard Glibc.mount(device.name, point, "btrfs", linux_MOUNT_UNTRUSTED, nil) == 0 else {
             throw Failure.system("cannot mount a new btrfs", at: folder)
         }

@@ -24,14 +24,14 @@ public struct Scratch: ~Copyable {
     ///
     /// - Parameter purpose: what it is for, such as `restore pod`; of several in one folder, each has its own.
     public static func find(in folder: String, for purpose: String) throws -> Scratch? {
-        try find(in: .folder(at: folder), for: purpose)
+        try find(in: open(folder), for: purpose)
     }
 
     /// The same, made where there is none.
     ///
-    /// - Throws: `unavailable` if the file system cannot store the mark.
+    /// - Throws: `unavailable` if the folder is missing, or its file system cannot store the mark.
     public static func findOrMake(in folder: String, for purpose: String) throws -> Scratch {
-        let directory = try Descriptor.folder(at: folder)
+        let directory = try open(folder)
         if let found = try find(in: directory, for: purpose) { return found }
         for _ in 0..<100 {
             if let made = try make(in: directory, for: purpose) { return made }
@@ -179,6 +179,13 @@ public struct Scratch: ~Copyable {
 
 extension Scratch {
     private static let hint = "somebody else created or changed it; remove it, or choose another place"
+
+    private static func open(_ folder: String) throws -> Descriptor {
+        try .folder(
+            at: folder,
+            absent: Failure(
+                .unavailable, "no such folder", at: folder, hint: "choose one that has enough free space"))
+    }
 
     private static func find(in folder: borrowing Descriptor, for purpose: String) throws -> Scratch? {
         for name in try folder.names() where name.hasPrefix(prefix) {

@@ -56,6 +56,11 @@ struct Floor: ParsableArguments {
     var atLeastGeneration: Generation?
 }
 
+struct Order: ParsableArguments {
+    @Flag(help: "Read and verify everything once before anything is written.")
+    var verifyFirst = false
+}
+
 struct RecordForm: ParsableArguments {
     @Flag(help: "Print a record, JSON on one line.")
     var json = false

@@ -104,7 +104,7 @@ struct Backup: ParsableCommand {
 
 struct Restore: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Bring a backup back as a new subvolume. Everything is verified first.")
+        abstract: "Bring a backup back as a new subvolume, which appears when all of it is verified.")
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
@@ -119,10 +119,13 @@ struct Restore: ParsableCommand {
 
     @OptionGroup var floor: Floor
 
+    @OptionGroup var order: Order
+
     @OptionGroup var rehearsal: DryRun
 
     func run() throws {
         var run = Run("restore", of: subject)
+        run.offer("verify-first", order.verifyFirst)
         run.offer("to", try to.flatMap(absolute))
         run.offer("generation", choice.generation)
         run.offer("at-least-generation", floor.atLeastGeneration)
@@ -136,8 +139,8 @@ struct Rebuild: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Bring a whole machine back on an empty disk: partitions, file systems, boot loader.",
         discussion: """
-            A disk that is not empty is only taken where --serial or --size says that it is meant. Interrupted, the same \
-            command goes on.
+            A disk that is not empty is only taken where --serial or --size says that it is meant, and then everything is \
+            verified before it is overwritten. Interrupted, the same command goes on.
             """)
 
     @OptionGroup var name: NameArgument
@@ -160,6 +163,7 @@ struct Rebuild: ParsableCommand {
 
     @OptionGroup var choice: Choice
     @OptionGroup var floor: Floor
+    @OptionGroup var order: Order
     @OptionGroup var rehearsal: DryRun
 
     func validate() throws {
@@ -174,11 +178,15 @@ struct Rebuild: ParsableCommand {
         run.offer("serial", serial)
         run.offer("size", size)
         run.offer("firmware", firmware)
+        run.offer("verify-first", order.verifyFirst || serial != nil || size != nil)
         run.offer("generation", choice.generation)
         run.offer("at-least-generation", floor.atLeastGeneration)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name)
-        try run.answer(requiring: "store", "domain", "key", "disk").write()
+        var answer = try run.answer(requiring: "store", "domain", "key", "disk")
+        // The drive with the store.
+        if let label = run.storeLabel { answer.append(["--spare", label], to: "layout") }
+        try answer.write()
     }
 }
 

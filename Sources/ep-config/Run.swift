@@ -52,6 +52,12 @@ struct Run {
     /// Whether it is about a whole system, and not one of its members.
     var isSystem: Bool { settings.values["system"] != nil }
 
+    /// What the store's drive is called, where a drive is looked for by that.
+    var storeLabel: String? {
+        let store = settings.values["store", default: ""]
+        return store.hasPrefix("label:") ? String(store.dropFirst(6)) : nil
+    }
+
     /// The configuration that the run makes.
     var text: String { settings.lines(of: Run.known) }
 
@@ -188,7 +194,7 @@ struct Run {
         answer.append(words(["generation", "at-least-generation"].map { .init($0) }), to: "chosen")
         answer.append(words(["disk", "firmware"].map { .init($0) }), to: "layout")
         answer.append(words(["serial", "size"].map { .init($0) }), to: "overwrite")
-        answer.append(words([.init("max-age"), .init("json", .toggle)]), to: "report")
+        answer.append(words([.init("max-age"), .init("json", .toggle), .init("prometheus")]), to: "report")
         answer.append(settings.list("member"), to: "members")
         answer.append(settings.list("leave-out").flatMap { ["--leave-out", $0] }, to: "left_out")
         return answer

@@ -75,18 +75,17 @@ struct History: ParsableCommand {
 
     @OptionGroup var place: Place
 
-    @OptionGroup var lenience: Lenience
+    @Flag(help: "If there is none, write a series without a document.")
+    var orNone = false
 
     @Flag(help: "The newest backup first.")
     var newestFirst = false
 
     func run() throws {
-        var isWhole = true
-        try lenience.read(place) { store, domain in
-            isWhole = try store.fetchHistory(
-                of: domain, newestFirst: newestFirst, to: .standardOutput,
+        let isWhole = try place.read { store, domain in
+            try store.fetchHistory(
+                of: domain, newestFirst: newestFirst, orNone: orNone, to: .standardOutput,
                 complain: { say($0.message(from: "ep-fetch")) })
-            return []
         }
         guard isWhole else { throw ExitCode(ExitStatus.attention.rawValue) }
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import OpenSSL
 import Plumbing
 import Sealing
 import Tool
@@ -22,8 +23,12 @@ struct KeyTool: Tool {
         @Argument(help: "The file to create; an existing one is never overwritten.")
         var file: String
 
+        @Flag(help: "Create missing parent folders, with mode 0700.")
+        var parents = false
+
         func run() throws {
             let key = try Key.generate()
+            if parents { try makeFolders(above: file) }
             try KeyFile.create(key, at: file)
             try put(key.id().hex)
         }
@@ -176,7 +181,8 @@ struct KeyTool: Tool {
         var date: String?
 
         @Option(
-            help: .init("The SHA-256 of escapepod-open, to check that program with.", valueName: "sha256"))
+            help: .init(
+                "The program escapepod-open, whose SHA-256 goes on the page.", valueName: "file"))
         var opener: String?
 
         @Flag(help: "A whole machine is backed up: say how to rebuild it.")
@@ -191,9 +197,6 @@ struct KeyTool: Tool {
         func validate() throws {
             guard (generation == nil) == (date == nil) else {
                 throw ValidationError("'--generation' and '--date' must be given together")
-            }
-            guard opener?.isHex(bytes: 32) != false else {
-                throw ValidationError("a SHA-256 has 64 lower-case hexadecimal digits")
             }
             // A page has so much room, and its font Western letters.
             let texts = [domain, store, date ?? ""]
@@ -214,7 +217,11 @@ struct KeyTool: Tool {
             let sheet = Sheet(
                 key: key.text, id: try key.id().hex, domain: domain, store: store,
                 newest: generation.flatMap { generation in date.map { (generation, $0) } },
-                isSystem: system, opener: opener, code: try Paper.code(of: key.text))
+                isSystem: system,
+                opener: try opener.map {
+                    try Digest.hex(.sha256, of: Descriptor.file(at: $0).readAll(limit: 1 << 20))
+                },
+                code: try Paper.code(of: key.text))
             if let pdf {
                 try AtomicFile.write(Paper.pdf(of: sheet), to: pdf, mode: 0o600, replacing: false)
             } else {

@@ -4,6 +4,33 @@ import Glibc
 import Plumbing
 import Tool
 
+/// What the store has for whoever finds it.
+struct Companions: ParsableArguments {
+    @Option(
+        help: .init(
+            "Names of files in the store that are not the installed ones, as ep-fetch differing prints them.",
+            valueName: "file"))
+    var differing: String?
+
+    /// - Returns: what needs attention, which people are told here.
+    func warnings(in store: String) throws -> [String] {
+        guard let differing else { return [] }
+        var warnings: [String] = []
+        try Descriptor(opening: differing, O_RDONLY).lines(upTo: 4096) { line, _ in
+            warnings.append("not the installed version: \(printable(Array(line.dropLast()))) in \(store)")
+        }
+        for warning in warnings {
+            warn(
+                warning,
+                hint: """
+                    somebody changed it, or it is from another version; ep-store key --with replaces it, see ep-store(1)
+                    """,
+                from: "ep-meta")
+        }
+        return warnings
+    }
+}
+
 /// What an audit is held against.
 struct Witnessed: ParsableArguments {
     @OptionGroup var subject: Subject
@@ -24,8 +51,8 @@ struct Audit: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Find missing and damaged documents, and choose the blobs to verify.",
         usage: """
-            ep-meta audit --domain DOMAIN --store URL [--witness FILE] [--sample PERCENT | --pass FILE] \
-            --tasks FILE < HISTORY
+            ep-meta audit --domain DOMAIN --store URL [--witness FILE] [--differing FILE] \
+            [--sample PERCENT | --pass FILE] --tasks FILE < HISTORY
             """,
         discussion: """
             The first line of the tasks has the time at which the pass began, and the number of blobs and bytes that it \
@@ -34,6 +61,8 @@ struct Audit: ParsableCommand {
             """)
 
     @OptionGroup var witnessed: Witnessed
+
+    @OptionGroup var companions: Companions
 
     @Option(
         help: .init(
@@ -57,6 +86,7 @@ struct Audit: ParsableCommand {
 
     func run() throws {
         let (history, audit) = try witnessed.audit()
+        let needsAttention = try !companions.warnings(in: witnessed.subject.store).isEmpty
         let (domain, store) = (history.domain, witnessed.subject.store)
         let total = history.entries.compactMap(\.backup).reduce(0) { $0 + $1.size }
         // Otherwise every single one would be reported as damaged.
@@ -89,6 +119,7 @@ struct Audit: ParsableCommand {
         if let pass, started == nil {
             try AtomicFile.write(Array("\(start)\n".utf8), to: pass, mode: 0o600, replacing: true)
         }
+        if needsAttention { throw ExitCode(ExitStatus.attention.rawValue) }
     }
 
     private func size(_ bytes: Int64) -> String { readable(bytes: UInt64(clamping: bytes)) }

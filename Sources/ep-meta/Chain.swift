@@ -26,7 +26,7 @@ struct Chain: ParsableCommand {
 
     @Option(
         help: .init(
-            "The document that this machine committed last: refuse a store whose newest backup is older.",
+            "The document that this machine committed last: without --generation, refuse a store whose newest backup is older.",
             valueName: "file"))
     var witness: String?
 
@@ -42,12 +42,18 @@ struct Chain: ParsableCommand {
 
     func run() throws {
         let history = try subject.history()
-        let known = try committed(witness, of: subject.domain)?.generation
+        let known =
+            try generation == nil ? committed(witness, of: subject.domain)?.generation : nil
         if let floor = [known, atLeastGeneration].compactMap(\.self).max() {
             try history.requireNewest(atLeast: floor, of: subject.store)
         }
         let chain = try RestoreChain(to: generation, in: history, of: subject.store)
         guard let wanted = chain.backups.last else { return }
+        if let witness, generation == nil, atLeastGeneration == nil, known == nil {
+            say(
+                "\(subject.domain): nothing here can tell whether the store has newer backups than generation "
+                    + "\(wanted.generation) of \(wanted.date): no \(printable(witness))")
+        }
         guard blob == nil || blob == wanted.sha256 else {
             throw Failure(
                 .badData,

@@ -14,7 +14,7 @@ struct Meta: Tool {
         subcommands: [
             Create.self, Show.self, Check.self, MemberLine.self, List.self, Chain.self, Audit.self,
             Fault.self, Record.self,
-            Status.self, Keep.self, Printable.self, LockFile.self, StaleWork.self,
+            Status.self, Keep.self, Printable.self, LockFile.self, WorkFolder.self, Piped.self,
         ])
 }
 

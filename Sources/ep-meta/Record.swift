@@ -162,7 +162,8 @@ struct DrillRecord: ParsableCommand {
 
     enum Result: String, ExpressibleByArgument, CaseIterable { case proven, differs, failed }
 
-    @Option(help: .init("What ep-snap compare --report or ep-layout boot wrote.", valueName: "file"))
+    @Option(
+        help: .init("What ep-snap compare --report or ep-layout boot wrote, if it did.", valueName: "file"))
     var likeness: String?
 
     @OptionGroup var signing: Signing
@@ -174,9 +175,16 @@ struct DrillRecord: ParsableCommand {
             domain: subject.domain, store: subject.store, generation: generation, uuid: uuid,
             started: started,
             finished: finished, seconds: seconds, result: result.rawValue,
-            likeness: try likeness.flatMap { exists($0) ? try ep_meta.record($0) : nil })
+            likeness: try likeness.flatMap(found))
         try signing.keep(record, as: "drill-\(finished.filter { $0 != "-" && $0 != ":" }).json")
         try put(StateRecord.summary(ofDrill: record))
+    }
+
+    /// Nothing where the tool that was to write it failed.
+    private func found(_ likeness: String) throws -> JSON? {
+        guard exists(likeness) else { return nil }
+        let bytes = try Descriptor(opening: likeness, O_RDONLY).readAll(limit: 2 << 20)
+        return bytes.isEmpty ? nil : try JSON(parsing: bytes, at: likeness)
     }
 }
 

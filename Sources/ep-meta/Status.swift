@@ -11,8 +11,8 @@ struct Status: ParsableCommand {
         abstract: "Report whether a restore is possible now, as text, a record and metrics.",
         usage: """
             ep-meta status --domain DOMAIN --store URL --key FILE --state DIR [--plan FILE] [--now SECONDS] \
-            [--max-age AGE] [--sealed-key FILE] [--key-space DIR] [--warning TEXT …] [--json] \
-            [--prometheus FILE] [--ending STATUS | < HISTORY]
+            [--max-age AGE] [--sealed-key FILE] [--key-space DIR] [--differing FILE] [--warning TEXT …] \
+            [--json] [--prometheus FILE] [--ending STATUS | < HISTORY]
             """,
         discussion: """
             Reads a history; or, with --ending, reports what is known without one. Exits with 3 if something needs attention.
@@ -42,6 +42,8 @@ struct Status: ParsableCommand {
     @Option(help: .init("The folder that should have a copy of the key.", valueName: "dir"))
     var keySpace: String?
 
+    @OptionGroup var companions: Companions
+
     @Option(help: .init("Something that needs attention and has been reported.", valueName: "text"))
     var warning: [String] = []
 
@@ -62,10 +64,11 @@ struct Status: ParsableCommand {
         let limit = try maxAge.map(seconds)
         let key = try signing.key(from: "ep-meta")
         let (memory, doubted) = try remember(key)
+        let told = try warning + doubted + companions.warnings(in: subject.store)
         var status = Catalog.Status(
             domain: subject.domain, store: subject.store, at: Time(seconds: now), memory: memory,
             plan: try plan.flatMap { exists($0) ? try Plan(record($0), at: $0) : nil },
-            told: warning + doubted)
+            told: told)
         var nothing: Failure?
         if ending == nil {
             let history = try subject.history()

@@ -17,19 +17,28 @@ struct MakeScratch: ParsableCommand {
     var purpose: String
     @Flag(help: "Do not create one; print nothing if there is none.") var find = false
     @Flag(help: "Delete one that a run left that was killed; none is created.") var drop = false
+    @Flag(help: "Delete one that a run left that was killed, first.") var anew = false
     @Option(
         help: ArgumentHelp(
             "Mount a new btrfs there, in a file of the folder that has no name, and create it on that.",
             valueName: "dir"))
     var mount: String?
     @Option(
+        help: ArgumentHelp(
+            "Mount none if the folder is on a btrfs already, and another one than this folder.",
+            valueName: "dir"))
+    var unlessApart: String?
+    @Option(
         help: ArgumentHelp("The maximum number of bytes that will be written there.", valueName: "bytes"))
     var need: UInt64?
 
     func validate() throws {
         guard mount == nil || need != nil else { throw ValidationError("'--mount' needs '--need'") }
-        guard [find, drop, need != nil].count(where: { $0 }) <= 1 else {
-            throw ValidationError("only one of '--find', '--drop' and '--need'")
+        guard unlessApart == nil || mount != nil else {
+            throw ValidationError("'--unless-apart' needs '--mount'")
+        }
+        guard [find, drop, anew || need != nil].count(where: { $0 }) <= 1 else {
+            throw ValidationError("only one of '--find', '--drop' and '--need' or '--anew'")
         }
     }
 
@@ -38,15 +47,59 @@ struct MakeScratch: ParsableCommand {
             guard let found = try Scratch.find(in: folder, for: purpose) else { return }
             return try put(found.path)
         }
-        guard !drop else {
-            guard let found = try Scratch.find(in: folder, for: purpose) else { return }
-            let path = found.path
-            try found.lock()
-            return try found.remove(at: path)
-        }
+        guard !drop else { return try MakeScratch.drop(in: folder, for: purpose) }
+        if anew { try MakeScratch.drop(in: folder, for: purpose) }
         if let need { try requireRoom(in: folder, need: need) }
-        if let mount, let need { try NamelessFileSystem.mount(at: mount, in: folder, need: need) }
-        try put(Scratch.findOrMake(in: mount ?? folder, for: purpose).path)
+        let place = try isApart() ? folder : mount ?? folder
+        if place == mount, let need { try NamelessFileSystem.mount(at: place, in: folder, need: need) }
+        try put(Scratch.findOrMake(in: place, for: purpose).path)
+    }
+
+    private func isApart() throws -> Bool {
+        guard let unlessApart, let own = try Room(in: folder, need: 0).btrfs else { return false }
+        return try own != Room(in: unlessApart, need: 0).btrfs
+    }
+
+    /// - Throws: `busy` where a run is at work in it.
+    static func drop(in folder: String, for purpose: String) throws {
+        guard let found = try Scratch.find(in: folder, for: purpose) else { return }
+        let path = found.path
+        try found.lock()
+        try found.remove(at: path)
+    }
+}
+
+struct Vacant: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract:
+            "Check that a restore can create a subvolume: nothing is there, and its folder is on a btrfs.")
+
+    @Argument(help: "The path of the subvolume.") var path: String
+    @Option(
+        name: .customLong("for"),
+        help: ArgumentHelp(
+            "If something is there, delete the scratch folder for this purpose beside it.",
+            valueName: "purpose"))
+    var purpose: String?
+    @Flag(help: "Delete nothing.") var dryRun = false
+
+    func run() throws {
+        let place: Entry
+        do { place = try Entry(at: path) } catch let failure as Failure where failure.code == ENOENT {
+            throw Failure(
+                .unavailable, "no such folder", at: failure.place, hint: "mount the new btrfs first")
+        }
+        var status = stat()
+        guard fstatat(place.folder.number, place.name, &status, AT_SYMLINK_NOFOLLOW) != 0 else {
+            if let purpose, !dryRun { try MakeScratch.drop(in: place.folder.name, for: purpose) }
+            throw Failure(
+                .io, "already exists", at: path, hint: "a restore never overwrites; choose a new name")
+        }
+        guard errno == ENOENT else { throw Failure.system("cannot look for it", at: path) }
+        guard try Room(in: place.folder.name, need: 0).btrfs != nil else {
+            throw Failure(
+                .badData, "not on btrfs", at: place.folder.name, hint: "a restore needs a mounted btrfs")
+        }
     }
 }
 

@@ -15,7 +15,7 @@ struct Snap: Tool {
             Estimate.self,
             Compare.self, Nested.self, MakeScratch.self, Resume.self, Receive.self, Promote.self,
             Protect.self, Sweep.self,
-            AskRoom.self,
+            AskRoom.self, Vacant.self,
         ])
 }
 

@@ -155,13 +155,28 @@ create() {
     [[ $output == *"no copy of the key is in the store"* && $output == *"not in the store; in space"* ]]
     run -3 ep-meta status "${of[@]}" --key key --state state/x --sealed-key sealed --key-space space/absent <history
     [[ $output == *"verify found 1 damaged or missing on 20"* && $output == *"  chain          2 backups to read, "* ]]
+    # Names of files are foreign.
+    printf 'RECOVERY.txt\nopen\e[2J\n' >differing
+    run -3 --separate-stderr ep-meta status "${of[@]}" --key key --state state/x --sealed-key sealed --differing differing --json <history
+    [[ $stderr == *"warning: not the installed version: open\x1b[2J in store"*"hint: "* ]]
+    [[ $(jq '[.warnings[] | select(startswith("not the installed"))] | length' <<<"$output") -eq 2 ]]
+    run -3 ep-meta audit "${of[@]}" --tasks tasks --differing differing <history
+    [[ $output == *"not the installed version: RECOVERY.txt in store"* ]]
+    : >differing
+    ep-meta audit "${of[@]}" --tasks tasks --differing differing <history >/dev/null
+    # Whoever asks for the newest, and knows of none, is told so.
+    for known in "--generation 2" "--at-least-generation 2" "--witness meta2" ""; do
+        # shellcheck disable=SC2086 # words
+        ep-meta chain "${of[@]}" --witness absent $known <history >chain 2>err
+        [[ $(grep -c "nothing here can tell" err) -eq $((${#known} == 0)) ]]
+    done
     for verb in list chain "audit --tasks tasks" "status --key key --state state/x"; do
         # shellcheck disable=SC2086 # words
         head -n 2 history | refuses 65 "not a complete history" ep-meta $verb "${of[@]}"
     done
 }
 
-@test "lock names a file in a folder of ours alone; clear removes what is ours and of no process" {
+@test "lock names a file in a folder of ours alone; work removes what is ours and of no process" {
     mkdir -m 0755 volume
     lock=$(ep-meta lock volume)
     [[ $lock == */escapepod/$(stat -c %d-%i volume).lock && $(stat -c %a "${lock%/*}") == 700 ]]
@@ -176,8 +191,26 @@ create() {
     # Of one that is no more, of one that is, with other names, and a link.
     mkdir -p work.{$!.abcdefg1,$$.abcdefg1,$!.abc,x.abcdefg1,$!.abcdefg1.y} work.$!.abcdefg1/inside
     ln -s our "work.$!.abcdefg2"
-    ep-meta clear work
+    ep-meta work work.$$.abcdefg3
+    refuses 74 "cannot create a folder" ep-meta work work.$$.abcdefg3
+    [[ $(stat -c %a work.$$.abcdefg3) = 700 ]] && rmdir work.$$.abcdefg3
     [[ ! -e work.$!.abcdefg1 && $(echo work.*) == *work.$$.abcdefg1* && $(compgen -G 'work.*' | wc -l) -eq 5 ]]
+}
+
+@test "piped: the last stage knows best, but for one that was cut" {
+    local wanted stages
+    while read -r wanted stages; do
+        # shellcheck disable=SC2086 # words
+        run -"$wanted" ep-meta piped $stages
+    done <<'END'
+0 0 0 0
+74 74 0 0
+75 74 75 65
+69 69 65 65
+65 0 65 0
+137 0 137 65
+65 65 0 65
+END
 }
 
 @test "a document cannot steer the terminal" {

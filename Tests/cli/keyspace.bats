@@ -183,7 +183,7 @@ comes_back() {
     escapepod backup ./pod.conf
     cp -r store/. vol/store
     run -3 --separate-stderr timeout 60 escapepod status ./pod.conf --store "file:$PWD/vol/store"
-    [[ $stderr == *"warning: the store is on the file system that is backed up"* ]]
+    [[ $stderr == *"is on the file system of this folder: $PWD/"* ]]
     run -0 timeout 60 escapepod status ./pod.conf
 }
 

@@ -335,15 +335,18 @@ EOF
     detach
 }
 
-@test "what is missing, damaged or mixed up is found before the disk is touched" {
+@test "what is missing, damaged or mixed up is found, with --verify-first before the disk is touched" {
     local blob
     empty_disk 300M
     blob=$(find store/escapepod/home.pod/blobs -type f | head -n 1)
     flip "$blob" 200
-    refused 65 rebuilds
+    refused 65 rebuilds --verify-first
+    # So is what would be overwritten, of itself.
+    refused 65 rebuilds --size $((300 << 20))
+    grep -q "  verifying home.pod" out
     flip "$blob" 200
     mv "$blob" away
-    refused 10 rebuilds
+    refused 10 rebuilds --verify-first
     mv away "$blob"
     # The history of another member.
     mv store/escapepod/home.pod store/escapepod/away && cp -a store/escapepod/root.pod store/escapepod/home.pod
@@ -351,15 +354,21 @@ EOF
     rm -r store/escapepod/home.pod
     refused 10 rebuilds
     mv store/escapepod/away store/escapepod/home.pod
+    # Otherwise what is whole is in its place; when the rest is mended, the same command goes on.
+    flip "$blob" 200
+    run -65 rebuilds
+    [[ $output = *"restoring home.pod"*"${blob##*/}"* ]]
+    flip "$blob" 200
     # One that is ahead is no harm.
-    rebuilds >/dev/null
+    rebuilds >out
+    grep -q "  restoring home.pod" out && run ! grep -q "  restoring root.pod" out
     detach
 }
 
 # refused STATUS COMMAND: and the disk is as it was.
 refused() {
     local status=0
-    "$2" >out 2>err || status=$?
+    "${@:2}" >out 2>err || status=$?
     ((status == $1)) || { echo "status $status" && cat out err && return 1; }
     cmp -n $((300 << 20)) empty.img /dev/zero
 }

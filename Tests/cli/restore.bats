@@ -132,26 +132,39 @@ END
     [[ $output = *"not on btrfs"* ]]
 }
 
-@test "a damaged blob: 65, before the target is touched" {
-    before=$(listing new)
-    blob=store/escapepod/pod/blobs/${blobs[1]}
-    flip "$blob" 2000000
-    run -65 timeout 60 escapepod restore ./pod.conf --to new/pod
-    [[ $output = *"verifying"*"${blobs[1]}"* && $output != *receiving* ]]
-    [[ $(listing new) = "$before" ]]
+@test "a damaged blob: 65, and nothing appears under the name; with --verify-first nothing at all is written" {
+    local at blob
+    for blob in "${blobs[0]}" "${blobs[2]}"; do
+        # In the middle, the last byte of the last tag, and that of the trailer.
+        for at in $(($(stat -c %s "store/escapepod/pod/blobs/$blob") / 2)) -17 -1; do
+            flip "store/escapepod/pod/blobs/$blob" "$at"
+            before=$(listing new)
+            run -65 timeout 60 escapepod restore ./pod.conf --to new/pod --verify-first
+            [[ $output = *verifying*"$blob"* && $output != *receiving* && $(listing new) = "$before" ]]
+            run -65 timeout 60 escapepod restore ./pod.conf --to new/pod
+            [[ $output = *receiving*"$blob"* && $output != *verifying* ]]
+            # Only the folder that nobody else can enter, with what is whole.
+            [[ $(ls -A new) = .escapepod-???????????????? && $(stat -c %a new/.escapepod-*) = 700 ]]
+            [[ ! -d $(echo new/.escapepod-*)/$blob || $(btrfs subvolume show new/.escapepod-*/"$blob") = *"Received UUID: "*-$'\n'* ]]
+            flip "store/escapepod/pod/blobs/$blob" "$at"
+        done
+    done
+    restores third
     # The generation before it does not need it.
+    btrfs -q subvolume delete new/pod/.escapepod/*/* new/pod
+    flip "store/escapepod/pod/blobs/${blobs[1]}" 2000000
+    run -65 timeout 60 escapepod restore ./pod.conf --to new/pod
     run -0 escapepod restore ./pod.conf --to new/pod --generation 1
-    [[ $(<new/pod/note) = first ]]
+    [[ $(<new/pod/note) = first && $(ls -A new) = pod ]]
 }
 
-@test "a blob that is cut, and one that is missing: refused, before the target is touched" {
-    before=$(listing new)
+@test "a blob that is cut, and one that is missing: refused, and nothing appears under the name" {
     truncate -s -100 "store/escapepod/pod/blobs/${blobs[0]}"
     run -65 timeout 60 escapepod restore ./pod.conf --to new/pod
-    [[ $(listing new) = "$before" ]]
+    [[ ! -e new/pod ]]
     rm "store/escapepod/pod/blobs/${blobs[0]}"
     run -10 timeout 60 escapepod restore ./pod.conf --to new/pod
-    [[ $(listing new) = "$before" ]]
+    [[ ! -e new/pod && $(ls -A new) = .escapepod-???????????????? ]]
 }
 
 @test "metadata missing in the middle of the chain, or of another generation in its place: 65" {
@@ -177,7 +190,7 @@ END
 
 @test "room that may not do, and quotas, are said beforehand" {
     run -0 --separate-stderr timeout 60 escapepod restore ./pod.conf --to new/pod --dry-run
-    [[ -z $stderr ]]
+    [[ $stderr != *warning* ]]
     btrfs quota enable new
     run -0 --separate-stderr timeout 60 escapepod restore ./pod.conf --to new/pod --dry-run
     [[ $stderr = *"warning: quotas are on there"* ]]
@@ -381,5 +394,14 @@ forge() {
     unshare --mount bash -c '[[ $(ep-snap scratch place --for "a test" --need 1000 --mount own) = own/.escapepod-* ]] &&
         [[ $(stat -f -c %T own) = btrfs && -n $(ls -A own) ]]'
     [[ $(ls -A place) = "$before" && -z $(ls -A own) ]]
+    # Only where there is no other btrfs than that of the data.
+    scratch=$(ep-snap scratch new --for "a test" --need 1000 --mount own --unless-apart tmp)
+    [[ $scratch = new/.escapepod-* && -z $(ls -A own) ]]
+    touch "$scratch/left"
+    [[ $(ep-snap scratch new --for "a test" --anew) = new/.escapepod-* && ! -e $scratch/left ]]
+    ep-snap scratch new --for "a test" --drop
+    unshare --mount bash -c '[[ $(ep-snap scratch new --for "a test" --need 1000 --mount own --unless-apart new) = own/.escapepod-* ]]'
+    unshare --mount bash -c '[[ $(ep-snap scratch tmp --for "a test" --need 1000 --mount own --unless-apart new) = own/.escapepod-* ]]'
+    refuses 64 "'--unless-apart' needs '--mount'" ep-snap scratch new --for "a test" --unless-apart tmp
     run ! grep -F "$PWD/place" <(losetup -nO BACK-FILE)
 }

@@ -31,7 +31,6 @@ broken() {
         [[ $(head_of_store) = "$before" && $(cat state/pod/*/witness.json) = "$witness" ]]
         [[ $(cd "$(slots)" && echo root *parent) = "root *parent" && -z $(ls -A tmp) ]]
     done <<'END'
-ep-key id*
 ep-fetch last*
 ep-snap list*
 ep-snap create*

@@ -321,8 +321,8 @@ END
     [[ $(listing new) = "$before" && -z $(ls -A tmp) ]]
     # Without it, on a bare machine, it only shows.
     run -0 --separate-stderr timeout 60 escapepod restore ./pod.conf --to new/pod --dry-run
-    [[ ${lines[0]} = "pod: nothing here can tell whether the store has newer backups than generation 2 of 20"* ]]
-    [[ ${lines[1]} = "pod: generation 2 of 20"* && -z $stderr ]]
+    [[ $stderr = "pod: nothing here can tell whether the store has newer backups than generation 2 of 20"* ]]
+    [[ ${lines[0]} = "pod: generation 2 of 20"* ]]
     run -0 --separate-stderr timeout 60 escapepod restore ./pod.conf --to new/pod --at-least-generation 2
     [[ ${lines[0]} = "pod: generation 2 of 20"* && -z $stderr && $(<new/pod/note) = second ]]
 }

@@ -2,14 +2,13 @@
 
 backup() {
     cleanups+=(remember_failure discard_snapshots)
+    # Whose failure it is.
     subject=("$domain" "$state")
     lock "$volume"
     if [[ -n ${setting[system]-} ]]; then back_up_members "$@"; fi
     prepare
     if [[ -z ${setting["dry-run"]-} ]]; then send; fi
 }
-# Whose failure it is: domain and state.
-subject=()
 
 # The subvolumes of a system: their snapshots are taken in a row, before any of them is sent. What is committed of them is
 # written into the system's own volume, its capsule, whose backup then makes the set true.
@@ -27,7 +26,6 @@ back_up_members() {
     if [[ -z $dry_run ]]; then
         for label in "${labels[@]}"; do
             turn_to "$label" "$@" --member "$label"
-            take_plan
             send
             ask member ep-meta member --label "$label" --folder "$folder_name" <"$work/document"
             cat -- "$work/member" >>"$all_work/members"
@@ -42,8 +40,6 @@ prepare() {
     local dry_run=${setting["dry-run"]-}
     [[ -n $dry_run ]] || under_way="a backup"
     ep-fetch apart "${place[@]}" "$volume"
-    ask key-id ep-key id "$key"
-
     fetch_head
     plan_on_head
     if [[ $parent_slot = current-state && -z $dry_run ]]; then
@@ -68,6 +64,7 @@ prepare() {
 # Stores what `prepare` made.
 send() {
     local base=() expected=() status=0 estimate blob size slots=$volume/.escapepod/$folder_name
+    take_plan
     under_way="a backup, $type, generation $next"
     [[ $parent_slot = none ]] || base=("$slots/$parent_slot")
     estimate=(ep-snap estimate "$slots/current-state" "${base[@]/#/--parent=}")
@@ -79,7 +76,7 @@ send() {
     fi
     btrfs send -q "${base[@]/#/-p}" "$slots/current-state" |
         ep-seal --key "$key" --report "$work/report" --progress ${expected[0]:+--expect "${expected[0]}"} |
-        ep-store blob "${place[@]}" >"$work/receipt" || piped "${PIPESTATUS[@]}" || status=$?
+        ep-store blob "${place[@]}" >"$work/receipt" || ep-meta piped "${PIPESTATUS[@]}" || status=$?
     # Which is what btrfs says, whatever the reason; without the data the reason is quickly found.
     ((status != 1)) || "${estimate[@]}" >"$work/estimate"
     ((status == 0)) || return "$status"
@@ -128,7 +125,6 @@ take_plan() {
         IFS= read -r warning
     } <"$work/planned"
 }
-type='' next='' follows='' head_type='' parent_slot='' reason='' warning=''
 
 discard_snapshots() {
     local one
@@ -139,8 +135,7 @@ uncommitted=()
 
 # remember_failure STATUS: for escapepod status, until a backup succeeds.
 remember_failure() {
-    local status=$1
-    [[ -n $under_way && $status != 0 && $status != 64 ]] || return 0
-    ep-meta record failure --domain "${subject[0]}" --store "$store" --status "$status" --what "$under_way" --state "${subject[1]}"
+    [[ -z $under_way || $1 = 0 || $1 = 64 ]] ||
+        ep-meta record failure --domain "${subject[0]}" --store "$store" --status "$1" --what "$under_way" --state "${subject[1]}"
 }
 under_way=''

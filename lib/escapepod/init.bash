@@ -1,7 +1,7 @@
 # escapepod init: a key, in two places, and a configuration.
 
 init() {
-    local name=${setting[name]} config=${setting[config]} folder lines='' capsule=${volume%/}/.escapepod-system
+    local name=${setting[name]} config=${setting[config]} lines='' capsule=${volume%/}/.escapepod-system
     local key_space=${setting["key-space"]-} there=", no backup of $domain yet"
     local key_copy=${key_space:+$key_space/escapepod-$domain.key}
     cleanups+=(tell_of_words)
@@ -20,26 +20,18 @@ init() {
         fail 69 "the store has backups of $domain, but their key is not here: $key" \
             "put it there (with its passphrase: ep-fetch key … | ep-key unwrap $key), or choose another domain"
     [[ -z $key_copy ]] || ep-key copy "$key" "$key_copy" --check
-    folder=$(dirname "$config")
-    [[ -d $folder ]] || mkdir -m 0700 "$folder"
-    [[ -w $folder ]] || fail 77 "cannot write to the folder: $folder" "the configuration goes there"
-    [[ -e $key ]] || ep-key generate "$key" >"$work/generated"
+    [[ -e $key ]] || ep-key generate --parents "$key" >"$work/generated"
     ask key-id ep-key id "$key"
     fetch_head
     [[ -z $key_copy ]] || ask copied ep-key copy "$key" "$key_copy" --keep
     store_wrapped_key
 
-    if [[ -n ${setting[system]-} ]]; then
-        # Its capsule.
-        [[ -e $capsule ]] || (umask 077 && btrfs -q subvolume create "$capsule")
-        ask slots ep-snap list "$capsule" --name "$folder_name"
-    fi
-    printf '%s' "${setting[configuration]}" "${lines:+$lines$'\n'}" | ep-meta keep "$config" --new --mode 0644
-    say "$domain is ready." "" "  configuration  $config" "  key            $key, id $(<"$work/key-id")"
-    [[ -z $key_copy ]] || say "  and a copy     $key_copy"
+    [[ -z ${setting[system]-} || -e $capsule ]] || (umask 077 && btrfs -q subvolume create "$capsule")
+    printf '%s' "${setting[configuration]}" "${lines:+$lines$'\n'}" | ep-meta keep "$config" --new --parents --mode 0644
     [[ ! -s $work/head ]] || there=", which has backups of $domain"
-    say "  store          $store$there"
-    [[ -z $was_wrapped ]] || say "" \
+    say "$domain is ready." "" "  configuration  $config" "  key            $key, id $(<"$work/key-id")" \
+        ${key_copy:+"  and a copy     $key_copy"} "  store          $store$there"
+    [[ -z ${was_wrapped-} ]] || say "" \
         "The store has the key already, sealed under the ten words that init showed last, or under a given passphrase." \
         "If nobody knows it, set another:  ep-key wrap $key | ep-store key $store --domain $domain"
     say "" "Whoever has the key, or the store and its passphrase, can read the backups; without them nobody can." \
@@ -48,11 +40,10 @@ init() {
 
 # What a run that ends early has to say of the words that ep-key showed; of those that it sealed nothing under, it has said so.
 tell_of_words() {
-    [[ ! -s $work/worded || -n $is_stored ]] ||
+    [[ ! -s $work/worded || -n ${is_stored-} ]] ||
         complain "the store may have the key sealed under the ten words above: keep them" \
             "run the same command again: it shows new words, or says that these are in effect"
 }
-was_wrapped='' is_stored=''
 
 # The key, sealed under a passphrase, into the store; where the store has this very key, and nobody gave a passphrase, that
 # stays.
@@ -63,7 +54,7 @@ store_wrapped_key() {
     else
         fetch wrapped key
         [[ ! -s $wrapped || $(ep-key id "$wrapped") != "$(<"$work/key-id")" ]] || was_wrapped=1
-        if [[ -z $was_wrapped ]]; then
+        if [[ -z ${was_wrapped-} ]]; then
             wrapped=$work/worded
             ep-key wrap "$key" --new-words "$wrapped"
             owed ep-key "$wrapped"

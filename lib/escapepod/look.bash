@@ -1,4 +1,4 @@
-# What only looks. escapepod list: what the store has.
+# What only reads. escapepod list: what the store has.
 
 list() {
     fetch_history
@@ -7,52 +7,70 @@ list() {
 
 # escapepod sheet: the page that a restore needs beside the store.
 sheet() {
-    ask key-id ep-key id "$key"
+    local generation='' date
     fetch_head
-    local generation='' date sum
     [[ ! -s $work/head ]] || read -r generation _ date _ <"$work/line"
-    sum=$(sha256sum <"$contrib/escapepod-open")
-    ep-key sheet "$key" --domain "$domain" --store "$store" --opener "${sum%% *}" \
+    ep-key sheet "$key" --domain "$domain" --store "$store" --opener "$contrib/escapepod-open" \
         ${generation:+--generation "$generation" --date "$date"} \
         ${setting[system]:+--system} ${setting[pdf]:+--pdf "${setting[pdf]}"}
 }
 
 # escapepod status: could I restore now?
 status() {
-    local answered=0 apart=0
+    local apart=0
     # What ep-meta makes of it.
     report+=(--domain "$domain" --store "$store" --key "$key" --state "$state" --now "$(date +%s)")
-    cleanups+=(tell_metrics)
-    fetch_history --or-none || answered=$?
-    if ((answered == 10)); then
-        echo "end 0" >"$work/history"
-    elif ((answered != 0)); then
-        # What is known without it.
-        [[ -n ${setting[json]-} ]] || tell ep-meta status "${report[@]}" --ending "$answered"
-        return "$answered"
-    fi
+    cleanups+=(report_without)
+    fetch_history --or-none
     if [[ -n $volume ]]; then
         plan "$work/history" --history
-        [[ ! -d $volume ]] || ep-fetch apart "${place[@]}" "$volume" 2>"$work/said" || apart=$?
-        ((apart == 0 || apart == 64)) || { cat "$work/said" >&2 && return "$apart"; }
-        ((apart == 0)) || warn "the store is on the file system that is backed up: $store" "choose another drive, or another host"
+        [[ ! -d $volume ]] || ep-fetch apart "${place[@]}" "$volume" || apart=$?
+        ((apart == 0 || apart == 64)) || return "$apart"
+        ((apart == 0)) || warnings+=("the store is on the file system that is backed up: $store")
     fi
     compare_files
-    if ((answered == 0)); then
-        # The members of a system have one key, which is kept with the system's own backups.
-        place[2]=${setting["system-domain"]:-$domain}
-        fetch wrapped key
-    fi
+    # The members of a system have one key, which is kept with the system's own backups.
+    place[2]=${setting["system-domain"]:-$domain}
+    fetch wrapped key
     reported=1
-    ask screen ep-meta status "${report[@]}" ${setting[prometheus]:+--prometheus "${setting[prometheus]}"} \
-        --plan "$work/plan" --sealed-key "$work/wrapped" ${setting["key-space"]:+--key-space "${setting["key-space"]}"} \
-        "${warnings[@]/#/--warning=}" <"$work/history"
+    ask screen ep-meta status "${report[@]}" --plan "$work/plan" --sealed-key "$work/wrapped" --differing "$work/differing" \
+        ${setting["key-space"]:+--key-space "${setting["key-space"]}"} "${warnings[@]/#/--warning=}" <"$work/history"
     ep-meta printable <"$work/screen"
 }
-reported=''
 
-# No answer is one for the metrics, too.
-tell_metrics() {
-    [[ -z ${setting[prometheus]-} || -n $reported ]] ||
-        ep-meta status "${report[@]}" --ending "$1" --prometheus "${setting[prometheus]}" >/dev/null 2>&1
+# What is known without the store.
+report_without() { [[ -n ${reported-} || $1 = 64 ]] || ep-meta status "${report[@]}" --ending "$1"; }
+
+# escapepod verify: is every document and every blob in the store, and is it what was stored?
+verify() {
+    local of=(--domain "$domain" --store "$store" --witness "$witness") pass=$state/verify.pass found=0
+    local task statuses wanted=''
+    if [[ -n ${setting[sample]-} ]]; then
+        of+=(--sample "${setting[sample]}") pass=/dev/null
+    else
+        of+=(--pass "$pass")
+    fi
+    lock "$state" --own
+    compare_files
+    fetch_history
+    tell ep-meta audit "${of[@]}" --differing "$work/differing" --tasks "$work/tasks" <"$work/history"
+    : >"$work/faults"
+    while read -ra task <&3; do
+        # The first line has the number of bytes; the others a blob, how many bytes went before it, and what is known of it.
+        [[ -n $wanted ]] || { wanted=${task[2]} && continue; }
+        statuses=(0 0)
+        ep-fetch blob "${place[@]}" "${task[0]}" "${task[@]:2}" |
+            ep-unseal --key "$key" --check --progress --expect "$wanted" --past "${task[1]}" || statuses=("${PIPESTATUS[@]}")
+        if [[ ${statuses[*]} = "0 0" ]]; then
+            echo "${task[0]}" >>"$pass"
+        else
+            tell ep-meta fault --domain "$domain" --store "$store" --fetched "${statuses[0]}" --opened "${statuses[1]}" \
+                --faults "$work/faults" "${task[0]}" <"$work/history"
+        fi
+    done 3<"$work/tasks"
+    ask record ep-meta record verify "${of[@]}" --tasks "$work/tasks" --faults "$work/faults" --key "$key" --state "$state" \
+        <"$work/history" || found=$?
+    [[ -z ${setting[json]-} ]] || ep-meta printable <"$work/record"
+    ((found == 0)) || return "$found"
+    [[ -n ${setting[json]-} ]] || say "  done: all of it is whole"
 }

@@ -1,54 +1,42 @@
-# escapepod restore: a chain verified, received, and made a live volume; a drill does the same.
+# escapepod restore: a chain received, and made a live volume; a drill does the same.
 
 restore() {
-    local to=${setting[to]}
-    local folder=${to%/*}/
-    if [[ -e $to || -L $to ]]; then
-        # A run before this one may have died when all was done but this.
-        [[ -n ${setting["dry-run"]-} || ! -d $folder ]] || ep-snap scratch "$folder" --for "restore $domain" --drop
-        fail 74 "already exists: $to" "restore never overwrites; choose a new name"
-    fi
-    [[ -d $folder ]] || fail 69 "no such folder: $folder" "mount the new btrfs first"
-    [[ $(stat -f -c %T "$folder") = btrfs ]] || fail 65 "not on btrfs: $folder" "a restore needs a mounted btrfs"
-    ask key-id ep-key id "$key"
+    local to=${setting[to]} dry_run=${setting["dry-run"]-} next="The next backup of it to $store goes on from there."
+    local folder=${to%/*}/ purpose="restore $domain"
+    ep-snap vacant "$to" --for "$purpose" ${dry_run:+--dry-run}
     fetch_history
     # The newest backup that the store shows may be no older than what is known: from its person, or from the witness.
-    [[ -n ${setting[generation]-} ]] || chosen+=(--witness "$witness")
+    chosen+=(--witness "$witness")
     choose_chain
-    [[ -n ${setting[generation]-}${setting["at-least-generation"]-} || -e $witness ]] ||
-        say "$domain: nothing here can tell whether the store has newer backups than generation $generation of $date"
     say "$domain: generation $generation of $date from $store to $to" "  $backups backups to read, $size"
     ep-snap room "$folder" --need "$need"
-    [[ -z ${setting["dry-run"]-} ]] || return 0
+    [[ -z $dry_run ]] || return 0
 
-    say "  verifying"
-    verify_chain
+    if [[ -n ${setting["verify-first"]-} ]]; then verify_chain; fi
     say "  receiving"
-    open_scratch "$folder" "restore $domain"
+    open_scratch "$folder" "$purpose"
     bring_back "$to"
     sweep_scratch
-    local next="The next backup of it to $store goes on from there."
     [[ $newest = yes ]] || next="The store has newer backups than this one, so the next one will be full."
     say "  done: $to is generation $generation of $date" "" \
         "To put it in the old volume's place:  mount -o subvol=$(btrfs subvolume show "$to" | sed -n 1p) DEVICE DIR" "$next"
 }
 
-# The wanted backup, and what there is to read for it; the backups themselves are lines in $work/chain.
-generation='' date='' uuid='' backups='' need='' newest='' size=''
-
+# Finds the wanted backup, and what there is to read for it; the backups themselves are lines in $work/chain.
 choose_chain() {
     ask chosen ep-meta chain --domain "$domain" --store "$store" "${chosen[@]}" <"$work/history"
     read -r generation date uuid backups _ need newest size <"$work/chosen"
     sed 1d "$work/chosen" >"$work/chain"
 }
 
-# Reads every blob of the chain, before anything is written. The second digest, which costs as much as all the rest, is checked
-# here alone; the address and every tag are checked each time that one is read.
+# Reads every blob of the chain. The second digest, which costs as much as all the rest, is checked here alone; the address and
+# every tag are checked each time that one is read, and the last bytes of a stream go on only behind that.
 verify_chain() {
     local blob size sum
+    say "  verifying $domain"
     while read -r blob size sum _; do
         ep-fetch blob "${place[@]}" "$blob" --size "$size" --sha512 "$sum" </dev/null |
-            ep-unseal --key "$key" --check || piped "${PIPESTATUS[@]}"
+            ep-unseal --key "$key" --check || ep-meta piped "${PIPESTATUS[@]}"
     done <"$work/chain"
 }
 
@@ -72,23 +60,19 @@ sweep_scratch() {
     exec {held}<&-
 }
 
-# bring_back DIR: receives the chain into the scratch folder, and makes the subvolume DIR of it, with the slots that its next
-# backup needs. What a run before this one received whole is not received again.
+# bring_back DIR [OPTION]: receives the chain into the scratch folder, and makes the subvolume DIR of it, with the slots that its
+# next backup needs. What a run before this one received whole is not received again.
 bring_back() {
     local blob size received parent spare
     ep-snap resume "$ground" --chain "$work/chain" >"$work/lacking"
     while read -r blob size received parent spare; do
-        : >"$work/received"
         ep-fetch blob "${place[@]}" "$blob" --size "$size" </dev/null | ep-unseal --key "$key" |
             ep-snap receive "$ground" "$blob" --received "$received" ${parent:+--parent "$parent"} \
-                >"$work/received" || piped "${PIPESTATUS[@]}"
+                >"$work/received" || ep-meta piped "${PIPESTATUS[@]}"
         owed ep-snap "$work/received"
         [[ -z $spare ]] || ep-snap sweep "$ground" "$spare" </dev/null
     done <"$work/lacking"
     # 3: without its slots, or an inode flag, and it has said why.
-    ep-snap promote "$ground" --chain "$work/chain" --to "$1" --name "$folder_name" ${unprotected:+--unprotected} || attended "$?"
+    ep-snap promote "$ground" --chain "$work/chain" --to "$1" --name "$folder_name" "${@:2}" || attended "$?"
     [[ -d $1 ]] || owed ep-snap "$1"
 }
-
-# Where it has to stay open for subvolumes that come into it later.
-unprotected=''

@@ -32,22 +32,15 @@ warnings=() needs_attention=''
 
 # --- What it is told --------------------------------------------------------------------------------------------------
 
-# What the command line and the configuration say, by the name of the option, and what follows from that.
+# What the command line and the configuration say, by the name of the option.
 declare -A setting=()
-volume='' store='' domain='' key=''
-# Of a whole system: its subvolumes, each as LABEL PATH.
-members=()
-# What the tools are told: where the backups are; where a passphrase comes from; which backup is wanted; of what report; which
-# parts of a system do not come back, on which disk it does, and why that may be overwritten.
-place=() passphrase=() chosen=() report=() left_out=() layout=() overwrite=()
-# The name of the folders that belong to this store: of its snapshots in the volume, and of what this machine knows of it.
-folder_name=''
-# What this machine knows of the store, and in it the document that this machine committed last: the store has to show that
-# one, or one made on it.
-state='' witness=''
 
+# Finds that out, and what follows from it.
 learn() {
     local line name
+    # Of a whole system: its subvolumes, each as LABEL PATH. For the tools: where the backups are; where a passphrase comes from;
+    # which backup is wanted; of what report; which parts of a system do not come back, on which disk it does, and why that may
+    # be overwritten.
     setting=() members=() place=() passphrase=() chosen=() report=() left_out=() layout=() overwrite=()
     ask settings ep-config "$@"
     while IFS= read -r -d '' line; do
@@ -60,6 +53,8 @@ learn() {
         fi
     done <"$work/settings"
     volume=${setting[volume]-} store=${setting[store]} domain=${setting[domain]} key=${setting[key]}
+    # Of this store: the name of the folder of its snapshots in the volume; what this machine knows of it, and there the document
+    # that it committed last, which the store has to show, or one made on it.
     folder_name=${setting[folder]} state=${setting[state]} witness=$state/witness.json
     # Those that an earlier version has named.
     [[ -z ${setting["move-slots"]-} ]] || ep-snap move "$volume" --name "${setting["move-slots"]}" --to "$folder_name"
@@ -82,7 +77,7 @@ each_member() {
         ((status == 0 || of_members != 0 && (of_members != 3 || status == 3))) || of_members=$status
     done
 }
-of_members=${ESCAPEPOD_ALONE:-0}
+of_members=0
 
 # --- What a run makes, and takes away again --------------------------------------------------------------------------
 
@@ -96,14 +91,9 @@ cleanups=()
 make_work() {
     local folder=${TMPDIR:-/tmp}
     [[ ! -w /run || -n ${TMPDIR-} ]] || folder=/run
-    ep-meta clear "$folder/escapepod"
     # Its name is known before it is there: a signal can come at any moment.
     printf -v work '%s/escapepod.%d.%08x' "$folder" $$ "$SRANDOM"
-    # A mkdir that a signal ended may have made it.
-    mkdir -m 0700 -- "$work" || {
-        rmdir -- "$work" 2>/dev/null || :
-        work='' && fail 74 "cannot create a folder in $folder"
-    }
+    ep-meta work "$work" || { folder=$? work='' && exit "$folder"; }
     all_work=$work
 }
 
@@ -116,9 +106,7 @@ on_exit() {
     work=${all_work:-$work}
     [[ -z $work ]] || rm -rf --one-file-system -- "$work" || rm -rf --one-file-system -- "$work" || :
     [[ $status != 0 || (${#warnings[@]} -eq 0 && -z $needs_attention) ]] || status=3
-    case $status in
-    0 | 3 | 10 | 64 | 65 | 69 | 70 | 74 | 75 | 77 | 129 | 130 | 143) exit "$status" ;;
-    esac
+    case $status in 0 | 3 | 10 | 64 | 65 | 69 | 70 | 74 | 75 | 77 | 129 | 130 | 143) exit "$status" ;; esac
     # A status that the table does not have; a tool that a signal ended had no last word.
     if ((status > 128)) && signal=$(kill -l "$status" 2>/dev/null); then
         complain "a tool was ended by SIG$signal" "run the same command again; it continues from where it stopped"
@@ -182,15 +170,4 @@ lock() {
     exec {held}>>"$file"
     flock -n "$held" || fail 75 "another run is in progress: $1: $(<"$file")" "run it again when that one is done"
     echo "process $$, escapepod ${setting[command]}" >"$file"
-}
-
-# piped STATUS…: the status of a pipeline, from the statuses of its stages. The last one knows best why it stopped;
-# one that only says that its input was cut (65) leaves the word to the stage in front of it.
-piped() {
-    local index status=0
-    for ((index = $#; index >= 1; index--)); do
-        ((${!index} == 0)) || status=${!index}
-        ((${!index} == 65)) || ((${!index} == 0)) || break
-    done
-    return "$status"
 }

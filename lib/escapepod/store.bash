@@ -35,12 +35,7 @@ fetch_history() {
     rm -f -- "$work/series"
 }
 
-# compare_files: what the store has for whoever finds it is what was installed here.
+# compare_files: which files in the store, for whoever finds it, are not the installed ones.
 compare_files() {
-    local file
     ep-fetch differing "${place[@]}" "$contrib/escapepod-open" "$contrib/RECOVERY.txt" >"$work/differing"
-    while IFS= read -r file; do
-        warn "not the installed version: $file in $store" \
-            "somebody changed it, or it is from another version; ep-store key --with replaces it, see ep-store(1)"
-    done <"$work/differing"
 }

@@ -76,27 +76,32 @@ extension Store {
 
     /// Writes the metadata of every backup to `sink`, as a series, `Series`.
     ///
-    /// - Parameter complain: hears of those that are damaged or cannot be read; the series says so, too.
+    /// - Parameters:
+    ///   - orNone: a domain without a backup has a series without a document.
+    ///   - complain: hears of those that are damaged or cannot be read; the series says so, too.
     /// - Returns: whether all are there.
     /// - Throws: `notFound` where the domain has no backup; `badData` where it has more than `StoreLimits.history`, or one
     ///   of them twice.
     public func fetchHistory(
-        of domain: Domain, newestFirst: Bool, to sink: borrowing Descriptor, complain: (Failure) -> Void
+        of domain: Domain, newestFirst: Bool, orNone: Bool = false, to sink: borrowing Descriptor,
+        complain: (Failure) -> Void
     ) throws -> Bool {
         sink.widenPipe()
         var (count, isWhole) = (UInt64(0), true)
-        try boundedHistory(of: domain, newestFirst: newestFirst) { blob, result in
-            count += 1
-            do {
-                let metadata = try checked(Backup(blob: blob, metadata: result.get())).metadata
-                try sink.write(
-                    Series.bytes(of: .document(address: blob.bytes, length: metadata.count)) + metadata)
-            } catch let failure as Failure where [.badData, .io].contains(failure.status) {
-                complain(failure)
-                isWhole = false
-                try sink.write(Series.bytes(of: .missing(address: blob.bytes, status: failure.status)))
+        do {
+            try boundedHistory(of: domain, newestFirst: newestFirst) { blob, result in
+                count += 1
+                do {
+                    let metadata = try checked(Backup(blob: blob, metadata: result.get())).metadata
+                    try sink.write(
+                        Series.bytes(of: .document(address: blob.bytes, length: metadata.count)) + metadata)
+                } catch let failure as Failure where [.badData, .io].contains(failure.status) {
+                    complain(failure)
+                    isWhole = false
+                    try sink.write(Series.bytes(of: .missing(address: blob.bytes, status: failure.status)))
+                }
             }
-        }
+        } catch let failure as Failure where failure.status == .notFound && orNone && count == 0 {}
         try sink.write(Series.bytes(of: .end(count: count)))
         return isWhole
     }
