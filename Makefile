@@ -29,7 +29,7 @@ DUNESEA := dunesea/.build/release/dunesea
 PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config zlib1g-dev
-NEEDED_TO_RUN := btrfs-progs dosfstools e2fsprogs fdisk mtools util-linux
+NEEDED_TO_RUN := btrfs-progs bubblewrap dosfstools e2fsprogs fdisk mtools util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \

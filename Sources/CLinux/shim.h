@@ -21,6 +21,7 @@ static const int linux_F_SETPIPE_SZ = 1031;
 /* mount(2): two headers that know these flags make their names ambiguous to Swift. */
 static const unsigned long linux_MOUNT_READ_ONLY = MS_RDONLY;
 static const unsigned long linux_MOUNT_UNTRUSTED = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+static const unsigned long linux_MOUNT_EXECUTABLE = MS_NOSUID | MS_NODEV;
 static const unsigned long linux_MOUNT_TREE_SLAVE = MS_REC | MS_SLAVE;
 
 /* pipe2(2) with O_CLOEXEC. */

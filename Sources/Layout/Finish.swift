@@ -17,20 +17,20 @@ public struct Finish {
         self.folder = folder
     }
 
-    private func path(_ place: Place) -> String { "\(folder)/\(place.filesystem)/\(place.path)" }
+    private func path(of place: Place) -> String { "\(folder)/\(place.filesystem)/\(place.path)" }
 
     /// A folder of its file system, by no link.
     private func open(_ path: String, of place: Place) throws -> Descriptor {
         try open(path, below: Descriptor.folder(at: "\(folder)/\(place.filesystem)"))
     }
 
-    private func open(_ path: String, below top: borrowing Descriptor) throws -> Descriptor {
+    func open(_ path: String, below top: borrowing Descriptor) throws -> Descriptor {
         let number = openBeneath(top.number, path.isEmpty ? "." : path)
         guard number >= 0 else { throw Failure.system("cannot open", at: top.path(of: path)) }
         return Descriptor(owning: number, name: top.path(of: path))
     }
 
-    private func open(_ place: Place) throws -> Descriptor { try open(place.path, of: place) }
+    func open(_ place: Place) throws -> Descriptor { try open(place.path, of: place) }
 
     /// How a person gets at the root, to mend something.
     public var wayIn: String {
@@ -50,7 +50,7 @@ public struct Finish {
         if plan.isDrill { try Listener.install(in: root) }
         concerns += try missing(root)
         concerns += try kernels(root)
-        concerns += try initramfs(root)
+        concerns += try initramfs(root, say: say)
         concerns += try loader()
         for place in plan.machine.subvolumes {
             try Descriptor.folder(at: "\(folder)/\(place.filesystem)").syncFileSystem()
@@ -64,7 +64,7 @@ public struct Finish {
         var id: UInt64 = 0
         guard btrfs_util_subvolume_id_fd(subvolume.number, &id) == BTRFS_UTIL_OK,
             btrfs_util_set_default_subvolume_fd(subvolume.number, id) == BTRFS_UTIL_OK
-        else { throw Failure.system("cannot make it the default subvolume", at: path(place)) }
+        else { throw Failure.system("cannot make it the default subvolume", at: path(of: place)) }
     }
 
     /// The subvolume of a swapfile, and the file.

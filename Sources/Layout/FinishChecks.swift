@@ -83,34 +83,6 @@ extension Finish {
         }.map { "the kernel \(printable($0)) has no modules" }
     }
 
-    /// One that was made for the disk that is gone may lack the driver of this one.
-    func initramfs(_ root: borrowing Descriptor) throws -> [String] {
-        let (old, new) = (plan.machine.disk.driver, plan.target.driver)
-        guard !plan.isDrill, old != new, !old.isEmpty, !new.isEmpty else { return [] }
-        for (file, mark, command) in Finish.generators {
-            let text = String(decoding: try read(file, in: root) ?? [], as: UTF8.self)
-            if text.split(separator: "\n").contains(where: {
-                $0.hasPrefix(mark.line) && $0.contains(mark.word)
-            }) {
-                return [
-                    "the initramfs was made for the driver \(printable(old)), and the disk has \(new): in a chroot, \(command)"
-                ]
-            }
-        }
-        return []
-    }
-
-    /// Where each maker of an initramfs is told to put in only what the machine has.
-    private static let generators: [(String, (line: String, word: String), String)] = [
-        ("etc/initramfs-tools/initramfs.conf", ("MODULES=", "dep"), "update-initramfs -u -k all"),
-        ("etc/dracut.conf", ("hostonly=", "yes"), "dracut --regenerate-all --force"),
-        (
-            "usr/lib/dracut/dracut.conf.d/01-dist.conf", ("hostonly=", "yes"),
-            "dracut --regenerate-all --force"
-        ),
-        ("etc/mkinitcpio.conf", ("HOOKS=", "autodetect"), "mkinitcpio -P"),
-    ]
-
     private func listing(_ archive: String) throws -> [String] {
         let output = try Program.output(of: ["tar", "--list", "--file=\(capsule)/\(archive)"])
         return String(decoding: output, as: UTF8.self).split(separator: "\n").map {

@@ -281,6 +281,65 @@ EOF
     detach
 }
 
+@test "an initramfs for the disk that is gone is made anew, by the machine's own program, which sees nothing else" {
+    local file
+    running
+    # What it needs to run.
+    mkdir -p m/usr/{bin,sbin} m/etc/initramfs-tools m/var/tmp && ln -s usr/bin usr/sbin m
+    for file in /bin/sh $(ldd /bin/sh | grep -o '/[^ ]*'); do install -D "$(readlink -f "$file")" "m$file"; done
+    printf '# as it is\nMODULES=most\nCOMPRESS=zstd\n' >m/etc/initramfs-tools/initramfs.conf
+    mkdir m/etc/initramfs-tools/conf.d && echo MODULES=dep >m/etc/initramfs-tools/conf.d/driver-policy
+    cat >m/usr/sbin/update-initramfs <<'END'
+#!/bin/sh
+# What it finds, and what it can do.
+cd / && echo "$*" && for it in initramfs.conf conf.d/driver-policy; do while read -r line; do echo "$line"; done </etc/initramfs-tools/"$it"; done
+for it in /proc/[0-9]* /proc/net/dev /dev/* /sys* /home/* /work* /tmp/*; do [ -e "$it" ] && echo "$it"; done
+while read -r name _; do echo "$name"; done </proc/net/dev
+while read -r name value; do case $name in CapEff:) echo "$value" ;; esac; done </proc/self/status
+(: >/boot/initrd.img-6) 2>/dev/null || echo "cannot write"
+END
+    sed -i 's|^cd /.*|{ &|; s|^(: .*|} >/boot/initrd.img-6|' m/usr/sbin/update-initramfs
+    chmod +x m/usr/sbin/update-initramfs
+    echo old >m/boot/initrd.img-6
+    escapepod backup ./pod.conf
+    # As on the machine that is gone.
+    sed -i 's/"driver":""/"driver":"nvme"/' m/.escapepod-system/machine.json
+    grep -q '"driver":"nvme"' m/.escapepod-system/machine.json
+    sed 's/^system=.*//; s/^member=.*//; s|^volume=.*|volume='"$PWD"'/m/.escapepod-system|' pod.conf >capsule.conf
+    escapepod backup ./capsule.conf
+    detach
+    empty_disk 300M
+    rebuilds >out
+    grep -qFx "  a new initramfs, since the old one was made for the driver nvme" out
+    mount_machine
+    # Its own process and the one above it, no network but for the way to itself, and no device that leads anywhere.
+    sed -n 1,5p m/boot/initrd.img-6 | diff - <(printf '%s\n' "-u -k all" "# as it is" MODULES=most COMPRESS=zstd MODULES=most)
+    grep -qx /home/note m/boot/initrd.img-6
+    [[ $(grep -c '^/proc/[0-9]' m/boot/initrd.img-6) -le 2 && $(grep -c ':$' m/boot/initrd.img-6) = 1 ]]
+    run ! grep -qE '^/(dev/(loop|vd|sd|nvme|mapper|mem|kvm)|sys|work|tmp)' m/boot/initrd.img-6
+    [[ $(tail -n 1 m/boot/initrd.img-6) = 000000000000001b ]]
+    # Its configuration is as it was.
+    grep -qx MODULES=dep m/etc/initramfs-tools/conf.d/driver-policy
+    [[ -z $(find m/tmp m/run m/var/tmp -mindepth 1) ]]
+    detach
+
+    # Where it cannot be made, or is not, that is said.
+    for file in "exit 3" ":"; do
+        running
+        printf '#!/bin/sh\n%s\n' "$file" >m/usr/sbin/update-initramfs
+        escapepod backup ./pod.conf
+        sed -i 's/"driver":""/"driver":"nvme"/' m/.escapepod-system/machine.json
+        escapepod backup ./capsule.conf
+        detach
+        empty_disk 300M
+        run -3 --separate-stderr rebuilds
+        [[ $stderr = *"warning: the initramfs was made for the driver nvme"*"could not be made"*"update-initramfs -u -k all"* ]]
+        mount_machine
+        [[ $(<m/boot/initrd.img-6) = old ]]
+        detach
+    done
+}
+
 @test "a root that is hostile leads nowhere" {
     local folder
     running
