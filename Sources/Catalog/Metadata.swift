@@ -14,12 +14,15 @@ public struct Producer: Sendable {
     public let escapepod: String
     public let kernel: String
     public let btrfsProgs: String
+    /// The version of the protocol of btrfs send: 1 unless the document says another.
+    public let sendProtocol: Int64
     let others: [JSON.Member]
 
-    public init(escapepod: String, kernel: String, btrfsProgs: String) {
+    public init(escapepod: String, kernel: String, btrfsProgs: String, sendProtocol: Int64 = 1) {
         self.escapepod = escapepod
         self.kernel = kernel
         self.btrfsProgs = btrfsProgs
+        self.sendProtocol = sendProtocol
         self.others = []
     }
 
@@ -27,7 +30,11 @@ public struct Producer: Sendable {
         escapepod = try members.text("escapepod")
         kernel = try members.text("kernel")
         btrfsProgs = try members.text("btrfs-progs")
-        others = members.others(than: ["escapepod", "kernel", "btrfs-progs"])
+        sendProtocol = members.contains("send-protocol") ? try members.integer("send-protocol") : 1
+        guard (1...3).contains(sendProtocol) else {
+            throw members.failure("send-protocol", "is \(sendProtocol), not 1 to 3")
+        }
+        others = members.others(than: ["escapepod", "kernel", "btrfs-progs", "send-protocol"])
     }
 
     var json: JSON {
@@ -35,7 +42,9 @@ public struct Producer: Sendable {
             .init("escapepod", .string(escapepod)), .init("kernel", .string(kernel)),
             .init("btrfs-progs", .string(btrfsProgs)),
         ]
-        return .object(known + others)
+        let version: [JSON.Member] =
+            sendProtocol == 1 ? [] : [.init("send-protocol", .integer(sendProtocol))]
+        return .object(known + version + others)
     }
 }
 

@@ -57,6 +57,8 @@ public struct Report: Sendable {
     public let type: BackupType
     public let uuid: String
     public let parentUUID: String?
+    /// The version of the protocol of btrfs send.
+    public let sendProtocol: Int64
     /// The stream's length in bytes, before it was sealed.
     public let bytes: Int64
 
@@ -72,6 +74,7 @@ public struct Report: Sendable {
         type = try members.type("type")
         uuid = try members.uuid("uuid")
         parentUUID = try members.uuidOrNull("parentUuid")
+        sendProtocol = try members.count("protocol", from: 1)
         bytes = try members.count("bytes", from: 1)
     }
 }

@@ -9,6 +9,8 @@ public struct Mount: Equatable, Sendable {
     public let point: String
     public let type: String
     public let isReadOnly: Bool
+    /// Those of the file system.
+    public let options: [String]
 
     /// All that this process sees mounted, a later one over an earlier.
     public static func all() throws -> [Mount] {
@@ -30,6 +32,7 @@ public struct Mount: Equatable, Sendable {
         root = Mount.unescape(fields[3])
         point = Mount.unescape(fields[4])
         type = Mount.unescape(fields[dash + 1])
+        options = fields[dash + 3].split(separator: ",").map(String.init)
         isReadOnly = [fields[5], fields[dash + 3]].contains { $0.split(separator: ",").contains("ro") }
     }
 

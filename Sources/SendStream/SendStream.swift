@@ -7,11 +7,15 @@ import Plumbing
 public struct SendStream {
     /// The longest payload that is held. Those commands carry a path (at most 4 KiB) and a few numbers.
     static let heldLimit = 16 << 10
+    /// As much of an ENCODED_WRITE: what is in front of its data, as the kernel writes them.
+    private static let encodedLimit = 4 << 10 + 256
 
     private enum Awaited {
         case prefix
         case header
         case payload(Command)
+        /// Of an ENCODED_WRITE, the start of a payload of that length.
+        case encoded(Int)
         case nothing
     }
 
@@ -27,6 +31,8 @@ public struct SendStream {
     private var start: UInt64 = 0
     private var subvolume: Subvolume?
     private var extentBytes: UInt64 = 0
+    /// What the compressed data so far stand for, beyond what they take in the stream. It serves progress and is not checked.
+    public private(set) var spared: UInt64 = 0
     private let extent: (Extent) throws -> Void
 
     /// A piece of a file that a stream made with `--no-data` names in place of its content.
@@ -84,7 +90,8 @@ public struct SendStream {
     public func finish() throws -> Summary {
         guard case .nothing = awaited, let subvolume else { throw rules.cut(at: offset) }
         return Summary(
-            uuid: subvolume.uuid, parentUUID: subvolume.parentUUID, bytes: offset, extentBytes: extentBytes)
+            uuid: subvolume.uuid, parentUUID: subvolume.parentUUID, version: rules.version, bytes: offset,
+            extentBytes: extentBytes)
     }
 }
 
@@ -104,6 +111,7 @@ extension SendStream {
             expect(.header)
         case .header: try takeHeader()
         case .payload(let command): try takeCommand(command)
+        case .encoded(let length): takeEncoded(length)
         case .nothing: break
         }
     }
@@ -121,10 +129,30 @@ extension SendStream {
             awaited = .payload(command)
             wanted = Framing.headerLength + length
             if length == 0 { try takeCommand(command) }
+        case .writeEncoded where length > 0:
+            awaited = .encoded(length)
+            wanted = Framing.headerLength + min(length, SendStream.encodedLimit)
         default:
             expect(.header)
             skip = length
         }
+    }
+
+    private mutating func takeEncoded(_ length: Int) {
+        let missing = Framing.headerLength + length - held.count
+        held.withUnsafeBytes { bytes in
+            let frame = Frame(
+                command: .writeEncoded, version: rules.version, bytes: bytes, place: rules.place, start: start
+            )
+            guard let data = try? frame.bytes(.data),
+                let whole: UInt64 = try? frame.number(.unencodedFileLength),
+                // The kernel compresses 128 KiB at a time.
+                (UInt64(data.count + missing)...(1 << 20)).contains(whole)
+            else { return }
+            spared &+= whole - UInt64(data.count + missing)
+        }
+        expect(.header)
+        skip = missing
     }
 
     private mutating func takeCommand(_ command: Command) throws {

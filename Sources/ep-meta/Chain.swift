@@ -13,7 +13,8 @@ struct Chain: ParsableCommand {
         discussion: """
             The first line has the generation, date and UUID of the wanted backup, the number of backups to read, their \
             size in bytes, the most space in bytes that a restore takes, and yes or no: whether that backup is the newest. \
-            A line for each backup follows, the full one first: blob, size in bytes, SHA-512, UUID, generation.
+            A line for each backup follows, the full one first: blob, size in bytes, SHA-512, UUID, generation, and the \
+            version of the protocol of btrfs send.
             """)
 
     @OptionGroup var subject: Subject
@@ -64,7 +65,9 @@ struct Chain: ParsableCommand {
             "\(wanted.generation) \(wanted.date) \(wanted.uuid) \(chain.backups.count) \(chain.size) \(chain.need) "
                 + "\(chain.isNewest ? "yes" : "no") \(readable(bytes: UInt64(clamping: chain.size)))")
         for backup in chain.backups {
-            try put("\(backup.sha256) \(backup.size) \(backup.sha512) \(backup.uuid) \(backup.generation)")
+            try put(
+                "\(backup.sha256) \(backup.size) \(backup.sha512) \(backup.uuid) \(backup.generation) "
+                    + "\(backup.producer.sendProtocol)")
         }
         if chain.passedOverDamage {
             warn(

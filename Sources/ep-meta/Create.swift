@@ -33,13 +33,16 @@ struct Create: ParsableCommand {
 
     func run() throws {
         try require(domain: domain)
+        let report = try Report(record(report), at: report)
         let document = try Document.create(
             domain: domain,
             plan: Plan(record(plan), at: plan),
             snapshot: Snapshot(record(snapshot), at: snapshot),
-            report: Report(record(report), at: report),
+            report: report,
             receipt: Receipt(record(receipt), at: receipt),
-            producer: Producer(escapepod: version, kernel: kernelRelease(), btrfsProgs: btrfsProgs))
+            producer: Producer(
+                escapepod: version, kernel: kernelRelease(), btrfsProgs: btrfsProgs,
+                sendProtocol: report.sendProtocol))
         try Descriptor.standardOutput.write(document)
     }
 

@@ -12,7 +12,13 @@ struct Origin {
 
     private let place: String
     private var nature = Nature.undecided([])
-    private(set) var count: UInt64 = 0
+    private var count: UInt64 = 0
+
+    /// How much has been seen, in bytes; compressed data count as what they stand for.
+    var progress: UInt64 {
+        if case .btrfs(let stream) = nature { return count &+ stream.spared }
+        return count
+    }
 
     /// - Parameter place: what messages call the input.
     init(at place: String) {

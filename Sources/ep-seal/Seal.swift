@@ -56,7 +56,7 @@ struct Seal: Tool {
             content.kind, under: key, from: input, to: .standardOutput,
             inspect: {
                 try origin.see($0)
-                meter.advance(to: origin.count)
+                meter.advance(to: origin.progress)
             },
             confirm: {
                 try producerIsDone()

@@ -15,7 +15,7 @@ struct Snap: Tool {
             Estimate.self,
             Compare.self, Nested.self, MakeScratch.self, Resume.self, Receive.self, Promote.self,
             Protect.self, Sweep.self,
-            AskRoom.self, Vacant.self,
+            AskRoom.self, Vacant.self, Look.self,
         ])
 }
 
@@ -147,6 +147,25 @@ struct Nested: ParsableCommand {
             ? JSON.array(paths.map { .string(String(validating: $0, as: UTF8.self) ?? printable($0)) }).line
             : Array(paths.map { "\(printable($0))\n" }.joined().utf8)
         try Descriptor.standardOutput.write(lines)
+    }
+}
+
+struct Look: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract:
+            "Look at a volume before a backup: options for btrfs send, what it leaves out, and its space.",
+        discussion: """
+            The first line has the options, or nothing; those behind it the subvolumes below, as nested has them. Whatever \
+            may get in the way is a warning, as of room.
+            """)
+
+    @Argument(help: "The root of a mounted btrfs subvolume.") var volume: String
+
+    func run() throws {
+        let subvolume = try Subvolume(volume, absent: .unavailable)
+        try put(subvolume.sendOptions().joined(separator: " "))
+        for path in try subvolume.nested() { try put(printable(path)) }
+        for warning in try Room(in: volume, need: 0).warnings { warn(warning, from: "ep-snap") }
     }
 }
 

@@ -215,4 +215,17 @@ import Testing
                 "the parent in")
                 == true)
     }
+
+    @Test func sendProtocol() throws {
+        func document(_ value: JSON?) throws -> Document {
+            try Document(
+                parsing: Sample.first().with(["producer", "send-protocol"], value).line, at: "test")
+        }
+        #expect(try document(nil).metadata.backup.producer.sendProtocol == 1)
+        #expect(try document(2).metadata.backup.producer.sendProtocol == 2)
+        #expect(try document(2).metadata.json == Sample.first().with(["producer", "send-protocol"], 2))
+        for bad: JSON in [0, 4, -1, "2", .null] {
+            #expect(failure { _ = try document(bad) }?.status == .badData, "\(bad)")
+        }
+    }
 }

@@ -203,7 +203,7 @@ import Testing
             snapshot: try Sample.snapshot("current-state", uuid(2)),
             report: [
                 "stream": "btrfs", "type": "incremental", "uuid": .string(uuid(2)),
-                "parentUuid": .string(uuid(1)),
+                "parentUuid": .string(uuid(1)), "protocol": 2,
                 "bytes": 5000, "complete": true,
             ],
             receipt: [
@@ -271,6 +271,7 @@ import Testing
         try says("member bytes is out of range: 9223372036854775807") {
             $0.report = $0.report.with(["bytes"], .integer(.max))
         }
+        try says("member protocol is missing") { $0.report = $0.report.with(["protocol"], nil) }
         try says("member sha512 is missing") { $0.receipt = $0.receipt.with(["sha512"], nil) }
     }
 

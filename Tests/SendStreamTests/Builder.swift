@@ -49,6 +49,13 @@ struct StreamBuilder {
         )
     }
 
+    /// ENCODED_WRITE, in the order in which the kernel writes its attributes.
+    mutating func encoded(path: String, whole: UInt64, data: Int) {
+        command(
+            25, (15, Array(path.utf8)), (18, little(UInt64(0))), (27, little(whole)), (28, little(whole)),
+            (29, little(UInt64(0))), (30, little(UInt32(2))), (19, [UInt8](repeating: 7, count: data)))
+    }
+
     mutating func updateExtent(_ size: UInt64) {
         command(
             22,

@@ -11,8 +11,33 @@ import Testing
         #expect(
             summary
                 == Summary(
-                    uuid: StreamBuilder.uuid, parentUUID: nil, bytes: UInt64(stream.bytes.count),
-                    extentBytes: 0))
+                    uuid: StreamBuilder.uuid, parentUUID: nil, version: version,
+                    bytes: UInt64(stream.bytes.count), extentBytes: 0))
+    }
+
+    /// What the file system had compressed counts as what it stands for, wherever the stream is cut into pieces.
+    @Test(arguments: [1, 7, 4096, 1 << 20]) func compressedData(step: Int) throws {
+        var stream = StreamBuilder(version: 2)
+        stream.subvolume()
+        for (whole, data) in [(UInt64(131072), 5000), (131072, 0), (4096, 4096), (131072, 131000)] {
+            stream.encoded(path: "s/f", whole: whole, data: data)
+        }
+        // The longest path, and numbers that no kernel writes.
+        stream.encoded(path: String(repeating: "p", count: 4096), whole: 131072, data: 10)
+        stream.encoded(path: "s/f", whole: 10, data: 4096)
+        stream.encoded(path: "s/f", whole: .max, data: 4096)
+        stream.command(25)
+        stream.command(25, [1, 2, 3])
+        stream.end()
+        var walker = SendStream(at: "test")
+        try stream.bytes.withUnsafeBytes { bytes in
+            for start in stride(from: 0, to: bytes.count, by: step) {
+                try walker.walk(.init(rebasing: bytes[start..<min(start + step, bytes.count)]))
+            }
+        }
+        #expect(walker.spared == 126072 + 131072 + 0 + 72 + 131062)
+        let summary = try walker.finish()
+        #expect(summary.bytes == UInt64(stream.bytes.count) && summary.version == 2)
     }
 
     @Test func incremental() throws {
@@ -26,7 +51,7 @@ import Testing
             summary.record.description
                 == """
                 {"stream":"btrfs","type":"incremental","uuid":"\(StreamBuilder.uuid)",\
-                "parentUuid":"\(StreamBuilder.parent)","bytes":\(stream.bytes.count),"complete":true}
+                "parentUuid":"\(StreamBuilder.parent)","protocol":1,"bytes":\(stream.bytes.count),"complete":true}
                 """)
     }
 

@@ -24,7 +24,7 @@ setup() {
 }
 
 report() {
-    printf '{"stream":"btrfs","type":"%s","uuid":"%s","parentUuid":%s,"bytes":1000000,"complete":true}\n' "$@"
+    printf '{"stream":"btrfs","type":"%s","uuid":"%s","parentUuid":%s,"protocol":1,"bytes":1000000,"complete":true}\n' "$@"
 }
 
 receipt() {

@@ -115,10 +115,10 @@ boundaries() {
     local bytes
     bytes=$(stat -c %s full)
     seal --report report <full | unseal | cmp - full
-    [[ $(<report) == '{"stream":"btrfs","type":"full","uuid":"'$(uuid fs/one)'","parentUuid":null,"bytes":'$bytes',"complete":true}' ]]
+    [[ $(<report) == '{"stream":"btrfs","type":"full","uuid":"'$(uuid fs/one)'","parentUuid":null,"protocol":1,"bytes":'$bytes',"complete":true}' ]]
     bytes=$(stat -c %s incremental)
     seal --report report <incremental | unseal | cmp - incremental
-    [[ $(<report) == '{"stream":"btrfs","type":"incremental","uuid":"'$(uuid fs/two)'","parentUuid":"'$(uuid fs/one)'","bytes":'$bytes',"complete":true}' ]]
+    [[ $(<report) == '{"stream":"btrfs","type":"incremental","uuid":"'$(uuid fs/two)'","parentUuid":"'$(uuid fs/one)'","protocol":1,"bytes":'$bytes',"complete":true}' ]]
 }
 
 @test "btrfs send as the command, to btrfs receive" {

@@ -33,6 +33,7 @@ broken() {
     done <<'END'
 ep-fetch last*
 ep-snap list*
+ep-snap look*
 ep-snap create*
 ep-plan *
 ep-meta show*

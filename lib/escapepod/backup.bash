@@ -50,9 +50,9 @@ prepare() {
     [[ -z $warning ]] ||
         warn "$warning" "the store is an old copy, or somebody changed it; see escapepod-security(7)"
     say "$domain: $type backup of $volume to $store, generation $next" "  $reason"
+    ask looked ep-snap look "$volume"
     # ep-layout has said what is left out of a set.
-    [[ $domain != "${subject[0]}" ]] || ep-snap nested "$volume" | sed 's/^/  left out, a subvolume of its own: /'
-    ep-snap room "$volume" --need 0
+    [[ $domain != "${subject[0]}" ]] || sed '1d; s/^/  left out, a subvolume of its own: /' "$work/looked"
     [[ -z $dry_run ]] || return 0
 
     # What lies there is of a run that was never committed.
@@ -63,8 +63,9 @@ prepare() {
 
 # Stores what `prepare` made.
 send() {
-    local base=() expected=() status=0 estimate blob size slots=$volume/.escapepod/$folder_name
+    local base=() expected=() options=() status=0 estimate blob size slots=$volume/.escapepod/$folder_name
     take_plan
+    read -ra options <"$work/looked"
     under_way="a backup, $type, generation $next"
     [[ $parent_slot = none ]] || base=("$slots/$parent_slot")
     estimate=(ep-snap estimate "$slots/current-state" "${base[@]/#/--parent=}")
@@ -74,7 +75,7 @@ send() {
         mapfile -t expected <"$work/estimate"
         [[ -z ${expected[1]-} ]] || say "  ${expected[1]}"
     fi
-    btrfs send -q "${base[@]/#/-p}" "$slots/current-state" |
+    btrfs send -q "${options[@]}" "${base[@]/#/-p}" "$slots/current-state" |
         ep-seal --key "$key" --report "$work/report" --progress ${expected[0]:+--expect "${expected[0]}"} |
         ep-store blob "${place[@]}" >"$work/receipt" || ep-meta piped "${PIPESTATUS[@]}" || status=$?
     # Which is what btrfs says, whatever the reason; without the data the reason is quickly found.

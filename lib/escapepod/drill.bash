@@ -1,20 +1,18 @@
 # escapepod drill: restores a backup to a place of its own, and holds it against the snapshot that it was made from.
 
 drill() {
-    local original restored differences=0 holes=()
+    local original differences=0 holes=()
     begin_drill
     ask original ep-snap find "$volume" --name "$folder_name" "$uuid"
     original=$(<"$work/original")
     # Not on the volume's own file system, where it would take the room of the data.
     open_scratch "$folder" "drill $domain" --anew --need "$need" --mount "$all_work/ground" --unless-apart "$volume"
-    restored=$ground/restored
-
     say "  restoring, $backups backups to read, $size"
-    bring_back "$restored"
+    bring_back "$ground/restored"
     say "  comparing with $original"
     # An incremental stream brings a hole that is new in an old file as zeros.
     ((backups == 1)) || holes=(--filled-holes)
-    ep-snap compare "$original" "$restored" "${holes[@]}" --progress --report "$work/likeness" >"$work/differences" || differences=$?
+    ep-snap compare "$original" "$ground/restored" "${holes[@]}" --progress --report "$work/likeness" >"$work/differences" || differences=$?
     ((differences == 0 || differences == 65)) || exit "$differences"
     owed ep-snap "$work/likeness"
     if ((differences != 0)); then
