@@ -16,7 +16,7 @@ private func walked(_ feed: ((UnsafeRawBufferPointer) throws -> Void) throws -> 
     var stream = SendStream(at: "input")
     do {
         try feed { try stream.walk($0) }
-        return "\(try stream.finish().record)"
+        return "\(try stream.finish().record) \(stream.spared)"
     } catch let failure as Failure where failure.status == .badData {
         return "bad: \(failure)"
     }
