@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # A volume with compression: its data go and come as the file system has them.
-# shellcheck disable=SC2030,SC2031,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
 
 load helper
 load pod
