@@ -19,10 +19,16 @@ struct Receive: ParsableCommand {
     @Flag(help: "Print the record as JSON.") var json = false
 
     func run() throws {
-        let made = try receive(
-            from: .standardInput, as: name, in: .folder(at: absolute(folder)), expecting: received,
-            upon: parent)
-        try show([.snapshot(made)]) { json ? $0.first : nil }
+        do {
+            let made = try receive(
+                from: .standardInput, as: name, in: .folder(at: absolute(folder)), expecting: received,
+                upon: parent)
+            try show([.snapshot(made)]) { json ? $0.first : nil }
+        } catch let failure as Failure where failure.status == .badData {
+            // The stages in front then come to their own verdicts, and not to that of a pipe without a reader.
+            try? Descriptor.standardInput.drain()
+            throw failure
+        }
     }
 
     /// The record names an absolute path.

@@ -114,6 +114,16 @@ not_restored() {
     not_restored
 }
 
+@test "a damaged blob is 65, also where a stage refuses it long before its end" {
+    local blob
+    head -c 40M /dev/urandom >vol/large
+    escapepod backup ./pod.conf
+    blob=$(ep-fetch list "$store" --domain pod | tail -n 1)
+    flip "$pod/blobs/$blob" 100000
+    not_restored
+    [[ $output = *"its SHA-256 does not match its name"*"$blob"* ]]
+}
+
 @test "a blob under another's address: a backup with those very bytes heals it, and takes none for its own" {
     cp "$pod/blobs/${blobs[1]}" "$pod/blobs/${blobs[0]}"
     ep-store blob "$store" --domain pod <"whole/escapepod/pod/blobs/${blobs[0]}" >receipt
