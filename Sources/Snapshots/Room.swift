@@ -6,8 +6,7 @@ import Plumbing
 public struct Room: Sendable {
     /// How many bytes a file may still take there.
     public let available: UInt64
-    /// The UUID of the btrfs that it is on; nil on another file system.
-    public let btrfs: [UInt8]?
+    public let isBtrfs: Bool
     /// What may get in the way although there is space, each a clause for people.
     public let warnings: [String]
 
@@ -20,14 +19,13 @@ public struct Room: Sendable {
         }
         available =
             UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue
-        var uuid = [UInt8](repeating: 0, count: 16)
-        let isBtrfs = linux_btrfs_uuid(directory.number, &uuid)
-        guard isBtrfs >= 0 else { throw Failure.system("cannot look at the file system", at: folder) }
-        btrfs = isBtrfs == 1 ? uuid : nil
         var usage = linux_btrfs_usage()
-        guard isBtrfs == 1, linux_btrfs_ask_usage(directory.number, &usage) == 0 else {
+        isBtrfs = linux_btrfs_ask_usage(directory.number, &usage) == 0
+        guard isBtrfs else {
             // Not a btrfs: its free space is what it says.
-            guard isBtrfs == 0 else { throw Failure.system("cannot query the free space", at: folder) }
+            guard errno == ENOTTY || errno == EINVAL else {
+                throw Failure.system("cannot query the free space", at: folder)
+            }
             warnings = []
             return
         }

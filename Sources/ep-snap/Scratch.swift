@@ -24,19 +24,11 @@ struct MakeScratch: ParsableCommand {
             valueName: "dir"))
     var mount: String?
     @Option(
-        help: ArgumentHelp(
-            "Mount none if the folder is on a btrfs already, and another one than this folder.",
-            valueName: "dir"))
-    var unlessApart: String?
-    @Option(
         help: ArgumentHelp("The maximum number of bytes that will be written there.", valueName: "bytes"))
     var need: UInt64?
 
     func validate() throws {
         guard mount == nil || need != nil else { throw ValidationError("'--mount' needs '--need'") }
-        guard unlessApart == nil || mount != nil else {
-            throw ValidationError("'--unless-apart' needs '--mount'")
-        }
         guard [find, drop, anew || need != nil].count(where: { $0 }) <= 1 else {
             throw ValidationError("only one of '--find', '--drop' and '--need' or '--anew'")
         }
@@ -50,14 +42,8 @@ struct MakeScratch: ParsableCommand {
         guard !drop else { return try MakeScratch.drop(in: folder, for: purpose) }
         if anew { try MakeScratch.drop(in: folder, for: purpose) }
         if let need { try requireRoom(in: folder, need: need) }
-        let place = try isApart() ? folder : mount ?? folder
-        if place == mount, let need { try NamelessFileSystem.mount(at: place, in: folder, need: need) }
-        try put(Scratch.findOrMake(in: place, for: purpose).path)
-    }
-
-    private func isApart() throws -> Bool {
-        guard let unlessApart, let own = try Room(in: folder, need: 0).btrfs else { return false }
-        return try own != Room(in: unlessApart, need: 0).btrfs
+        if let mount, let need { try NamelessFileSystem.mount(at: mount, in: folder, need: need) }
+        try put(Scratch.findOrMake(in: mount ?? folder, for: purpose).path)
     }
 
     /// - Throws: `busy` where a run is at work in it.
@@ -96,7 +82,7 @@ struct Vacant: ParsableCommand {
                 .io, "already exists", at: path, hint: "a restore never overwrites; choose a new name")
         }
         guard errno == ENOENT else { throw Failure.system("cannot look for it", at: path) }
-        guard try Room(in: place.folder.name, need: 0).btrfs != nil else {
+        guard try Room(in: place.folder.name, need: 0).isBtrfs else {
             throw Failure(
                 .badData, "not on btrfs", at: place.folder.name, hint: "a restore needs a mounted btrfs")
         }
@@ -224,7 +210,7 @@ struct AskRoom: ParsableCommand {
 }
 
 /// - Throws: `io` where a folder has less room than that.
-private func requireRoom(in folder: String, need: UInt64) throws {
+func requireRoom(in folder: String, need: UInt64) throws {
     let room = try Room(in: folder, need: need)
     guard room.available >= need else {
         throw Failure(

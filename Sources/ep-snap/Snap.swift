@@ -165,7 +165,7 @@ struct Look: ParsableCommand {
         let subvolume = try Subvolume(volume, absent: .unavailable)
         try put(subvolume.sendOptions().joined(separator: " "))
         for path in try subvolume.nested() { try put(printable(path)) }
-        for warning in try Room(in: volume, need: 0).warnings { warn(warning, from: "ep-snap") }
+        try requireRoom(in: volume, need: 0)
     }
 }
 

@@ -1,12 +1,13 @@
 # escapepod drill: restores a backup to a place of its own, and holds it against the snapshot that it was made from.
 
 drill() {
-    local original differences=0 holes=()
+    local original differences=0 holes=() own=(--mount "$all_work/ground")
     begin_drill
     ask original ep-snap find "$volume" --name "$folder_name" "$uuid"
     original=$(<"$work/original")
     # Not on the volume's own file system, where it would take the room of the data.
-    open_scratch "$folder" "drill $domain" --anew --need "$need" --mount "$all_work/ground" --unless-apart "$volume"
+    [[ $(stat -f -c %T "$folder" 2>/dev/null) != btrfs ]] || ! ep-fetch apart "file:$folder" --domain "$domain" "$volume" 2>/dev/null || own=()
+    open_scratch "$folder" "drill $domain" --anew --need "$need" "${own[@]}"
     say "  restoring, $backups backups to read, $size"
     bring_back "$ground/restored"
     say "  comparing with $original"
