@@ -134,7 +134,9 @@ struct Run {
         for name in ["volume", "key", "key-space"] + files {
             settings.values[name] = try settings.values[name].flatMap(absolute)
         }
-        if let space = settings.values["key-space"], !isFolder(space) {
+        if let space = settings.values["key-space"],
+            stat(space, &status) != 0 || status.st_mode & S_IFMT != S_IFDIR
+        {
             throw Failure(
                 .unavailable, "no such folder", at: space,
                 hint: "a key space is a folder; mount its drive first")
@@ -173,11 +175,8 @@ struct Run {
         }
         let store = settings.values["store", default: ""]
         let domain = try Domain(settings.values["domain", default: ""])
-        var folders = StoreFolders(
-            domain: domain, volume: settings.values["volume"], folder: try StoreURL(store).folderName)
-        folders.lookForEarlier(
-            name: StoreURL.earlierFolderName(of: store), isRehearsal: settings.values[Run.rehearsal] != nil,
-            store: store, others: storesHere)
+        let folder = try StoreURL(store).folderName
+        let root = getenv("ESCAPEPOD_STATE").map { String(cString: $0) } ?? ""
         var answer = Answer()
         for name in settings.values.keys.sorted() {
             answer.add(name, settings.values[name])
@@ -185,11 +184,8 @@ struct Run {
         answer.add("command", command)
         answer.add("name", name)
         answer.add("config", path)
-        answer.add("folder", folders.folder)
-        answer.add("state", folders.state)
-        answer.add("move-slots", folders.slotsToMove)
-        answer.add("move-state", folders.stateToMove)
-        answer.append([folders.warning].compactMap(\.self), to: "warnings")
+        answer.add("folder", folder)
+        answer.add("state", "\(root.isEmpty ? "/var/lib/escapepod" : root)/\(domain)/\(folder)")
         answer.append([store, "--domain", domain.description] + words(Run.driverSettings), to: "place")
         answer.append(words(["generation", "at-least-generation"].map { .init($0) }), to: "chosen")
         answer.append(words(["disk", "firmware"].map { .init($0) }), to: "layout")
@@ -206,24 +202,6 @@ struct Run {
             guard let value = settings.values[option.name], !value.isEmpty else { return [String]() }
             return ["--\(option.name)"] + (option.kind == .toggle ? [] : [value])
         }
-    }
-
-    /// The stores that the configurations beside this one and in /etc/escapepod name.
-    private func storesHere() -> [String] {
-        let own = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
-            separator: "/")
-        return [own, "/etc/escapepod"].filter { !$0.isEmpty }.flatMap { folder in
-            let names = (try? Descriptor(opening: folder, O_RDONLY | O_DIRECTORY).names()) ?? []
-            return names.filter { $0.hasSuffix(".conf") }.sorted().compactMap { store(in: "\(folder)/\($0)") }
-        }
-    }
-
-    private func store(in path: String) -> String? {
-        // Without waiting, should it be a pipe.
-        guard let bytes = try? Descriptor(opening: path, O_RDONLY | O_NONBLOCK).readAll(limit: 1 << 20) else {
-            return nil
-        }
-        return try? Configuration(parsing: bytes, at: path, knowing: Run.known).values["store"]
     }
 }
 

@@ -84,36 +84,6 @@ status() { timeout 60 escapepod status ./pod.conf "$@"; }
     done
 }
 
-# What the folders were called before.
-old_names() {
-    local new
-    new=$(ep-store name "$store")
-    old=${store//[^A-Za-z0-9._]/-}
-    while [[ $old = *--* ]]; do old=${old//--/-}; done
-    old=${old:0:64} old=${old%-}
-    mv "vol/.escapepod/$new" "vol/.escapepod/$old"
-    mv "state/pod/$new" "state/pod/$old"
-}
-
-@test "folders of the old name are found, and moved once" {
-    old_names
-    before=$(listing vol/.escapepod state)
-    run -0 backup --dry-run
-    [[ $output = *"pod: incremental"* && $(listing vol/.escapepod state) = "$before" ]]
-    run -0 backup
-    [[ $output = *"pod: incremental"* && ! -e vol/.escapepod/$old && ! -e state/pod/$old ]]
-    [[ -e state/pod/$(ep-store name "$store")/witness.json ]]
-    # Not those that another store here has had, too.
-    old_names
-    other=${store%/store}-store
-    sed "s,^store=.*,store=$other," pod.conf >other.conf
-    run -3 backup
-    [[ $output = *"warning: two stores have had one folder, $old: $store and $other"*hint:*"pod: full"* ]]
-    [[ -e vol/.escapepod/$old/root && -e state/pod/$old/witness.json ]]
-    run -0 backup
-    [[ $output = *"pod: incremental"* ]]
-}
-
 @test "a path that cannot be sent is named, and status knows of the failure until a backup succeeds" {
     keep_key
     run -0 status

@@ -45,11 +45,7 @@ report_without() { [[ -n ${reported-} || $1 = 64 ]] || ep-meta status "${report[
 verify() {
     local of=(--domain "$domain" --store "$store" --witness "$witness") pass=$state/verify.pass found=0
     local task statuses wanted=''
-    if [[ -n ${setting[sample]-} ]]; then
-        of+=(--sample "${setting[sample]}") pass=/dev/null
-    else
-        of+=(--pass "$pass")
-    fi
+    if [[ -n ${setting[sample]-} ]]; then of+=(--sample "${setting[sample]}") pass=/dev/null; else of+=(--pass "$pass"); fi
     lock "$state" --own
     compare_files
     fetch_history

@@ -56,9 +56,6 @@ learn() {
     # Of this store: the name of the folder of its snapshots in the volume; what this machine knows of it, and there the document
     # that it committed last, which the store has to show, or one made on it.
     folder_name=${setting[folder]} state=${setting[state]} witness=$state/witness.json
-    # Those that an earlier version has named.
-    [[ -z ${setting["move-slots"]-} ]] || ep-snap move "$volume" --name "${setting["move-slots"]}" --to "$folder_name"
-    [[ -z ${setting["move-state"]-} ]] || mv -nT -- "${setting["move-state"]}" "$state"
 }
 
 # turn_to NAME ARGUMENT…: what the run is told from here on, and a folder of that name to work in.

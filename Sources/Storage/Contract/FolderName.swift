@@ -18,19 +18,6 @@ extension StoreURL {
             return readable.prefix(64 - 1 - digest.count).trimmed("-") + "-\(digest)"
         }
     }
-
-    /// What the folder was called before, when two URLs could have one name.
-    public static func earlierFolderName(of url: String) -> String {
-        var name = ""
-        for byte in url.utf8 {
-            switch Unicode.Scalar(byte) {
-            case "a"..."z", "A"..."Z", "0"..."9", ".", "_": name.unicodeScalars.append(.init(byte))
-            default: if name.last != "-" { name += "-" }
-            }
-        }
-        name = String(name.drop { $0 == "-" }.prefix(64))
-        return name.last == "-" ? String(name.dropLast()) : name
-    }
 }
 
 extension Substring {
