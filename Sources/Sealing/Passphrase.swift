@@ -12,20 +12,29 @@ public struct Passphrase: Sendable {
     /// Takes what was typed. White space, which a person types in more than one way, counts as one space between words
     /// and as nothing at the ends; all else is taken as it is, in UTF-8.
     ///
-    /// - Parameter fill: puts at most `maximumLength` bytes into the memory that it gets, and returns their count.
+    /// - Parameters:
+    ///   - asTyped: white space counts, too, but for a line end, as for a program that takes it as it is typed.
+    ///   - fill: puts at most `maximumLength` bytes into the memory that it gets, and returns their count.
     /// - Throws: what `fill` throws; `badData` where there is nothing else than white space.
-    public init(from place: String, _ fill: (UnsafeMutableRawBufferPointer) throws -> Int) throws {
+    public init(
+        from place: String, asTyped: Bool = false, _ fill: (UnsafeMutableRawBufferPointer) throws -> Int
+    ) throws {
         secret = try Secret(upTo: Passphrase.maximumLength) { bytes in
-            Passphrase.normalise(bytes, count: try fill(bytes))
+            let count = try fill(bytes)
+            guard asTyped else { return Passphrase.normalise(bytes, count: count) }
+            return count - (count > 0 && bytes[count - 1] == UInt8(ascii: "\n") ? 1 : 0)
         }
         guard secret.count > 0 else { throw Failure(.badData, "the passphrase is empty", at: place) }
     }
 
     /// Reads one to the end of its input.
     ///
-    /// - Parameter confirm: called at the end of the input, before it is taken.
-    public init(reading input: borrowing Descriptor, confirm: () throws -> Void) throws {
-        try self.init(from: input.name) { bytes in
+    /// - Parameters:
+    ///   - asTyped: see above.
+    ///   - confirm: called at the end of the input, before it is taken.
+    public init(reading input: borrowing Descriptor, asTyped: Bool = false, confirm: () throws -> Void) throws
+    {
+        try self.init(from: input.name, asTyped: asTyped) { bytes in
             let count = try input.readFully(into: bytes)
             guard count < bytes.count else {
                 throw Failure(
@@ -38,9 +47,12 @@ public struct Passphrase: Sendable {
 
     /// Reads the one in a file.
     ///
-    /// - Parameter warn: called with what a person should know: the mode lets others read it.
-    public init(file path: String, warn: (String) -> Void) throws {
-        try self.init(reading: KeyFile.open(path, as: "passphrase file", warn: warn), confirm: {})
+    /// - Parameters:
+    ///   - asTyped: see above.
+    ///   - warn: called with what a person should know: the mode lets others read it.
+    public init(file path: String, asTyped: Bool = false, warn: (String) -> Void) throws {
+        try self.init(
+            reading: KeyFile.open(path, as: "passphrase file", warn: warn), asTyped: asTyped, confirm: {})
     }
 
     /// Ten words drawn from a list of 2048: 110 bits.

@@ -154,10 +154,17 @@ struct KeyTool: Tool {
 
     struct NewPassphrase: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "passphrase", abstract: "Print a new passphrase of ten words.")
+            commandName: "passphrase", abstract: "Print a new passphrase of ten words, or one that is chosen."
+        )
+
+        @OptionGroup var source: PassphraseOptions
+
+        @Flag(help: "Ask for it on the terminal, twice, and print it as it was typed.")
+        var ask = false
 
         func run() throws {
-            try Passphrase.generate().withBytes { try Descriptor.standardOutput.write($0) }
+            let passphrase = try ask || source.isGiven ? source.choose(asTyped: true) : Passphrase.generate()
+            try passphrase.withBytes { try Descriptor.standardOutput.write($0) }
             try Descriptor.standardOutput.write(Array("\n".utf8))
         }
     }

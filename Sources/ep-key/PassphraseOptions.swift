@@ -27,24 +27,26 @@ struct PassphraseOptions: ParsableArguments {
     }
 
     /// A new one: a person types it twice.
-    func choose() throws -> Passphrase {
-        if let passphrase = try given() { return passphrase }
-        let passphrase = try Terminal.ask("New passphrase: ")
-        guard try Terminal.ask("Repeat it: ") == passphrase else {
+    ///
+    /// - Parameter asTyped: every space in it counts.
+    func choose(asTyped: Bool = false) throws -> Passphrase {
+        if let passphrase = try given(asTyped: asTyped) { return passphrase }
+        let passphrase = try Terminal.ask("New passphrase: ", asTyped: asTyped)
+        guard try Terminal.ask("Repeat it: ", asTyped: asTyped) == passphrase else {
             throw Failure(.badData, "the two passphrases differ")
         }
         return passphrase
     }
 
-    private func given() throws -> Passphrase? {
+    private func given(asTyped: Bool = false) throws -> Passphrase? {
         if let passphraseFile {
-            return try Passphrase(file: passphraseFile) { warn($0, from: "ep-key") }
+            return try Passphrase(file: passphraseFile, asTyped: asTyped) { warn($0, from: "ep-key") }
         }
         guard let passphraseCommand else { return nil }
         var child = try Child(["/bin/sh", "-c", passphraseCommand])
         // The child's output cannot be lent while the child is waited for, so it is the number that is lent.
         let output = Descriptor(borrowing: child.output)
-        return try Passphrase(reading: output) {
+        return try Passphrase(reading: output, asTyped: asTyped) {
             let ending = try child.wait()
             guard ending.isSuccess else {
                 throw Failure(.unavailable, "the passphrase command \(ending)", at: passphraseCommand)

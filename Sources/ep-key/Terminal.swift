@@ -9,7 +9,9 @@ enum Terminal {
     private nonisolated(unsafe) static var number: Int32 = -1
 
     /// Asks for a passphrase, without echo. The terminal is restored afterwards, also when a signal ends the process.
-    static func ask(_ question: String) throws -> Passphrase {
+    ///
+    /// - Parameter asTyped: every space counts.
+    static func ask(_ question: String, asTyped: Bool = false) throws -> Passphrase {
         let terminal = try open()
         guard tcgetattr(terminal.number, before) == 0 else {
             throw Failure.system("cannot read the terminal settings", at: terminal.name)
@@ -29,7 +31,7 @@ enum Terminal {
             throw Failure.system("cannot turn off echo", at: terminal.name)
         }
         try terminal.write(Array(question.utf8))
-        return try Passphrase(from: "terminal") { bytes in
+        return try Passphrase(from: "terminal", asTyped: asTyped) { bytes in
             var count = 0
             while count < bytes.count {
                 let fresh = try terminal.read(into: .init(rebasing: bytes[count...]))

@@ -200,6 +200,16 @@ on_terminal() {
     [[ $output != "$(ep-key passphrase)" ]]
 }
 
+@test "a passphrase that is asked for is passed on as it was typed" {
+    on_terminal "a  b " "a  b " -- ep-key passphrase --ask >typed 2>shown
+    cmp typed <<<"a  b "
+    grep -q "Repeat it" shown && run ! grep -q "a  b" shown
+    run -65 on_terminal "a  b" "a b" -- ep-key passphrase --ask
+    ep-key passphrase --passphrase-command "printf ' x  y'" | cmp - <<<" x  y"
+    refuses 65 'the passphrase is empty' ep-key passphrase --passphrase-command echo
+    refuses 64 'no terminal' setsid -w ep-key passphrase --ask
+}
+
 @test "the memory of a passphrase is wiped" {
     needs_root
     # So long that what follows cannot overwrite all of it by chance.
