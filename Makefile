@@ -29,7 +29,7 @@ DUNESEA := dunesea/.build/release/dunesea
 PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
 
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev pkg-config zlib1g-dev
-NEEDED_TO_RUN := btrfs-progs bubblewrap dosfstools e2fsprogs fdisk mtools util-linux
+NEEDED_TO_RUN := btrfs-progs bubblewrap cryptsetup-bin dosfstools e2fsprogs fdisk mtools util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
@@ -43,7 +43,7 @@ NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
 # The commands of the script are part of it, and checked with it.
 PARTS := $(wildcard lib/escapepod/*.bash)
 SCRIPTS := bin/escapepod $(addprefix Tests/,run needs demo bench/run) .ci/run Fuzz/run \
-	$(wildcard Tests/cli/*.bash Tests/bench/*.bash) $(wildcard Tests/boot/*.bash) Tests/boot/report Tests/boot/list-tree
+	$(wildcard Tests/cli/*.bash Tests/bench/*.bash) $(wildcard Tests/boot/*.bash) Tests/boot/report Tests/boot/list-tree Tests/boot/locked-script
 SUITES := $(wildcard Tests/cli/*.bats Tests/boot/*.bats)
 PYTHON := contrib/escapepod-open Tests/graph Tests/make-vectors Tests/bench/make-history $(addprefix Tests/cli/,hostile jumble liar on-terminal proxy reword) \
 	$(wildcard Tests/soak/*.py)

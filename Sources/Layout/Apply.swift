@@ -20,39 +20,63 @@ public struct Apply {
     }
 
     /// - Parameters:
+    ///   - passphrase: what encrypted partitions are opened with from now on.
     ///   - folder: where the top level of each btrfs is mounted, in a folder with the name of its UUID.
     ///   - say: takes what is being done, for people.
-    public func run(mountingAt folder: String, say: (String) throws -> Void) throws {
+    public func run(
+        _ passphrase: [UInt8], mountingAt folder: String, say: (String) throws -> Void
+    ) throws {
         if !plan.isUnderWay {
             try say(plan.tableSteps[0].title)
             try run(plan.tableSteps[0])
         }
         try showToKernel()
-        for partition in plan.partitions {
+        // Until what is inside is mounted.
+        var opened: [Opened] = []
+        var places: [Int64: BlockDevice] = [:]
+        for partition in plan.partitions where partition.content != nil || partition.encryption != nil {
+            var device = try device(partition)
+            if let encryption = partition.encryption {
+                opened.append(try open(encryption, partition, device, passphrase, say))
+                device = opened[opened.count - 1].device
+            }
             guard let content = partition.content, let step = plan.fileSystem(partition) else { continue }
-            let device = try device(partition)
+            places[partition.number] = device
             let isThere =
                 try [.btrfs, .swap].contains(content.kind) && plan.isUnderWay
                 && device.probe()["UUID"] == content.uuid
             if !isThere {
-                try say("\(step.title) on \(device.path)")
+                try say("\(step.title) on \(try self.device(partition).path)")
                 try run(step)
             }
             if let archive = content.archive { try fill(content.kind, device, from: "\(capsule)/\(archive)") }
         }
         if plan.firmware == .bios { try writeBootCode() }
         for partition in plan.partitions where partition.content?.kind == .btrfs {
-            guard let uuid = partition.content?.uuid else { continue }
+            guard let uuid = partition.content?.uuid, let device = places[partition.number] else { continue }
             let point = "\(folder)/\(uuid)"
             guard mkdir(point, 0o700) == 0 || errno == EEXIST else {
                 throw Failure.system("cannot create the mount point", at: point)
             }
-            let device = try device(partition)
             guard mount(device.path, point, "btrfs", linux_MOUNT_UNTRUSTED, "subvolid=5") == 0 else {
                 throw Failure.system("cannot mount", at: device.path)
             }
             try makeFolders(of: uuid, in: Descriptor.folder(at: point))
         }
+        withExtendedLifetime(opened) {}
+    }
+
+    /// A run before this one has encrypted what has its UUID.
+    private func open(
+        _ encryption: Encryption, _ partition: Partition, _ device: BlockDevice, _ passphrase: [UInt8],
+        _ say: (String) throws -> Void
+    ) throws -> Opened {
+        if try !plan.isUnderWay || device.probe()["UUID"] != encryption.uuid {
+            let steps = plan.encryption(partition).dropLast()
+            try say("\(steps[0].title) on \(device.path)")
+            for step in steps { try Program.run(step.command, input: passphrase) }
+        }
+        return try Opened(encryption, of: device, with: passphrase)
     }
 
     /// What the members lie in and does not come with one of them.

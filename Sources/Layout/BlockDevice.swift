@@ -71,6 +71,31 @@ struct BlockDevice: Equatable {
         try partitions.first { $0.partition == number && exists($0.path) }
     }
 
+    /// What the device mapper says that this is, such as `CRYPT-LUKS2-` and more; empty for what is not its.
+    private var mapping: String { attribute("dm/uuid") ?? "" }
+
+    /// Of what LUKS has opened, the partition that is encrypted; else this.
+    var ground: BlockDevice {
+        guard mapping.hasPrefix("CRYPT-LUKS"), let below = try? neighbours("slaves"), below.count == 1 else {
+            return self
+        }
+        return below[0]
+    }
+
+    /// What LUKS has opened of this partition; nil where it has not.
+    var opened: BlockDevice? {
+        get throws { try neighbours("holders").first { $0.mapping.hasPrefix("CRYPT-LUKS") } }
+    }
+
+    /// Whether it is encrypted, and has no header that says so.
+    var isPlainlyEncrypted: Bool {
+        get throws { try neighbours("holders").contains { $0.mapping.hasPrefix("CRYPT-PLAIN") } }
+    }
+
+    private func neighbours(_ kind: String) throws -> [BlockDevice] {
+        try Descriptor.folder(at: "\(folder)/\(kind)").names().sorted().compactMap { BlockDevice(named: $0) }
+    }
+
     /// Whether it is mounted, swapped on, or held by something: anywhere, in any namespace.
     var isInUse: Bool {
         get throws {

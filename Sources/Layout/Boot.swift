@@ -11,6 +11,8 @@ public struct Boot {
     private let disk: BlockDevice
     private let firmware: Firmware
     static let program = "qemu-system-x86_64"
+    /// How long it may say nothing until something is typed, in seconds.
+    private static let patience = 15
 
     /// How it started.
     public struct Outcome: Equatable, Sendable {
@@ -44,6 +46,8 @@ public struct Boot {
         }
         self.firmware = firmware
         for device in [disk] + (try disk.partitions) {
+            // What was encrypted is closed a moment after it is unmounted.
+            for _ in 0..<50 where try device.isInUse { usleep(100_000) }
             guard try !device.isInUse else {
                 throw Failure.system("cannot start from what is in use", at: device.path, errno: EBUSY)
             }
@@ -52,16 +56,17 @@ public struct Boot {
 
     /// Starts it, waits until it has said how it is, and turns it off.
     ///
-    /// - Parameter limit: in seconds.
+    /// - Parameters:
+    ///   - limit: in seconds.
+    ///   - digits: the passphrase of what is encrypted, which is typed.
     /// - Throws: `badData` where it does not start within the limit.
-    public func run(limit: Int) throws -> Outcome {
-        for partition in machine.disk.partitions where partition.content?.kind == .btrfs {
-            if let content = partition.content { try giveIdentity(content.uuid, to: device(partition)) }
-        }
+    public func run(limit: Int, typing digits: [UInt8]) throws -> Outcome {
+        for partition in machine.disk.partitions { try giveIdentity(partition, digits) }
         if firmware == .uefi { try showLoader() }
         // What the kernel has of the whole disk is older than what was written by way of its partitions.
         try Program.run(["blockdev", "--flushbufs", disk.path])
         let folder = try TemporaryFolder()
+        let keyboard = try Keyboard(in: folder.path)
         // What qemu says comes with what the copy says, so that it can be told apart.
         var child = try Child(Program.merged(command(in: folder.path)), input: [])
         let started = now()
@@ -71,8 +76,11 @@ public struct Boot {
         while !listener.isAtEnd {
             var waiting = pollfd(fd: child.output.number, events: Int16(POLLIN), revents: 0)
             let left = limit - (now() - started)
-            guard left > 0, retrying({ poll(&waiting, 1, Int32(clamping: left * 1000)) }) > 0 else {
-                throw fails("did not say within \(limit) s that it has started")
+            guard left > 0 else { throw fails("did not say within \(limit) s that it has started") }
+            guard retrying({ poll(&waiting, 1, Int32(min(left, Boot.patience) * 1000)) }) > 0 else {
+                // When it asks, and where, is its own affair.
+                try keyboard.type(digits)
+                continue
             }
             let count = try child.output.read(into: room)
             guard count > 0 else {
@@ -109,6 +117,20 @@ public struct Boot {
     }
 
     // MARK: - What it lacks until nothing of it is mounted here
+
+    private func giveIdentity(_ partition: Partition, _ passphrase: [UInt8]) throws {
+        guard let encryption = partition.encryption else {
+            guard let content = partition.content, content.kind == .btrfs else { return }
+            return try giveIdentity(content.uuid, to: device(partition))
+        }
+        let device = try device(partition)
+        guard try device.probe()["UUID"] != encryption.uuid else { return }
+        if let content = partition.content, content.kind == .btrfs {
+            let opened = try Opened(encryption, of: device, with: passphrase)
+            try giveIdentity(content.uuid, to: opened.device)
+        }
+        try Program.run(encryption.identifying(device.path))
+    }
 
     /// A kernel does not mount two btrfs with one UUID, so the copy gets it last. btrfstune looks for others that have it, in a
     /// /dev of its own that has no others.
@@ -157,7 +179,7 @@ public struct Boot {
         words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"]
         words += ["-machine", "q35", "-accel", accelerator, "-cpu", "max", "-smp", "2", "-m", "2048"]
         words += ["-display", "none", "-nic", "none", "-device", "virtio-rng-pci"]
-        words += ["-serial", "null", "-serial", "stdio", "-device", "\(drive),drive=disk"]
+        words += Keyboard.words(in: folder) + ["-serial", "stdio", "-device", "\(drive),drive=disk"]
         words += ["-drive", "if=none,id=disk,format=raw,cache=unsafe,file=\(disk.path)"]
         guard firmware == .uefi else { return words }
         guard let code = Boot.code.first(where: { exists($0) }) else {
@@ -185,6 +207,41 @@ public struct Boot {
         "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
         "/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/qemu/ovmf-x86_64-4m-code.bin",
     ]
+}
+
+/// What types into the copy, on its keyboard and on the first serial port.
+struct Keyboard: ~Copyable {
+    private let keys: Descriptor
+    private let port: Descriptor
+
+    init(in folder: String) throws {
+        let keys = try Keyboard.pipe("\(folder)/keys")
+        port = try Keyboard.pipe("\(folder)/port")
+        self.keys = keys
+    }
+
+    /// What qemu calls a pipe: what it writes is of no use.
+    private static func pipe(_ path: String) throws -> Descriptor {
+        guard mkfifo("\(path).in", 0o600) == 0, symlink("/dev/null", "\(path).out") == 0 else {
+            throw Failure.system("cannot create a pipe", at: path)
+        }
+        // With a reader of its own it never waits for one.
+        return try Descriptor(opening: "\(path).in", O_RDWR | O_NONBLOCK)
+    }
+
+    /// How qemu is told of both.
+    static func words(in folder: String) -> [String] {
+        ["keys", "port"].flatMap { ["-chardev", "pipe,id=\($0),path=\(folder)/\($0)"] }
+            + ["-mon", "chardev=keys,mode=readline", "-serial", "chardev:port"]
+    }
+
+    /// Types digits, and Enter.
+    func type(_ digits: [UInt8]) throws {
+        guard !digits.isEmpty else { return }
+        let names = digits.map { String(Unicode.Scalar($0)) } + ["ret"]
+        try keys.write(Array(names.map { "sendkey \($0)\n" }.joined().utf8))
+        try port.write(digits + [UInt8(ascii: "\r")])
+    }
 }
 
 /// What the copy says, a line each. Anything may be in it.

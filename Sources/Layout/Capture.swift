@@ -44,12 +44,13 @@ public struct Capture {
                 at: root,
                 hint: "such a machine cannot come back yet; its volumes can be backed up one by one")
         }
-        guard devices[0].partition != nil else {
+        let ground = devices[0].ground
+        guard ground.partition != nil else {
             throw Failure(
                 .badData, "the root is not on a partition", at: devices[0].path,
-                hint: "a machine on LVM, LUKS, md, or a disk without a table cannot come back yet")
+                hint: "a machine on LVM, md, or a disk without a table cannot come back yet")
         }
-        disk = devices[0].disk
+        disk = ground.disk
     }
 
     /// The path on the machine; nil for what is not below its root.

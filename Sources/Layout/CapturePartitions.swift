@@ -54,26 +54,41 @@ extension Capture {
 
     private mutating func partition(_ device: BlockDevice, _ row: Members) throws -> Partition {
         let type = try row.string("type")
-        let found = try device.probe()
+        var found = try device.probe()
+        var encryption: Encryption?
+        var inside = device
+        if found["TYPE"] == "crypto_LUKS", let opened = try device.opened {
+            do {
+                encryption = try Encryption(of: device.path, found)
+                inside = opened
+                found = try inside.probe()
+            } catch let failure as Failure {
+                // It must not come back in the clear.
+                if !isLeftOut(device.path) { problems.append(failure) }
+                found = [:]
+            }
+        }
         let mount = mounts.filter {
             $0.value.type != "btrfs" && $0.value.root == "/"
-                && (try? BlockDevice(number: $0.value.device, shown: $0.key)) == device
+                && (try? BlockDevice(number: $0.value.device, shown: $0.key)) == inside
         }.keys.min { ($0.utf8.count, $0) < ($1.utf8.count, $1) }
-        let content = try content(of: device, type: type, found, mount)
+        let content = try content(of: inside, on: device, type: type, found, mount)
         return Partition(
             number: device.partition ?? 0, start: device.start, size: try row.integer("size") * disk.sector,
             type: type.lowercased(), uuid: try row.contains("uuid") ? row.string("uuid").lowercased() : nil,
             name: try row.contains("name") ? row.string("name") : nil,
             attributes: try row.contains("attrs") ? row.string("attrs") : nil,
-            isBootable: try row.contains("bootable") ? row.bool("bootable") : false, content: content,
-            mount: mount)
+            isBootable: try row.contains("bootable") ? row.bool("bootable") : false,
+            encryption: encryption, content: content, mount: mount)
     }
 
+    /// - Parameter partition: the device itself, or the encrypted one that it was opened from.
     private mutating func content(
-        of device: BlockDevice, type: String, _ found: [String: String], _ mount: String?
+        of device: BlockDevice, on partition: BlockDevice, type: String, _ found: [String: String],
+        _ mount: String?
     ) throws -> Content? {
-        let place = mount ?? device.path
-        let isSkipped = isLeftOut(place) || isLeftOut(device.path)
+        let place = mount ?? partition.path
+        let isSkipped = isLeftOut(place) || isLeftOut(partition.path)
         func content(_ kind: Content.Kind, used: Int64, form: String, archive: String?) -> Content {
             Content(
                 kind: kind, uuid: found["UUID"] ?? "", label: found["LABEL"] ?? "", used: used, form: form,
@@ -82,8 +97,15 @@ extension Capture {
         if isSkipped { note("\(place): left out by the configuration") }
         switch found["TYPE"] {
         case nil:
-            if found.isEmpty, !isContainer(type), !isBIOSBoot(type) {
-                note("\(device.path): nothing is known on it; the partition comes back empty")
+            if try partition.isPlainlyEncrypted {
+                note("\(partition.path): encrypted without a header; it comes back empty, for /etc/crypttab")
+            } else if try partition == device && device.opened != nil {
+                problems.append(
+                    .init(
+                        .badData, "cannot come back: encrypted with LUKS, its header on another device",
+                        at: place))
+            } else if found.isEmpty, !isContainer(type), !isBIOSBoot(type) {
+                note("\(partition.path): nothing is known on it; the partition comes back empty")
             }
             return nil
         case "btrfs":
@@ -134,12 +156,14 @@ extension Capture {
     private func foreign(_ kind: String, _ place: String) -> Failure {
         let what =
             switch kind {
-            case "crypto_LUKS": "encrypted with LUKS"
+            case "crypto_LUKS": "encrypted with LUKS, and not open"
             case "LVM2_member": "a part of LVM"
             case "linux_raid_member": "a part of an md array"
             default: "a file system of the kind \(kind)"
             }
-        return Failure(.badData, "cannot come back: \(what)", at: place, hint: leaveOut(place))
+        return Failure(
+            .badData, "cannot come back: \(what)", at: place,
+            hint: (kind == "crypto_LUKS" ? "open it, or " : "") + leaveOut(place))
     }
 
     /// What is mounted from elsewhere, and has data of its own.
@@ -153,7 +177,7 @@ extension Capture {
                 mount.type == "btrfs"
                 ? (try? Capture.devices(at: here(point))) ?? []
                 : (try? BlockDevice(number: mount.device, shown: point)).map { [$0] } ?? []
-            for device in devices where device.disk != disk {
+            for device in devices where device.ground.disk != disk {
                 // Images such as snap's belong to what they lie on.
                 if device.backingFile != nil, mount.isReadOnly { continue }
                 // What is plugged in for a while does not belong to the machine.

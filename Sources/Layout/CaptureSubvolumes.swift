@@ -40,13 +40,15 @@ extension Capture {
         for (point, mount) in mounts.sorted(by: { ($0.key.utf8.count, $0.key) < ($1.key.utf8.count, $1.key) })
         where mount.type == "btrfs" {
             guard let devices = try? Capture.devices(at: here(point)),
-                devices.contains(where: { $0.disk == disk })
+                devices.contains(where: { $0.ground.disk == disk })
             else { continue }
             let folder = try Descriptor.folder(at: here(point))
             // A folder of a subvolume may be mounted, too.
             guard btrfs_util_is_subvolume_fd(folder.number) == BTRFS_UTIL_OK else { continue }
             var volume = try volume(of: folder, among: &volumes)
-            let isLeftOut = isLeftOut(point) || devices.contains { self.isLeftOut($0.path) }
+            let isLeftOut =
+                isLeftOut(point)
+                || devices.contains { self.isLeftOut($0.path) || self.isLeftOut($0.ground.path) }
             let members = try look(point, folder, isLeftOut: isLeftOut, &volume)
             found.members += members
             volumes[volume.uuid] = volume

@@ -74,7 +74,9 @@ public struct Partition: Equatable, Sendable {
     public let name: String?
     public let attributes: String?
     public let isBootable: Bool
-    /// Nil where nothing is known on it.
+    /// Nil where it is not encrypted.
+    public let encryption: Encryption?
+    /// Nil where nothing is known on it; of an encrypted one, what is inside.
     public let content: Content?
     /// Where the machine has it mounted, if it is no btrfs.
     public let mount: String?
@@ -102,6 +104,10 @@ extension Partition {
             attributes.map({ $0.utf8.allSatisfy { $0 != UInt8(ascii: "\"") } }) ?? true
         else { throw members.failure("name", "cannot be a partition's") }
         isBootable = try members.bool("bootable")
+        encryption = try members.contains("encryption") ? Encryption(members.object("encryption")) : nil
+        if let encryption, encryption.offset >= size {
+            throw members.failure("encryption", "has no room in its partition")
+        }
         content = try members.objectOrNull("content").map(Content.init)
         mount = try members.stringOrNull("mount")
         guard mount.map({ $0.first == "/" && String($0.dropFirst()).isPlainPath }) ?? true else {
@@ -117,8 +123,10 @@ extension Partition {
         for (key, value) in [("uuid", uuid), ("name", name), ("attributes", attributes)] {
             if let value { members.append(.init(key, .string(value))) }
         }
+        members.append(.init("bootable", .bool(isBootable)))
+        if let encryption { members.append(.init("encryption", encryption.json)) }
         members += [
-            .init("bootable", .bool(isBootable)), .init("content", content?.json ?? .null),
+            .init("content", content?.json ?? .null),
             .init("mount", mount.map { .string($0) } ?? .null),
         ]
         return .object(members)

@@ -65,11 +65,14 @@ struct FileSystemTable {
         text.split(separator: "\n").compactMap { line in
             let fields = fields(String(line))
             guard fields.count > column else { return nil }
-            let parts = fields[column].split(separator: "=", maxSplits: 1)
-            guard parts.count == 2, ["UUID", "LABEL", "PARTUUID", "PARTLABEL"].contains(parts[0]) else {
-                return nil
+            for kind in ["UUID", "LABEL", "PARTUUID", "PARTLABEL"] {
+                for prefix in ["\(kind)=", "/dev/disk/by-\(kind.lowercased())/"]
+                where fields[column].hasPrefix(prefix) {
+                    return fields[column].dropFirst(prefix.utf8.count).filter { $0 != "\"" }
+                }
             }
-            return String(parts[1].filter { $0 != "\"" })
+            // A disk's own name goes with it.
+            return fields[column].hasPrefix("/dev/disk/") ? String(fields[column]) : nil
         }
     }
 }

@@ -36,7 +36,14 @@ public struct Finish {
     public var wayIn: String {
         let root = plan.machine.root
         let partition = plan.partitions.first { $0.content?.uuid == root.filesystem }
-        return shellWords(["mount", "-o", "subvol=/\(root.path)", partition.map(plan.device) ?? "", "/mnt"])
+        let opening =
+            partition.flatMap { partition in
+                partition.encryption.map {
+                    shellWords(["cryptsetup", "open", plan.device(partition), $0.opened]) + " && "
+                }
+            } ?? ""
+        return opening
+            + shellWords(["mount", "-o", "subvol=/\(root.path)", partition.map(plan.inside) ?? "", "/mnt"])
     }
 
     /// - Parameter say: takes what was changed, for people.
@@ -49,6 +56,8 @@ public struct Finish {
         for change in try adapt(root) { try say(change) }
         if plan.isDrill { try Listener.install(in: root) }
         concerns += try missing(root)
+        // Those of a copy are of no use to anybody.
+        if !plan.isDrill { concerns += try keys(root) }
         concerns += try kernels(root)
         concerns += try initramfs(root, say: say)
         concerns += try loader()

@@ -8,7 +8,11 @@ extension Finish {
     func missing(_ root: borrowing Descriptor) throws -> [String] {
         var known: Set<String> = []
         for partition in plan.partitions {
-            for text in [partition.uuid, partition.name, partition.content?.uuid, partition.content?.label] {
+            let names = [
+                partition.uuid, partition.name, partition.encryption?.uuid, partition.encryption?.label,
+                partition.content?.uuid, partition.content?.label,
+            ]
+            for text in names {
                 if let text, !text.isEmpty { known.insert(text.lowercased()) }
             }
             // The UUID that Linux makes up for a partition of a DOS table.
@@ -31,8 +35,7 @@ extension Finish {
                 concerns.append("/etc/fstab names the subvolume \(printable(name)), which has not come back")
             }
         }
-        for file in ["boot/grub/grub.cfg", "boot/grub2/grub.cfg"] {
-            let text = String(decoding: try read(file, in: root) ?? [], as: UTF8.self)
+        for (file, text) in try loaderFiles(root) {
             for name in Set(text.split { !($0.isHexDigit || $0 == "-") }.map(String.init).filter(\.isUUID))
                 .sorted()
             where !known.contains(name.lowercased()) {
@@ -48,6 +51,62 @@ extension Finish {
             }
         }
         return concerns
+    }
+
+    /// What boot loaders read: the name of each file and its text, as far as it lies in the root, or in an archive.
+    private func loaderFiles(_ root: borrowing Descriptor) throws -> [(String, String)] {
+        var files: [(String, String)] = []
+        for file in ["boot/grub/grub.cfg", "boot/grub2/grub.cfg"] {
+            if let bytes = try read(file, in: root) {
+                files.append((file, String(decoding: bytes, as: UTF8.self)))
+            }
+        }
+        for partition in plan.partitions {
+            guard let archive = partition.content?.archive else { continue }
+            let entries = try listing(archive).filter { name in
+                ["grub/grub.cfg", "grub2/grub.cfg"].contains(name)
+                    || name.hasPrefix("loader/entries/") && name.hasSuffix(".conf")
+            }
+            // A hostile archive may have any number.
+            for entry in entries.prefix(64) {
+                let command = [
+                    "tar", "--extract", "--to-stdout", "--file=\(capsule)/\(archive)", "./\(entry)",
+                ]
+                guard let text = try? Program.output(of: command) else { continue }
+                let name = "\((partition.mount ?? "/efi").dropFirst())/\(printable(entry))"
+                files.append((name, String(decoding: text, as: UTF8.self)))
+            }
+        }
+        return files
+    }
+
+    /// What has opened an encrypted partition by itself, and is none of its keys any more.
+    func keys(_ root: borrowing Descriptor) throws -> [String] {
+        let uuids = plan.partitions.compactMap { $0.encryption?.uuid }
+        let text = String(decoding: try read("etc/crypttab", in: root) ?? [], as: UTF8.self)
+        return text.split(separator: "\n").compactMap { line in
+            let fields = FileSystemTable.fields(String(line)).map(String.init)
+            guard fields.count > 1, let uuid = uuids.first(where: { fields[1].lowercased().contains($0) })
+            else { return nil }
+            let device = "/dev/disk/by-uuid/\(uuid)"
+            var command: [String]?
+            if fields.count > 2, fields[2].first == "/" {
+                command = ["cryptsetup", "luksAddKey", device, fields[2]]
+            } else if fields.count > 3 {
+                command =
+                    fields[3].split(separator: ",").compactMap { option in
+                        ["tpm2-device=", "fido2-device=", "pkcs11-uri="].contains { option.hasPrefix($0) }
+                            ? [
+                                "systemd-cryptenroll",
+                                "--\(option.replacing("pkcs11-uri=", with: "pkcs11-token-uri="))", device,
+                            ] : nil
+                    }.first
+            }
+            return command.map {
+                "/etc/crypttab opens \(printable(fields[0])) by what is no key of it any more; on the machine itself:  "
+                    + printable(shellWords($0))
+            }
+        }
     }
 
     /// Every kernel needs its modules.

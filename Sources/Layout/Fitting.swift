@@ -37,7 +37,9 @@ struct Fitting {
             delta = 0
         }
         // mkfs.btrfs takes no fewer than 109 MiB.
-        let least = max((stretched.content?.used ?? 0) / 10 * 11 + (16 << 20), 128 << 20)
+        let least =
+            max((stretched.content?.used ?? 0) / 10 * 11 + (16 << 20), 128 << 20)
+            + (stretched.encryption?.offset ?? 0)
         guard delta >= 0 || !isFixed && stretched.size + delta >= least else {
             let wanted = size + least - (stretched.size + delta)
             throw refuse(
@@ -88,6 +90,6 @@ extension Partition {
         Partition(
             number: number, start: start, size: size, type: type, uuid: uuid, name: name,
             attributes: attributes,
-            isBootable: isBootable, content: content, mount: mount)
+            isBootable: isBootable, encryption: encryption, content: content, mount: mount)
     }
 }

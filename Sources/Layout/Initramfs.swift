@@ -59,6 +59,7 @@ extension Finish {
             }
             guard last.contains(generator.word) else { continue }
             do {
+                if generator.replacement != nil { files += try openableTable(root) }
                 try make(generator, with: files)
                 try say("a new initramfs, since the old one was made for the driver \(printable(old))")
                 return []
@@ -70,6 +71,22 @@ extension Finish {
             }
         }
         return []
+    }
+
+    /// crypttab(5) as it has to be for initramfs-tools: that looks for what the root lies on, and cannot see it.
+    private func openableTable(_ root: borrowing Descriptor) throws -> [(name: String, text: String)] {
+        let name = "etc/crypttab"
+        let uuids = plan.partitions.compactMap { $0.encryption?.uuid }
+        guard !uuids.isEmpty, let bytes = try read(name, in: root) else { return [] }
+        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { line in
+            let fields = FileSystemTable.fields(String(line))
+            guard fields.count > 2, uuids.contains(where: { fields[1].lowercased().contains($0) }) else {
+                return String(line)
+            }
+            let options = fields.count > 3 ? fields[3] : "luks"
+            return fields.prefix(3).joined(separator: " ") + " \(options),initramfs"
+        }
+        return [(name, lines.map { "\($0)\n" }.joined())]
     }
 
     /// The files at a place of a generator's.
@@ -96,7 +113,7 @@ extension Finish {
         defer { for point in mounted.reversed() { umount2(point, 0) } }
         /// Mounts a partition once more, as one that programs may be started from.
         func mount(_ partition: Partition, _ name: String, _ options: String? = nil) throws -> String {
-            let (point, device) = ("\(own.path)/\(name)", plan.device(partition))
+            let (point, device) = ("\(own.path)/\(name)", plan.inside(partition))
             guard mkdir(point, 0o700) == 0,
                 Glibc.mount(
                     device, point, partition.content?.kind.rawValue, linux_MOUNT_EXECUTABLE, options) == 0

@@ -61,6 +61,10 @@ extension Machine {
         guard Set(filesystems).count == filesystems.count else {
             throw members.failure("disk", "has two file systems with one UUID")
         }
+        let locks = disk.partitions.compactMap { $0.encryption?.uuid }
+        guard Set(locks).count == locks.count else {
+            throw members.failure("disk", "has two encrypted partitions with one UUID")
+        }
         guard subvolumes.allSatisfy({ filesystems.contains($0.filesystem) }),
             containers.allSatisfy({ filesystems.contains($0.filesystem) }),
             swapFiles.allSatisfy({ filesystems.contains($0.filesystem) })

@@ -75,7 +75,7 @@ public struct Plan: Sendable {
         self.firmware = firmware
         self.isDrill = isDrill
         partitions = fitting.partitions
-        changes = fitting.changes
+        changes = fitting.changes + fitting.partitions.compactMap(Plan.newLock)
         // Whatever the disk is called the next time.
         let anywhere = Target(path: "", size: target.size, sector: target.sector)
         let script = Plan.script(machine.disk, partitions, on: anywhere, id: "")
@@ -114,8 +114,23 @@ public struct Plan: Sendable {
         return table == .gpt ? bytes.prefix(16).uuid : "0x" + bytes.prefix(4).hex
     }
 
+    /// What no capsule has.
+    private static func newLock(_ partition: Partition) -> String? {
+        guard let encryption = partition.encryption else { return nil }
+        let lost = encryption.lost.isEmpty ? "" : "; lost: " + encryption.lost.joined(separator: ", ")
+        return "partition \(partition.number) is encrypted anew, and one new passphrase opens it\(lost)"
+    }
+
+    /// Whether a passphrase is needed.
+    public var isEncrypted: Bool { partitions.contains { $0.encryption != nil } }
+
     /// The device of a partition, as the kernel will call it.
     public func device(_ partition: Partition) -> String { Plan.device(partition.number, on: target.path) }
+
+    /// The device that has its content: where it is encrypted, what it is opened as.
+    func inside(_ partition: Partition) -> String {
+        partition.encryption.map { "/dev/mapper/\($0.opened)" } ?? device(partition)
+    }
 
     static func device(_ number: Int64, on disk: String) -> String {
         disk + (disk.last?.isNumber == true ? "p" : "") + "\(number)"
@@ -146,7 +161,10 @@ public struct Plan: Sendable {
     }
 
     /// The commands that make the disk, in their order.
-    public var steps: [Step] { (isUnderWay ? [] : tableSteps) + partitions.compactMap(fileSystem) }
+    public var steps: [Step] {
+        (isUnderWay ? [] : tableSteps)
+            + partitions.flatMap { encryption($0) + (fileSystem($0).map { [$0] } ?? []) }
+    }
 
     var tableSteps: [Step] {
         [
@@ -174,9 +192,25 @@ public struct Plan: Sendable {
             input: "")
     }
 
+    /// Encrypts a partition, and opens it; empty where it is not encrypted. The input is the passphrase, which is no part of the
+    /// plan.
+    func encryption(_ partition: Partition) -> [Step] {
+        guard let encryption = partition.encryption else { return [] }
+        let device = device(partition)
+        let name = encryption.kind.rawValue.uppercased()
+        func step(_ title: String, _ command: [String]) -> Step {
+            Step(title: title, command: command, input: "")
+        }
+        // The machine itself has this UUID, so a copy gets it last.
+        let identity = isDrill ? [] : [step("its UUID", encryption.identifying(device))]
+        return [step(name, encryption.formatting(device, sector: target.sector, isQuick: isDrill))]
+            + identity
+            + [step("what is inside", encryption.opening(device))]
+    }
+
     func fileSystem(_ partition: Partition) -> Step? {
         guard let content = partition.content else { return nil }
-        let device = device(partition)
+        let device = inside(partition)
         func labelled(_ option: String) -> [String] { content.label.isEmpty ? [] : [option, content.label] }
         let command: [String]
         switch content.kind {
@@ -242,6 +276,7 @@ public struct Plan: Sendable {
                 $0.mount ?? $0.path
             }
             let what = [
+                partition.encryption?.kind.rawValue.uppercased(),
                 partition.content?.kind.rawValue ?? (isBIOSBoot(partition.type) ? "boot loader" : "empty"),
                 partition.content?.label.isEmpty == false ? "'\(partition.content?.label ?? "")'" : nil,
                 partition.mount ?? (places.isEmpty ? nil : places.joined(separator: ", ")),

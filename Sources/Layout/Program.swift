@@ -59,7 +59,7 @@ enum Program {
         }
     }
 
-    private static func require(_ ending: Child.Ending, of command: [String]) throws {
+    static func require(_ ending: Child.Ending, of command: [String]) throws {
         guard ending.isSuccess else {
             throw Failure(
                 .io, "\(command[0]) \(ending)", at: shellWords(command),

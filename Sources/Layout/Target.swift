@@ -68,7 +68,11 @@ public struct Target: Equatable, Sendable {
                 : "\(device.path)  \(readable(bytes: UInt64(device.size)))  \(what.isEmpty ? "unknown" : what.joined(separator: " "))"
         }
         isEmpty = try tags.isEmpty && partitions.isEmpty && Target.hasZeros(disk)
-        let own = isDrill ? [] : machine.disk.partitions.compactMap { $0.content?.uuid }
+        let own =
+            isDrill
+            ? []
+            : machine.disk.partitions.flatMap { [$0.encryption?.uuid, $0.content?.uuid] }
+                .compactMap { $0 }
         obstacle = try Target.obstacle(disk, [(disk, tags)] + partitions, own, store)
         self.path = disk.path
         size = disk.size

@@ -45,6 +45,26 @@ struct DryRun: ParsableArguments {
     var dryRun = false
 }
 
+struct GivenPassphrase: ParsableArguments {
+    @Option(help: .init("Read the passphrase from this file.", valueName: "file"))
+    var passphraseFile: String?
+
+    @Option(help: .init("Take the output of this shell command as the passphrase.", valueName: "command"))
+    var passphraseCommand: String?
+
+    func validate() throws {
+        guard passphraseFile == nil || passphraseCommand == nil else {
+            throw ValidationError("give '--passphrase-file' or '--passphrase-command', not both")
+        }
+    }
+
+    /// The same for ep-key.
+    var options: [String] {
+        (passphraseFile.map { ["--passphrase-file", $0] } ?? [])
+            + (passphraseCommand.map { ["--passphrase-command", $0] } ?? [])
+    }
+}
+
 struct Choice: ParsableArguments {
     @Option(help: .init("Take an earlier backup, by the number that list shows.", valueName: "n"))
     var generation: Generation?

@@ -48,18 +48,13 @@ struct Init: ParsableCommand {
             valueName: "dir"))
     var keySpace: String?
 
-    @Option(help: .init("Read the passphrase from this file.", valueName: "file"))
-    var passphraseFile: String?
-
-    @Option(help: .init("Take the output of this shell command as the passphrase.", valueName: "command"))
-    var passphraseCommand: String?
+    @OptionGroup var given: GivenPassphrase
 
     @Flag(help: "Ask for the passphrase on the terminal.")
     var askPassphrase = false
 
     func validate() throws {
-        guard [passphraseFile != nil, passphraseCommand != nil, askPassphrase].count(where: { $0 }) <= 1
-        else {
+        guard !askPassphrase || given.options.isEmpty else {
             throw ValidationError(
                 "only one of '--passphrase-file', '--passphrase-command' and '--ask-passphrase'")
         }
@@ -76,10 +71,7 @@ struct Init: ParsableCommand {
         try run.found(called: name)
         var answer = try run.answer(requiring: "volume", "store", "domain", "key")
         answer.add("configuration", run.text)
-        if let passphraseFile { answer.append(["--passphrase-file", passphraseFile], to: "passphrase") }
-        if let passphraseCommand {
-            answer.append(["--passphrase-command", passphraseCommand], to: "passphrase")
-        }
+        answer.append(given.options, to: "passphrase")
         try answer.write()
     }
 }
@@ -161,6 +153,7 @@ struct Rebuild: ParsableCommand {
             valueName: "kind"))
     var firmware: String?
 
+    @OptionGroup var given: GivenPassphrase
     @OptionGroup var choice: Choice
     @OptionGroup var floor: Floor
     @OptionGroup var order: Order
@@ -184,6 +177,7 @@ struct Rebuild: ParsableCommand {
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name)
         var answer = try run.answer(requiring: "store", "domain", "key", "disk")
+        answer.append(given.options, to: "passphrase")
         // The drive with the store.
         if let label = run.storeLabel { answer.append(["--spare", label], to: "layout") }
         try answer.write()

@@ -13,7 +13,7 @@ struct LayoutTool: Tool {
         version: version,
         subcommands: [
             Members.self, Record.self, ShowPlan.self, Make.self, Complete.self, Start.self, Image.self,
-            Backups.self, Placed.self,
+            Backups.self, Placed.self, Encrypted.self,
         ])
 }
 
@@ -99,6 +99,7 @@ struct Destination: ParsableArguments {
     /// - Parameter isUnderWay: nothing is overwritten any more.
     func plan(isUnderWay: Bool = false) throws -> Plan {
         let files = try Capsule(at: capsule)
+        if !isUnderWay { Opened.closeLeft(of: files.machine) }
         return try Plan(
             files.machine, identity: files.identity,
             on: Target(at: disk, for: files.machine, sparing: spare, isDrill: drill),
@@ -133,8 +134,23 @@ struct Make: ParsableCommand {
     var at: String
 
     func run() throws {
-        try Apply(destination.plan(), from: destination.capsule).run(mountingAt: at) { try put("  \($0)") }
+        let plan = try destination.plan()
+        let passphrase = try plan.machine.isEncrypted() ? readPassphrase() : []
+        try Apply(plan, from: destination.capsule).run(passphrase, mountingAt: at) { try put("  \($0)") }
     }
+}
+
+/// What opens encrypted partitions: the standard input without a line end, as a person will type it.
+private func readPassphrase() throws -> [UInt8] {
+    let input = Descriptor.standardInput
+    var bytes = isatty(input.number) == 1 ? [] : try input.readAll(limit: 4096)
+    if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
+    guard !bytes.isEmpty else {
+        throw Failure(
+            .usage, "no passphrase for what is encrypted", at: input.name,
+            hint: "ep-key passphrase --ask asks for one, and writes it into the pipe to here")
+    }
+    return bytes
 }
 
 struct Complete: ParsableCommand {
@@ -171,7 +187,16 @@ struct Start: ParsableCommand {
     @Option(help: ArgumentHelp("How long it may take; default: 900.", valueName: "n")) var seconds = 900
 
     func run() throws {
-        let outcome = try Boot(Capsule(at: capsule), on: disk).run(limit: seconds)
+        let files = try Capsule(at: capsule)
+        let isEncrypted = files.machine.disk.partitions.contains { $0.encryption != nil }
+        let digits = try isEncrypted ? readPassphrase() : []
+        guard digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
+            throw Failure(
+                .usage,
+                "the passphrase of a copy has digits alone, which do no harm where nothing asks for them",
+                hint: "take the one that apply --drill was given")
+        }
+        let outcome = try Boot(files, on: disk).run(limit: seconds, typing: digits)
         try Descriptor.standardOutput.write(outcome.json.line)
         for unit in outcome.failed {
             warn(
@@ -227,6 +252,18 @@ struct Backups: ParsableCommand {
             "\(domain)///\(members[0].1.folder)/\(root.filesystem)/\(root.path)/\(Capture.capsule)")
         // A path may hold anything but a zero byte.
         try Descriptor.standardOutput.write(Array(lines.map { "\($0)\0" }.joined().utf8))
+    }
+}
+
+struct Encrypted: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say yes or no: whether a machine has encrypted partitions. For escapepod.",
+        shouldDisplay: false)
+
+    @Argument(help: "The capsule.") var capsule: String
+
+    func run() throws {
+        try put(Capsule(at: capsule).machine.isEncrypted() ? "yes" : "no")
     }
 }
 

@@ -5,7 +5,7 @@
 BOOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # What a base system has: what boots, what puts a boot loader in place, and what the tools need that run inside.
-BASE=acl,attr,btrfs-progs,dosfstools,e2fsprogs,efibootmgr,fdisk,grub-efi-amd64-bin,grub-pc-bin,grub2-common,initramfs-tools,kmod
+BASE=acl,attr,btrfs-progs,cryptsetup-initramfs,dosfstools,e2fsprogs,efibootmgr,fdisk,grub-efi-amd64-bin,grub-pc-bin,grub2-common,initramfs-tools,kmod
 BASE+=,libblkid1,libbtrfsutil1,libcurl4,libssl3,linux-image-cloud-amd64,mtools,openssl,systemd-sysv,udev,util-linux,zstd
 
 # base_system DIR: fills the folder with a minimal Debian of this host's release, with a kernel. It is made once, and kept.
@@ -300,13 +300,18 @@ detach_disk() {
     return 1
 }
 
-# boot_machine IMAGE uefi|bios [virtio|nvme]: boots it, without a network, waits until it is off, and prints the lines that it
-# reported, of which `up` is the last. Fails without that one after $BOOT_LIMIT seconds (default: 600), with the end of what
-# is on its console. That is in IMAGE.console.
+# boot_machine IMAGE uefi|bios [virtio|nvme [IMAGE…]]: boots it, without a network, beside the other disks, waits until it is
+# off, and prints the lines that it reported, of which `up` is the last. Fails without that one after $BOOT_LIMIT seconds
+# (default: 600), with the end of what is on its console. That is in IMAGE.console. $TYPED is typed there now and then.
 boot_machine() {
-    local firmware=() drive=virtio-blk-pci report
+    local firmware=() drive=virtio-blk-pci report others=() other typist
     [[ ${3-virtio} = virtio ]] || drive=nvme,serial=1
-    rm -f "$1".{console,report,vars}
+    for other in "${@:4}"; do others+=(-drive "if=virtio,format=raw,cache=unsafe,file=$other"); done
+    rm -f "$1".{console,report,vars,keys.in,keys.out}
+    mkfifo "$1.keys.in"
+    exec {typist}<>"$1.keys.in"
+    : >"$1.console"
+    ln "$1.console" "$1.keys.out"
     if [[ $2 = uefi ]]; then
         # It remembers nothing: it has to find the loader as on a new machine.
         cp /usr/share/OVMF/OVMF_VARS_4M.fd "$1.vars"
@@ -315,10 +320,16 @@ boot_machine() {
     fi
     # A kernel has more to test and to load on a processor that can do more.
     timeout --foreground -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 \
-        -machine q35 -accel tcg,thread=multi -cpu qemu64 -smp 2 -m 1024 \
+        -machine q35 -accel tcg,thread=multi -cpu "${BOOT_CPU:-qemu64}" -smp 2 -m "${BOOT_MEMORY:-1024}" \
         -nodefaults -no-reboot -display none -nic none -device virtio-rng-pci "${firmware[@]}" \
-        -serial "file:$1.console" -serial "file:$1.report" \
-        -drive "if=none,id=disk,format=raw,cache=unsafe,file=$1" -device "$drive,drive=disk" || :
+        -serial "pipe:$1.keys" -serial "file:$1.report" \
+        -drive "if=none,id=disk,format=raw,cache=unsafe,file=$1" -device "$drive,drive=disk" "${others[@]}" &
+    while kill -0 $! 2>/dev/null; do
+        sleep 0.2
+        [[ -z ${TYPED-} ]] || ((SECONDS % 10)) || { printf '%s\r' "$TYPED" >&"$typist" && sleep 1; }
+    done
+    wait $! || :
+    exec {typist}>&-
     # A firmware may have written there before.
     report=$(tr -d '\r' <"$1.report" | sed '0,/^report$/d')
     printf '%s\n' "$report"

@@ -143,7 +143,7 @@ goes_through() {
     [[ $output = *"incremental backup"*"generation 2"* ]]
     [[ $(listing vol store) = "$before" ]]
     run -0 escapepod restore ./pod.conf --to vol/back --dry-run
-    [[ $output = *"generation 1 of "*"1 backups to read"* ]]
+    [[ $output = *"generation 1 of "*"1 backup to read"* ]]
     [[ $(listing vol store) = "$before" ]]
     [[ -z $(ls -A tmp) ]]
 }

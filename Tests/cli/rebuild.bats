@@ -281,6 +281,44 @@ EOF
     detach
 }
 
+@test "what a /boot of its own or the ESP names, and a disk's own name" {
+    running
+    mkdir -p efi/loader/entries m/boot/efi
+    echo "options root=UUID=33333333-4444-5555-6666-777777777777" >efi/loader/entries/one.conf
+    mcopy -s -i "${disk}p1" efi/loader ::
+    printf '%s\n' "/dev/disk/by-id/ata-GONE-part3 none swap sw 0 0" \
+        "/dev/disk/by-uuid/$(blkid -p -s UUID -o value "${disk}p3") none swap sw 0 0" >>m/etc/fstab
+    escapepod backup ./pod.conf
+    detach
+    empty_disk 300M
+    run -3 --separate-stderr rebuilds
+    sed -n 's/^ep-layout: warning: //p' <<<"$stderr" | sort | diff - <(printf '%s\n' \
+        "/efi/loader/entries/one.conf names 33333333-4444-5555-6666-777777777777, which is not on this disk" \
+        "/etc/fstab names /dev/disk/by-id/ata-GONE-part3, which is not on this disk")
+    detach
+}
+
+@test "a machine that is encrypted, where nothing could open it: said before anything is written" {
+    running
+    jq -c '.disk.partitions[1].encryption = {kind: "luks2", uuid: "15b9dd33-5b24-4fe4-8b63-d1fd27d6bd3a", label: "",
+        cipher: "aes-xts-plain64", "key-size": 512, sector: 512, offset: 16777216, derivation: "argon2id", hash: "sha256",
+        flags: [], lost: ["systemd-tpm2"]}' m/.escapepod-system/machine.json >machine.json
+    cp machine.json m/.escapepod-system/machine.json
+    sed 's/^system=.*//; s/^member=.*//; s|^volume=.*|volume='"$PWD"'/m/.escapepod-system|' pod.conf >capsule.conf
+    escapepod backup ./capsule.conf
+    detach
+    empty_disk 400M
+    run -0 rebuilds --dry-run
+    [[ $output == *"LUKS2  btrfs"* && $output == *"one new passphrase opens it; lost: systemd-tpm2"* ]]
+    # This kernel may have a device mapper.
+    export -f rebuilds
+    export disk
+    run -69 unshare --mount bash -c '[[ ! -e /dev/mapper ]] || mount -t tmpfs none /dev/mapper; rebuilds --passphrase-command "echo words"'
+    [[ $output == *"the machine has encrypted partitions, and this kernel has no device mapper"* ]]
+    [[ -z $(blkid -p -o export "$disk" || :) ]]
+    detach
+}
+
 @test "an initramfs for the disk that is gone is made anew, by the machine's own program, which sees nothing else" {
     local file
     running

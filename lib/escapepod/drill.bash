@@ -8,7 +8,7 @@ drill() {
     # Not on the volume's own file system, where it would take the room of the data.
     [[ $(stat -f -c %T "$folder" 2>/dev/null) != btrfs ]] || ! ep-fetch apart "file:$folder" --domain "$domain" "$volume" 2>/dev/null || own=()
     open_scratch "$folder" "drill $domain" --anew --need "$need" "${own[@]}"
-    say "  restoring, $backups backups to read, $size"
+    say "  restoring, $(counted "$backups") to read, $size"
     bring_back "$ground/restored"
     say "  comparing with $original"
     # An incremental stream brings a hole that is new in an old file as zeros.
@@ -38,9 +38,11 @@ boot_drill() {
     # From here on it is gone with the last process of the run, whatever ends it.
     losetup -d "$disk"
     layout=(--disk "$disk" --drill)
+    # Digits do nothing where no passphrase is asked for.
+    printf '%s' "$SRANDOM$SRANDOM" >"$work/secret"
     make_machine
     say "  starting the copy"
-    TMPDIR=$work ask likeness ep-layout boot "$capsule" --disk "$disk"
+    TMPDIR=$work ask likeness ep-layout boot "$capsule" --disk "$disk" <"$work/secret"
     conclude proven
 }
 
@@ -48,8 +50,7 @@ begin_drill() {
     folder=${setting[scratch]}
     cleanups+=(leave_ground conclude_failure)
     started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-    subject=("$domain" "$state" "${setting[generation]-}")
-    under_way=1
+    subject=("$domain" "$state" "${setting[generation]-}") under_way=1
     fetch_history
     choose_chain
     subject=("$domain" "$state" "$generation" "$uuid")

@@ -29,16 +29,19 @@ choose_set() {
     set_need=$need
     each_backup choose_backup
     [[ -z ${setting["verify-first"]-} ]] || passes=2
-    say "  $set_backups backups to read, $(numfmt --to=iec-i --suffix=B "$set_need") to write," \
+    say "  $(counted "$set_backups") to read, $(numfmt --to=iec-i --suffix=B "$set_need") to write," \
         "  which takes $((passes * set_need / 6000000000 + 1)) min at 100 MB/s"
 }
 
-# Makes the disk, and puts everything into its place.
+# Makes the disk, and puts everything into its place. What a person is asked for comes first.
 make_machine() {
-    local at=$all_work/at
+    local at=$all_work/at secret=$work/secret
+    : >>"$secret"
+    ask encrypted ep-layout encrypted "$capsule"
+    [[ -s $secret || $(<"$work/encrypted") = no ]] || ep-key passphrase --ask "${passphrase[@]}" >"$secret"
     if [[ -n ${setting["verify-first"]-} ]]; then each_backup verify_chain; fi
     mkdir -- "$at"
-    TMPDIR=$work ep-layout apply "$capsule" "${layout[@]}" "${overwrite[@]}" --at "$at"
+    TMPDIR=$work ep-layout apply "$capsule" "${layout[@]}" "${overwrite[@]}" --at "$at" <"$secret"
     each_backup restore_backup
     each_backup protect_backup
     tell ep-layout finish "$capsule" "${layout[@]}" --at "$at"

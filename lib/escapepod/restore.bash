@@ -8,7 +8,7 @@ restore() {
     # The newest backup that the store shows may be no older than what is known: from its person, or from the witness.
     chosen+=(--witness "$witness")
     choose_chain
-    say "$domain: generation $generation of $date from $store to $to" "  $backups backups to read, $size"
+    say "$domain: generation $generation of $date from $store to $to" "  $(counted "$backups") to read, $size"
     ep-snap room "$folder" --need "$need"
     [[ -z $dry_run ]] || return 0
 
@@ -21,6 +21,9 @@ restore() {
     say "  done: $to is generation $generation of $date" "" \
         "To put it in the old volume's place:  mount -o subvol=$(btrfs subvolume show "$to" | sed -n 1p) DEVICE DIR" "$next"
 }
+
+# counted NUMBER: of backups.
+counted() { [[ $1 = 1 ]] && echo "1 backup" || echo "$1 backups"; }
 
 # Finds the wanted backup, and what there is to read for it; the backups themselves are lines in $work/chain.
 choose_chain() {
