@@ -49,8 +49,10 @@ END
 
 @test "no link of udev leads to a drill's disk" {
     local rules=$BATS_FILE_TMPDIR/root/usr/lib/udev/rules.d/59-escapepod.rules
-    # The file has the name that the rule goes by.
+    # The file has the name that the rule goes by, and so has what is open.
     grep -qF "$(sed -n 's|.*"\*/\(.*\.img\)".*|/\1|p' "$rules")" "$EP_REPO/lib/escapepod/drill.bash"
+    grep -qF '"escapepod-\(uuid)"' "$EP_REPO/Sources/Layout/Encryption.swift"
+    grep -q 'ENV{DM_NAME}=="escapepod-\*", ENV{DM_UDEV_DISABLE_DISK_RULES_FLAG}="1"$' "$rules"
     grep -q 'ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"$' "$rules"
 }
 
