@@ -205,7 +205,8 @@ on_terminal() {
     cmp typed <<<"a  b "
     grep -q "Repeat it" shown && run ! grep -q "a  b" shown
     run -65 on_terminal "a  b" "a b" -- ep-key passphrase --ask
-    ep-key passphrase --passphrase-command "printf ' x  y'" | cmp - <<<" x  y"
+    ep-key passphrase --passphrase-command "printf ' x  y'" >typed
+    cmp typed <<<" x  y"
     refuses 65 'the passphrase is empty' ep-key passphrase --passphrase-command echo
     refuses 64 'no terminal' setsid -w ep-key passphrase --ask
 }
