@@ -168,7 +168,7 @@ extension Encryption {
         sector = try members.integer("sector")
         offset = try members.integer("offset")
         guard (64...4096).contains(keySize), keySize % 8 == 0, [512, 1024, 2048, 4096].contains(sector),
-            (1 << 20...1 << 40).contains(offset), offset % 4096 == 0
+            (1 << 18...1 << 40).contains(offset), offset % 4096 == 0
         else { throw members.failure("offset", "or a size is not one of LUKS") }
         flags = try members.strings("flags")
         guard flags.allSatisfy({ Encryption.options[$0] != nil }), Set(flags).count == flags.count else {

@@ -82,7 +82,7 @@ extension Finish {
 
     /// What has opened an encrypted partition by itself, and is none of its keys any more.
     func keys(_ root: borrowing Descriptor) throws -> [String] {
-        let uuids = plan.partitions.compactMap { $0.encryption?.uuid }
+        let uuids = plan.partitions.compactMap { $0.encryption?.uuid.lowercased() }
         let text = String(decoding: try read("etc/crypttab", in: root) ?? [], as: UTF8.self)
         return text.split(separator: "\n").compactMap { line in
             let fields = FileSystemTable.fields(String(line)).map(String.init)

@@ -74,9 +74,9 @@ extension Finish {
     }
 
     /// crypttab(5) as it has to be for initramfs-tools: that looks for what the root lies on, and cannot see it.
-    private func openableTable(_ root: borrowing Descriptor) throws -> [(name: String, text: String)] {
+    func openableTable(_ root: borrowing Descriptor) throws -> [(name: String, text: String)] {
         let name = "etc/crypttab"
-        let uuids = plan.partitions.compactMap { $0.encryption?.uuid }
+        let uuids = plan.partitions.compactMap { $0.encryption?.uuid.lowercased() }
         guard !uuids.isEmpty, let bytes = try read(name, in: root) else { return [] }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { line in
             let fields = FileSystemTable.fields(String(line))

@@ -160,6 +160,48 @@ import Testing
         return try Encryption(of: file, tags)
     }
 
+    private static let table = """
+        # name source key options
+        crypt UUID=15B9DD33-5b24-4fe4-8b63-d1fd27d6bd3a none luks,tpm2-device=auto
+        space /dev/disk/by-uuid/be44bbde-6d33-4b0c-9a8e-dd8d4d0d0a57 /etc/space.key
+        other UUID=00000000-0000-0000-0000-000000000000 /etc/other.key luks
+
+        """
+
+    /// A root that has come back, with that crypttab(5).
+    private func withRoot<Result>(_ body: (Finish, borrowing Descriptor) throws -> Result) throws -> Result {
+        let folder = try TemporaryFolder()
+        try Program.run(["mkdir", "\(folder.path)/etc"])
+        try AtomicFile.write(
+            Array(Self.table.utf8), to: "\(folder.path)/etc/crypttab", mode: 0o644, replacing: false)
+        let finish = try Finish(
+            plan(on: Target(path: "/dev/vdb", size: 1 << 30, sector: 512)), from: "", mountedAt: "")
+        return try body(finish, Descriptor.folder(at: folder.path))
+    }
+
+    @Test func whatOpenedItByItselfIsNamed() throws {
+        let concerns = try withRoot { try $0.keys($1) }
+        #expect(
+            concerns.map { $0.split(separator: ":  ").last ?? "" } == [
+                "systemd-cryptenroll --tpm2-device=auto /dev/disk/by-uuid/15b9dd33-5b24-4fe4-8b63-d1fd27d6bd3a",
+                "cryptsetup luksAddKey /dev/disk/by-uuid/be44bbde-6d33-4b0c-9a8e-dd8d4d0d0a57 /etc/space.key",
+            ])
+    }
+
+    @Test func anInitramfsIsToldWhatToOpen() throws {
+        let files = try withRoot { try $0.openableTable($1) }
+        #expect(files.map(\.name) == ["etc/crypttab"])
+        let lines = Self.table.split(separator: "\n").map(String.init)
+        #expect(
+            files.first?.text == """
+                \(lines[0])
+                \(lines[1]),initramfs
+                \(lines[2]) luks,initramfs
+                \(lines[3])
+
+                """)
+    }
+
     @Test func tokensAreNamed() throws {
         let metadata = """
             {"keyslots":{"0":{"type":"luks2","key_size":64,"af":{"hash":"sha256"},"kdf":{"type":"argon2id"}},\
