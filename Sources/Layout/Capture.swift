@@ -98,11 +98,18 @@ public struct Capture {
 
     /// The subvolumes that belong to the machine, each with a label that says where it is.
     ///
+    /// - Parameter say: takes what else belongs to it, and what does not come back, for people.
     /// - Throws: `badData` where something would not come back; all that has been said by `say` before.
     public mutating func members(say: (String) -> Void) throws -> [Member] {
         let found = try subvolumes().members
-        _ = try look(at: table())
+        let partitions = try look(at: table())
         try conclude(say: say)
+        say("the machine's disk is \(disk.path), \(readable(bytes: UInt64(disk.size))):")
+        for partition in partitions {
+            let places = found.filter { $0.filesystem == partition.content?.uuid }.map(\.seen)
+            let device = try disk.partition(partition.number)?.path ?? disk.path
+            say(printable("  \(partition.line(device, places))"))
+        }
         for note in notes { say(printable("left out: \(note)")) }
         var labels: Set<String> = []
         return found.map { subvolume in

@@ -86,6 +86,21 @@ public struct Partition: Equatable, Sendable {
 }
 
 extension Partition {
+    /// What it is, for people.
+    ///
+    /// - Parameter places: of the subvolumes on it.
+    func line(_ device: String, _ places: [String]) -> String {
+        let kind =
+            content?.kind.rawValue ?? (isBIOSBoot(type) ? "boot loader" : isContainer ? "extended" : "empty")
+        let what = [
+            encryption?.kind.rawValue.uppercased(), kind,
+            content?.label.isEmpty == false ? "'\(content?.label ?? "")'" : nil,
+            isEFISystem(type) ? "EFI system partition" : nil,
+            mount ?? (places.isEmpty ? nil : places.joined(separator: ", ")),
+        ].compactMap { $0 }
+        return "\(device)  \(readable(bytes: UInt64(size)))  \(what.joined(separator: "  "))"
+    }
+
     init(_ members: Members) throws {
         number = try members.integer("number")
         start = try members.integer("start")

@@ -275,15 +275,7 @@ public struct Plan: Sendable {
             let places = machine.subvolumes.filter { $0.filesystem == partition.content?.uuid }.map {
                 $0.mount ?? $0.path
             }
-            let what = [
-                partition.encryption?.kind.rawValue.uppercased(),
-                partition.content?.kind.rawValue ?? (isBIOSBoot(partition.type) ? "boot loader" : "empty"),
-                partition.content?.label.isEmpty == false ? "'\(partition.content?.label ?? "")'" : nil,
-                partition.mount ?? (places.isEmpty ? nil : places.joined(separator: ", ")),
-            ].compactMap { $0 }
-            lines.append(
-                "    \(device(partition))  \(readable(bytes: UInt64(partition.size)))  \(what.joined(separator: "  "))"
-            )
+            lines.append("    \(partition.line(device(partition), places))")
         }
         lines += changes.map { "  changed: \($0)" }
         lines += machine.leftOut.map { "  not part of it: \($0)" }

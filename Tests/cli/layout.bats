@@ -35,8 +35,14 @@ refused() {
 
 @test "which subvolumes a machine is, and what does not come back" {
     make_machine
-    ep-layout members --root "$PWD/m" >out
+    ep-layout members --root "$PWD/m" >out 2>err
     diff - out <<<$'root /\nsrv-data /srv/data\nhome /home'
+    diff - err <<END
+the machine's disk is $disk, 300.0 MiB:
+  ${disk}p1  40.0 MiB  vfat  'ESP'  EFI system partition
+  ${disk}p2  200.0 MiB  btrfs  'root'  /, /srv/data, /home
+  ${disk}p3  32.0 MiB  swap  'swap'
+END
     ep-layout members --root "$PWD/m" --leave-out /home >out
     diff - out <<<$'root /\nsrv-data /srv/data'
     btrfs -q subvolume create m/new
@@ -73,7 +79,7 @@ refused() {
     mkdir m/top && mount -o subvolid=5 "${disk}p2" m/top
     refuses 65 "a file system of the kind ext4: /var" ep-layout members --root "$PWD/m"
     grep -qF "cannot come back: it is on another disk, " err
-    grep -qF "encrypted with LUKS: ${disk}p1" err
+    grep -qF "encrypted with LUKS, and not open: ${disk}p1" err
     grep -qF "the top level of a btrfs is mounted" err
     grep -qF -- "hint: leave it out with --leave-out /var" err
     ep-layout members --root "$PWD/m" --leave-out /var --leave-out "${disk}p1" --leave-out /other --leave-out /top >out
