@@ -192,6 +192,8 @@ END
     mkdir mnt && mount "$disk" mnt
     refuses 75 "the disk is in use" ep-layout apply capsule --disk "$disk" --firmware uefi --at "$PWD/at" --size $((300 << 20))
     umount mnt
+    # Another test may have begun in a mount namespace of its own meanwhile.
+    eventually is_free "$disk"
     ep-layout plan capsule --disk "$disk" --firmware uefi --size $((300 << 20)) >plan
     grep -qF "what is there now is lost" plan
     grep -qF "ext4 'other'" plan

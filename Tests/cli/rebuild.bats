@@ -313,7 +313,7 @@ EOF
     # This kernel may have a device mapper.
     export -f rebuilds
     export disk
-    run -69 unshare --mount bash -c '[[ ! -e /dev/mapper ]] || mount -t tmpfs none /dev/mapper; rebuilds --passphrase-command "echo words"'
+    run -69 unshare --mount --propagation slave bash -c '[[ ! -e /dev/mapper ]] || mount -t tmpfs none /dev/mapper; rebuilds --passphrase-command "echo words"'
     [[ $output == *"the machine has encrypted partitions, and this kernel has no device mapper"* ]]
     [[ -z $(blkid -p -o export "$disk" || :) ]]
     detach
