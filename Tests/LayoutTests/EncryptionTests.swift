@@ -102,6 +102,11 @@ import Testing
                 "cryptsetup open --type luks --key-file=- --allow-discards --persistent /dev/vdb2 \(opened)",
                 "mkfs.btrfs --quiet --force --uuid \(Pod.root) --csum crc32c --label root /dev/mapper/\(opened)",
             ]))
+        // A disk with larger sectors takes no smaller ones.
+        let small = try encryption(Self.modern.replacing(#""sector":4096"#, with: #""sector":512"#))
+        for sector: Int64 in [512, 4096] {
+            #expect(small.formatting("disk", sector: sector, isQuick: false).contains("\(sector)"))
+        }
         // A copy gets its identity when the machine's own is no obstacle any more.
         let copy = try plan(on: Target(path: "/dev/vdb", size: 1 << 30, sector: 512), isDrill: true)
         #expect(!copy.steps.contains { $0.command.contains("luksUUID") })
