@@ -37,8 +37,9 @@ public struct Apply {
         for partition in plan.partitions where partition.content != nil || partition.encryption != nil {
             var device = try device(partition)
             if let encryption = partition.encryption {
-                opened.append(try open(encryption, partition, device, passphrase, say))
-                device = opened[opened.count - 1].device
+                let inside = try open(encryption, partition, device, passphrase, say)
+                opened.append(inside)
+                device = inside.device
             }
             guard let content = partition.content, let step = plan.fileSystem(partition) else { continue }
             places[partition.number] = device

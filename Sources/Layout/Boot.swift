@@ -47,8 +47,12 @@ public struct Boot {
         self.firmware = firmware
         for device in [disk] + (try disk.partitions) {
             // What was encrypted is closed a moment after it is unmounted.
-            for _ in 0..<50 where try device.isInUse { usleep(100_000) }
-            guard try !device.isInUse else {
+            var isInUse = try device.isInUse
+            for _ in 0..<50 where isInUse {
+                usleep(100_000)
+                isInUse = try device.isInUse
+            }
+            guard !isInUse else {
                 throw Failure.system("cannot start from what is in use", at: device.path, errno: EBUSY)
             }
         }

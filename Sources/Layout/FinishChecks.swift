@@ -80,14 +80,20 @@ extension Finish {
         return files
     }
 
+    /// The UUID of the encrypted partition that a line of crypttab(5) is about; nil where it is none of this disk's.
+    func encrypted(_ fields: [String]) -> String? {
+        guard fields.count > 1 else { return nil }
+        return plan.partitions.compactMap { $0.encryption?.uuid.lowercased() }.first {
+            fields[1].lowercased().contains($0)
+        }
+    }
+
     /// What has opened an encrypted partition by itself, and is none of its keys any more.
     func keys(_ root: borrowing Descriptor) throws -> [String] {
-        let uuids = plan.partitions.compactMap { $0.encryption?.uuid.lowercased() }
         let text = String(decoding: try read("etc/crypttab", in: root) ?? [], as: UTF8.self)
         return text.split(separator: "\n").compactMap { line in
             let fields = FileSystemTable.fields(String(line)).map(String.init)
-            guard fields.count > 1, let uuid = uuids.first(where: { fields[1].lowercased().contains($0) })
-            else { return nil }
+            guard let uuid = encrypted(fields) else { return nil }
             let device = "/dev/disk/by-uuid/\(uuid)"
             var command: [String]?
             if fields.count > 2, fields[2].first == "/" {

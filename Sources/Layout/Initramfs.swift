@@ -76,13 +76,11 @@ extension Finish {
     /// crypttab(5) as it has to be for initramfs-tools: that looks for what the root lies on, and cannot see it.
     func openableTable(_ root: borrowing Descriptor) throws -> [(name: String, text: String)] {
         let name = "etc/crypttab"
-        let uuids = plan.partitions.compactMap { $0.encryption?.uuid.lowercased() }
-        guard !uuids.isEmpty, let bytes = try read(name, in: root) else { return [] }
-        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { line in
-            let fields = FileSystemTable.fields(String(line))
-            guard fields.count > 2, uuids.contains(where: { fields[1].lowercased().contains($0) }) else {
-                return String(line)
-            }
+        guard plan.machine.isEncrypted, let bytes = try read(name, in: root) else { return [] }
+        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init).map {
+            line in
+            let fields = FileSystemTable.fields(line).map(String.init)
+            guard fields.count > 2, encrypted(fields) != nil else { return line }
             let options = fields.count > 3 ? fields[3] : "luks"
             return fields.prefix(3).joined(separator: " ") + " \(options),initramfs"
         }

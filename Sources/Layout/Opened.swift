@@ -35,10 +35,11 @@ public final class Opened {
 
 extension Machine {
     /// Whether it has encrypted partitions.
-    ///
-    /// - Throws: `unavailable` where it has, and this system could not open them.
-    public func isEncrypted() throws -> Bool {
-        guard disk.partitions.contains(where: { $0.encryption != nil }) else { return false }
+    public var isEncrypted: Bool { disk.partitions.contains { $0.encryption != nil } }
+
+    /// - Throws: `unavailable` where it has encrypted partitions, and this system could not open them.
+    public func requireMapper() throws {
+        guard isEncrypted else { return }
         try Program.runQuietly(["cryptsetup", "--version"])
         try? Program.runQuietly(["modprobe", "dm-crypt"])
         guard (try? Descriptor(opening: "/dev/mapper/control", O_RDWR)) != nil else {
@@ -46,6 +47,5 @@ extension Machine {
                 .unavailable, "the machine has encrypted partitions, and this kernel has no device mapper",
                 at: "/dev/mapper/control", hint: "start another rescue system, one whose kernel has dm-crypt")
         }
-        return true
     }
 }

@@ -121,9 +121,6 @@ public struct Plan: Sendable {
         return "partition \(partition.number) is encrypted anew, and one new passphrase opens it\(lost)"
     }
 
-    /// Whether a passphrase is needed.
-    public var isEncrypted: Bool { partitions.contains { $0.encryption != nil } }
-
     /// The device of a partition, as the kernel will call it.
     public func device(_ partition: Partition) -> String { Plan.device(partition.number, on: target.path) }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import StoreArguments
+import Tool
 
 struct NameArgument: ParsableArguments {
     @Argument(
@@ -45,21 +46,9 @@ struct DryRun: ParsableArguments {
     var dryRun = false
 }
 
-struct GivenPassphrase: ParsableArguments {
-    @Option(help: .init("Read the passphrase from this file.", valueName: "file"))
-    var passphraseFile: String?
-
-    @Option(help: .init("Take the output of this shell command as the passphrase.", valueName: "command"))
-    var passphraseCommand: String?
-
-    func validate() throws {
-        guard passphraseFile == nil || passphraseCommand == nil else {
-            throw ValidationError("give '--passphrase-file' or '--passphrase-command', not both")
-        }
-    }
-
+extension PassphraseOptions {
     /// The same for ep-key.
-    var options: [String] {
+    var words: [String] {
         (passphraseFile.map { ["--passphrase-file", $0] } ?? [])
             + (passphraseCommand.map { ["--passphrase-command", $0] } ?? [])
     }

@@ -48,13 +48,13 @@ struct Init: ParsableCommand {
             valueName: "dir"))
     var keySpace: String?
 
-    @OptionGroup var given: GivenPassphrase
+    @OptionGroup var given: PassphraseOptions
 
     @Flag(help: "Ask for the passphrase on the terminal.")
     var askPassphrase = false
 
     func validate() throws {
-        guard !askPassphrase || given.options.isEmpty else {
+        guard !askPassphrase || !given.isGiven else {
             throw ValidationError(
                 "only one of '--passphrase-file', '--passphrase-command' and '--ask-passphrase'")
         }
@@ -71,7 +71,7 @@ struct Init: ParsableCommand {
         try run.found(called: name)
         var answer = try run.answer(requiring: "volume", "store", "domain", "key")
         answer.add("configuration", run.text)
-        answer.append(given.options, to: "passphrase")
+        answer.append(given.words, to: "passphrase")
         try answer.write()
     }
 }
@@ -153,7 +153,7 @@ struct Rebuild: ParsableCommand {
             valueName: "kind"))
     var firmware: String?
 
-    @OptionGroup var given: GivenPassphrase
+    @OptionGroup var given: PassphraseOptions
     @OptionGroup var choice: Choice
     @OptionGroup var floor: Floor
     @OptionGroup var order: Order
@@ -177,7 +177,7 @@ struct Rebuild: ParsableCommand {
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name)
         var answer = try run.answer(requiring: "store", "domain", "key", "disk")
-        answer.append(given.options, to: "passphrase")
+        answer.append(given.words, to: "passphrase")
         // The drive with the store.
         if let label = run.storeLabel { answer.append(["--spare", label], to: "layout") }
         try answer.write()

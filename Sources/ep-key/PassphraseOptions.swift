@@ -1,26 +1,8 @@
-import ArgumentParser
 import Plumbing
 import Sealing
 import Tool
 
-/// Where a passphrase comes from: a file, a command, or the person at the terminal; never an argument, which everybody
-/// on the machine may read.
-struct PassphraseOptions: ParsableArguments {
-    @Option(help: .init("Read the passphrase from this file.", valueName: "file"))
-    var passphraseFile: String?
-
-    @Option(help: .init("Take the output of this shell command as the passphrase.", valueName: "command"))
-    var passphraseCommand: String?
-
-    func validate() throws {
-        guard passphraseFile == nil || passphraseCommand == nil else {
-            throw ValidationError("give '--passphrase-file' or '--passphrase-command', not both")
-        }
-    }
-
-    /// Whether the command line has it.
-    var isGiven: Bool { passphraseFile != nil || passphraseCommand != nil }
-
+extension PassphraseOptions {
     /// An existing one.
     func ask() throws -> Passphrase {
         try given() ?? Terminal.ask("Passphrase: ")

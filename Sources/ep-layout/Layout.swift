@@ -135,7 +135,8 @@ struct Make: ParsableCommand {
 
     func run() throws {
         let plan = try destination.plan()
-        let passphrase = try plan.machine.isEncrypted() ? readPassphrase() : []
+        try plan.machine.requireMapper()
+        let passphrase = try plan.machine.isEncrypted ? readPassphrase() : []
         try Apply(plan, from: destination.capsule).run(passphrase, mountingAt: at) { try put("  \($0)") }
     }
 }
@@ -188,8 +189,7 @@ struct Start: ParsableCommand {
 
     func run() throws {
         let files = try Capsule(at: capsule)
-        let isEncrypted = files.machine.disk.partitions.contains { $0.encryption != nil }
-        let digits = try isEncrypted ? readPassphrase() : []
+        let digits = try files.machine.isEncrypted ? readPassphrase() : []
         guard digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
             throw Failure(
                 .usage,
@@ -263,7 +263,9 @@ struct Encrypted: ParsableCommand {
     @Argument(help: "The capsule.") var capsule: String
 
     func run() throws {
-        try put(Capsule(at: capsule).machine.isEncrypted() ? "yes" : "no")
+        let machine = try Capsule(at: capsule).machine
+        try machine.requireMapper()
+        try put(machine.isEncrypted ? "yes" : "no")
     }
 }
 

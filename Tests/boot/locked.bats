@@ -27,10 +27,9 @@ load locked
     mount_machine rescue.img at
     cp -r at/root/drill/{capsule,secret} .
     unmount_machine at
-    disk=$(losetup -f -P --show copy.img)
-    partx -u "$disk"
+    attach_disk copy.img
     timeout 900 ep-layout boot capsule --disk "$disk" <secret >outcome
     jq -e '.state == "running"' outcome
     partx -d "$disk"
-    losetup -d "$disk"
+    detach_disk "$disk"
 }

@@ -320,7 +320,7 @@ boot_machine() {
     fi
     # A kernel has more to test and to load on a processor that can do more.
     timeout --foreground -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 \
-        -machine q35 -accel tcg,thread=multi -cpu "${BOOT_CPU:-qemu64}" -smp 2 -m "${BOOT_MEMORY:-1024}" \
+        -machine q35 -accel tcg,thread=multi -cpu "${BOOT_CPU:-qemu64}" -smp 2 -m 1024 \
         -nodefaults -no-reboot -display none -nic none -device virtio-rng-pci "${firmware[@]}" \
         -serial "pipe:$1.keys" -serial "file:$1.report" \
         -drive "if=none,id=disk,format=raw,cache=unsafe,file=$1" -device "$drive,drive=disk" "${others[@]}" &

@@ -56,6 +56,15 @@ running() {
 
 rebuilds() { timeout 120 escapepod rebuild --store "file://$PWD/store" --domain pod --key pod.key --disk "$disk" --firmware uefi "$@"; }
 
+# warned_of WARNING…: of just these, in the order of their letters; what it said is in $stderr.
+warned_of() { sed -n 's/^ep-layout: warning: //p' <<<"$stderr" | sort | diff - <(printf '%s\n' "$@"); }
+
+# back_up_capsule: once more, as it is now, and nothing else.
+back_up_capsule() {
+    sed 's/^system=.*//; s/^member=.*//; s|^volume=.*|volume='"$PWD"'/m/.escapepod-system|' pod.conf >capsule.conf
+    escapepod backup ./capsule.conf
+}
+
 # is_machine NOTE: what is on the disk now is the machine with that note, and can be told from what it was by nothing but fstab.
 is_machine() {
     local at
@@ -269,11 +278,11 @@ EOF
     detach
     empty_disk 300M
     run -3 --separate-stderr rebuilds
-    sed -n 's/^ep-layout: warning: //p' <<<"$stderr" | sort | diff - <(printf '%s\n' \
+    warned_of \
         "/boot/grub/grub.cfg names 11111111-2222-3333-4444-555555555555, which is not on this disk" \
         "/etc/crypttab names secret, which is not on this disk" \
         "/etc/fstab names 22222222-3333-4444-5555-666666666666, which is not on this disk" \
-        "the kernel 9 has no modules")
+        "the kernel 9 has no modules"
     # The way in that is told works.
     way_in=$(sed -n 's/^ep-layout: hint: .*:  //p' <<<"$stderr" | head -n 1)
     eval "${way_in%/mnt} $PWD/m"
@@ -292,9 +301,9 @@ EOF
     detach
     empty_disk 300M
     run -3 --separate-stderr rebuilds
-    sed -n 's/^ep-layout: warning: //p' <<<"$stderr" | sort | diff - <(printf '%s\n' \
+    warned_of \
         "/efi/loader/entries/one.conf names 33333333-4444-5555-6666-777777777777, which is not on this disk" \
-        "/etc/fstab names /dev/disk/by-id/ata-GONE-part3, which is not on this disk")
+        "/etc/fstab names /dev/disk/by-id/ata-GONE-part3, which is not on this disk"
     detach
 }
 
@@ -304,8 +313,7 @@ EOF
         cipher: "aes-xts-plain64", "key-size": 512, sector: 512, offset: 16777216, derivation: "argon2id", hash: "sha256",
         flags: [], lost: ["systemd-tpm2"]}' m/.escapepod-system/machine.json >machine.json
     cp machine.json m/.escapepod-system/machine.json
-    sed 's/^system=.*//; s/^member=.*//; s|^volume=.*|volume='"$PWD"'/m/.escapepod-system|' pod.conf >capsule.conf
-    escapepod backup ./capsule.conf
+    back_up_capsule
     detach
     empty_disk 400M
     run -0 rebuilds --dry-run
@@ -343,8 +351,7 @@ END
     # As on the machine that is gone.
     sed -i 's/"driver":""/"driver":"nvme"/' m/.escapepod-system/machine.json
     grep -q '"driver":"nvme"' m/.escapepod-system/machine.json
-    sed 's/^system=.*//; s/^member=.*//; s|^volume=.*|volume='"$PWD"'/m/.escapepod-system|' pod.conf >capsule.conf
-    escapepod backup ./capsule.conf
+    back_up_capsule
     detach
     empty_disk 300M
     rebuilds >out
