@@ -117,8 +117,14 @@ END
 
 @test "more connections than allowed wait their turn" {
     serve --connections 2 --strangers 8 --patience 1s
-    exec 8<>"/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}" 9<>"/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
-    curl -sS --max-time 0.5 "$DUNESEA_URL/healthz" 2>err && return 1
+    # All are there before it takes the first of them.
+    kill -STOP "$DUNESEA_PID"
+    exec 7<>"/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}" 8<>"/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}" \
+        9<>"/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
+    printf 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n' >&9
+    kill -CONT "$DUNESEA_PID"
+    read -t 0.5 -r <&9 && return 1
+    exec 9>&-
     [[ $(curl -sS --max-time 20 "$DUNESEA_URL/healthz") == ok ]]
-    exec 8>&- 9>&-
+    exec 7>&- 8>&-
 }

@@ -113,7 +113,11 @@ public struct Server: Sendable {
                 configuration: .init(
                     address: .hostname(listen.host, port: listen.port),
                     availableConnectionsDelegate: MaximumAvailableConnections(limits.connections)),
-                onServerRunning: { log("listening on \(listen.host) port \($0.localAddress?.port ?? 0)") },
+                onServerRunning: { channel in
+                    // Otherwise several are taken at a time, and with them more than the maximum.
+                    try? await channel.setOption(.maxMessagesPerRead, value: 1).get()
+                    log("listening on \(listen.host) port \(channel.localAddress?.port ?? 0)")
+                },
                 logger: logger),
             UploadExpiry(store: api.store, log: api.log),
         ]
