@@ -46,6 +46,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CChecksum"),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // Without pkgConfig: it is loaded when it is needed, not linked.
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
@@ -60,9 +61,10 @@ let package = Package(
         library("Plumbing", ["CLinux"]),
         library("JSON", ["Plumbing"]),
         library("OpenSSL", ["Plumbing", "COpenSSL"]),
+        library("Zstandard", ["Plumbing", "CZstd"]),
         library("Envelope", ["Plumbing"]),
         library("SendStream", ["Plumbing", "JSON", "CChecksum"]),
-        library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
+        library("Sealing", ["Plumbing", "OpenSSL", "Zstandard", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
         library("StoreFormat", ["Plumbing", "JSON", "Envelope"]),
         library("DurableFiles", ["Plumbing", "CLinux"]),
@@ -93,7 +95,7 @@ let package = Package(
         tool("ep-config", ["ConfigurationFile", "StoreArguments", "Storage", "StoreFormat"]),
         tool("ep-snap", ["Snapshots", "Receiving", "SendStream", "JSON"]),
         tool("ep-layout", ["Layout", "JSON"]),
-        tool("ep-seal", ["Sealing", "SendStream", "JSON"]),
+        tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),
         tool("ep-unseal", ["Sealing", "Envelope"]),
         tool("ep-key", ["Sealing", "OpenSSL"]),
         tool("ep-meta", ["Catalog", "JSON", "Sealing"]),
@@ -101,7 +103,7 @@ let package = Package(
         tool("ep-store", ["StoreArguments", "Storage", "StoreFormat", "Envelope", "JSON"]),
         tool("ep-fetch", ["StoreArguments", "Storage", "StoreFormat", "JSON"]),
 
-        tests("Sealing", ["Envelope", "OpenSSL"]),
+        tests("Sealing", ["Envelope", "OpenSSL", "Zstandard"]),
         tests("Plumbing"),
         tests("ConfigurationFile"),
         tests("SendStream", ["JSON"]),

@@ -28,13 +28,14 @@ extension Document {
             report.parentUUID == plan.parent?.uuid,
             "the send stream builds on \(report.parentUUID ?? "nothing"), "
                 + "but the plan on \(plan.parent?.uuid ?? "nothing")")
-        let sealed = Envelope.sealedLength(of: UInt64(report.bytes))
+        let sealed = Envelope.sealedLength(of: UInt64(report.compressed ?? report.bytes))
         try require(
             UInt64(receipt.size) == sealed,
             "the blob in the store has \(receipt.size) bytes, but the sealed stream has \(sealed)")
         let backup = Backup(
             domain: domain, generation: plan.generation, type: plan.type, uuid: report.uuid,
-            date: snapshot.created, receipt: receipt, producer: producer)
+            date: snapshot.created, receipt: receipt,
+            uncompressed: report.compressed == nil ? nil : report.bytes, producer: producer)
         let line = Metadata(backup: backup, previous: plan.previous, parent: plan.parent).json.line
         // What a restore would refuse must not become the head.
         _ = try Document(parsing: line, at: "the new document")

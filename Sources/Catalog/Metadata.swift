@@ -65,13 +65,15 @@ public struct Backup: Equatable, Sendable {
     public let size: Int64
     public let sha512: String
     public let sha256: String
+    /// The length of the send stream in bytes, where it was compressed before it was sealed; else nil.
+    public let uncompressed: Int64?
     public let producer: Producer
     /// Members that this version does not know; kept, and written back behind the others.
     let others: [JSON.Member]
 
     init(
         domain: String, generation: Int64, type: BackupType, uuid: String, date: String, receipt: Receipt,
-        producer: Producer
+        uncompressed: Int64?, producer: Producer
     ) {
         self.domain = domain
         self.generation = generation
@@ -81,6 +83,7 @@ public struct Backup: Equatable, Sendable {
         self.size = receipt.size
         self.sha512 = receipt.sha512
         self.sha256 = receipt.sha256
+        self.uncompressed = uncompressed
         self.producer = producer
         self.others = []
     }
@@ -101,11 +104,14 @@ public struct Backup: Equatable, Sendable {
         size = try members.size("size")
         sha512 = try members.digest("sha512", bytes: 64)
         sha256 = try members.digest("sha256", bytes: 32)
+        uncompressed =
+            members.contains("uncompressed")
+            ? try members.count("uncompressed", from: 1, to: Int64(Envelope.maximumLength)) : nil
         producer = try Producer(members.object("producer"))
         others = members.others(
             than: [
                 "version", "domain", "generation", "type", "uuid", "date", "size", "sha512", "sha256",
-                "producer", "previous", "parent",
+                "uncompressed", "producer", "previous", "parent",
             ])
     }
 
@@ -117,9 +123,10 @@ public struct Backup: Equatable, Sendable {
             .init("version", 1), .init("domain", .string(domain)), .init("generation", .integer(generation)),
             .init("type", .string(type.rawValue)), .init("uuid", .string(uuid)), .init("date", .string(date)),
             .init("size", .integer(size)), .init("sha512", .string(sha512)),
-            .init("sha256", .string(sha256)), .init("producer", producer.json),
+            .init("sha256", .string(sha256)),
         ]
-        return .object(known + links + others)
+        let length = uncompressed.map { [JSON.Member("uncompressed", .integer($0))] } ?? []
+        return .object(known + length + [.init("producer", producer.json)] + links + others)
     }
 
     /// Equal in every member, those of the producer and the unknown ones too.

@@ -61,6 +61,8 @@ public struct Report: Sendable {
     public let sendProtocol: Int64
     /// The stream's length in bytes, before it was sealed.
     public let bytes: Int64
+    /// To how many bytes it was compressed before it was sealed; nil where it was not.
+    public let compressed: Int64?
 
     /// - Throws: `badData`, naming the member; also for a stream that is truncated or not of btrfs.
     public init(_ record: JSON, at place: String) throws {
@@ -76,6 +78,7 @@ public struct Report: Sendable {
         parentUUID = try members.uuidOrNull("parentUuid")
         sendProtocol = try members.count("protocol", from: 1)
         bytes = try members.count("bytes", from: 1)
+        compressed = members.contains("compressed") ? try members.count("compressed", from: 1) : nil
     }
 }
 

@@ -59,9 +59,10 @@ public struct RestoreChain: Sendable {
 
     /// The room in bytes that a restore takes, at most: at one time the full one and two that follow each other are there.
     public var need: Int64 {
-        let sizes = backups.dropFirst().map(\.size)
+        let lengths = backups.map { $0.uncompressed ?? $0.size }
+        let sizes = lengths.dropFirst()
         let pairs = zip(sizes, sizes.dropFirst() + [0]).map { $0 + $1 }
-        return (backups.first?.size ?? 0) + (pairs.max() ?? 0)
+        return (lengths.first ?? 0) + (pairs.max() ?? 0)
     }
 }
 

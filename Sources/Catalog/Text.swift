@@ -33,7 +33,9 @@ extension Metadata {
         func about(_ it: Backup) {
             row("taken", Metadata.day(it.date))
             row("snapshot", it.uuid)
-            row("size", "\(readable(bytes: UInt64(clamping: it.size))), sealed (\(it.size) bytes)")
+            let before =
+                it.uncompressed.map { ", compressed from \(readable(bytes: UInt64(clamping: $0)))" } ?? ""
+            row("size", "\(readable(bytes: UInt64(clamping: it.size))), sealed (\(it.size) bytes)\(before)")
         }
         about(backup)
         digest("sha256", backup.sha256)

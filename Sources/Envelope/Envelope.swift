@@ -82,6 +82,13 @@ public enum Envelope {
         }
     }
 
+    /// What was done to the plaintext before it was sealed; only a blob's is ever compressed.
+    public enum Compression: UInt8, Sendable {
+        case none = 0
+        /// Frames of zstd (RFC 8878), one behind the other.
+        case zstd = 1
+    }
+
     /// The 64 bytes in front, which also are the context of the key derivation.
     public struct Header: Equatable, Sendable {
         public static let keyIDLength = 16
@@ -93,20 +100,23 @@ public enum Envelope {
         public let keyID: [UInt8]
         /// How a passphrase becomes a key, in a stream of kind key; else zero. 32 bytes.
         public let parameters: [UInt8]
+        public let compression: Compression
 
         public init(
-            kind: Kind, keyID: [UInt8],
+            kind: Kind, keyID: [UInt8], compression: Compression = .none,
             parameters: [UInt8] = .init(repeating: 0, count: Header.parametersLength)
         ) {
+            precondition(compression == .none || kind == .blob)
             precondition(keyID.count == Header.keyIDLength && parameters.count == Header.parametersLength)
             self.kind = kind
             self.keyID = keyID
+            self.compression = compression
             self.parameters = parameters
         }
 
-        /// Version 1, suite 1, no compression: the only ones there are.
+        /// Version 1, suite 1: the only ones there are.
         public var bytes: [UInt8] {
-            Header.magic + [1, 1, kind.code, 0] + [UInt8](repeating: 0, count: 4) + keyID
+            Header.magic + [1, 1, kind.code, compression.rawValue] + [UInt8](repeating: 0, count: 4) + keyID
                 + parameters
         }
 
@@ -132,12 +142,15 @@ public enum Envelope {
             guard let kind = Kind.allCases.first(where: { $0.code == bytes[10] }) else {
                 throw refuse("unknown kind \(bytes[10])", hint: newer)
             }
-            guard bytes[11] == 0 else { throw refuse("unknown compression \(bytes[11])", hint: newer) }
+            guard let compression = Compression(rawValue: bytes[11]), compression == .none || kind == .blob
+            else { throw refuse("unknown compression \(bytes[11])", hint: newer) }
             let reserved = Array(12..<16) + (kind == .key ? [] : Array(32..<64))
             for index in reserved where bytes[index] != 0 {
                 throw refuse("reserved byte \(index) of the header is \(bytes[index]), not zero", hint: newer)
             }
-            self.init(kind: kind, keyID: Array(bytes[16..<32]), parameters: Array(bytes[32..<64]))
+            self.init(
+                kind: kind, keyID: Array(bytes[16..<32]), compression: compression,
+                parameters: Array(bytes[32..<64]))
         }
 
         /// - Throws: `badData` where the stream is of another kind.

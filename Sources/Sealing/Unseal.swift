@@ -1,8 +1,9 @@
 public import Envelope
 import OpenSSL
 public import Plumbing
+import Zstandard
 
-/// Opens a sealed stream of any length, in about 2 MiB of memory.
+/// Opens a sealed stream of any length, in about 2 MiB of memory, and 10 more at most where it was compressed.
 ///
 /// Only bytes whose tag is right are written, and the newest chunk that has any stays back until the whole stream has
 /// turned out whole, so that a reader never sees the end of a stream that is cut or tampered with.
@@ -10,7 +11,8 @@ public import Plumbing
 /// - Parameters:
 ///   - front: the first bytes, where they have been read already; at most a header.
 ///   - progress: called with the count of sealed bytes that have come, now and then.
-/// - Throws: `badData`: no sealed stream, another kind or key, a wrong tag, cut, or with bytes behind the trailer.
+/// - Throws: `badData`: no sealed stream, another kind or key, a wrong tag, cut, with bytes behind the trailer, or with data
+///   inside that cannot be decompressed.
 public func unseal(
     _ kind: Envelope.Kind, under key: Key, from input: borrowing Descriptor, behind front: [UInt8] = [],
     to output: borrowing Descriptor, progress: (UInt64) -> Void
@@ -23,7 +25,13 @@ public func unseal(
     let count = try prefix.withUnsafeMutableBytes {
         try input.readFully(into: .init(rebasing: $0[front.count...]))
     }
-    var chunks = try open(kind, under: key, prefix: prefix.prefix(front.count + count), at: place)
+    var (chunks, compression) = try open(
+        kind, under: key, prefix: prefix.prefix(front.count + count), at: place)
+    let decompressor = compression == .zstd ? try Decompressor(at: place) : nil
+    func pass(_ bytes: UnsafeRawBufferPointer) throws {
+        guard let decompressor else { return try output.write(bytes) }
+        try decompressor.add(bytes) { try output.write($0) }
+    }
 
     let chunk = Envelope.chunkLength
     let sealedChunk = chunk + Envelope.tagLength
@@ -57,7 +65,7 @@ public func unseal(
                 into: .init(rebasing: plain[held + index * chunk..<held + (index + 1) * chunk]), at: place)
         }
         let ready = held + (whole - 1) * chunk
-        try output.write(.init(rebasing: plain[..<ready]))
+        try pass(.init(rebasing: plain[..<ready]))
         plain.copyMemory(from: .init(rebasing: plain[ready..<(ready + chunk)]))
         held = chunk
         let rest = whole * sealedChunk
@@ -72,14 +80,15 @@ public func unseal(
     let lastPlain = last - Envelope.tagLength
     try chunks.open(
         .init(rebasing: sealed[..<last]), into: .init(rebasing: plain[held..<(held + lastPlain)]), at: place)
-    try output.write(.init(rebasing: plain[..<(held + lastPlain)]))
+    try pass(.init(rebasing: plain[..<(held + lastPlain)]))
+    try decompressor?.finish { try output.write($0) }
 }
 
-/// Opens a whole sealed stream that is in memory.
+/// Opens a whole sealed stream that is in memory; never a blob.
 ///
 /// - Throws: as the other one.
 func unseal(_ kind: Envelope.Kind, under key: Key, _ sealed: [UInt8], at place: String) throws -> [UInt8] {
-    var chunks = try open(kind, under: key, prefix: sealed.prefix(Envelope.prefixLength), at: place)
+    var (chunks, _) = try open(kind, under: key, prefix: sealed.prefix(Envelope.prefixLength), at: place)
     try Envelope.check(
         tail: Array(sealed.suffix(Envelope.trailerLength)), length: UInt64(sealed.count), at: place)
     var plain: [UInt8] = []
@@ -105,7 +114,7 @@ func unseal(_ kind: Envelope.Kind, under key: Key, _ sealed: [UInt8], at place: 
 /// Checks header, salt and commitment: whether kind and key are the right ones.
 private func open(
     _ kind: Envelope.Kind, under key: Key, prefix: ArraySlice<UInt8>, at place: String
-) throws -> Chunks {
+) throws -> (Chunks, Envelope.Compression) {
     let prefix = Array(prefix)
     let header = try Envelope.Header(parsing: Array(prefix.prefix(Envelope.headerLength)), at: place)
     try header.require(kind, at: place)
@@ -123,7 +132,7 @@ private func open(
             .badData, "wrong salt or commitment: damaged or tampered with",
             at: place)
     }
-    return chunks
+    return (chunks, header.compression)
 }
 
 private func cut(at offset: UInt64, of place: String) -> Failure {

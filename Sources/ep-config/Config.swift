@@ -48,6 +48,8 @@ struct Init: ParsableCommand {
             valueName: "dir"))
     var keySpace: String?
 
+    @OptionGroup var compression: CompressionOption
+
     @OptionGroup var given: PassphraseOptions
 
     @Flag(help: "Ask for the passphrase on the terminal.")
@@ -64,6 +66,7 @@ struct Init: ParsableCommand {
     func run() throws {
         var run = Run("init", of: subject, volume: volume)
         run.offer("key-space", keySpace)
+        run.offer("compress", compression.compress)
         run.offer("ask-passphrase", askPassphrase)
         run.offer("system", system)
         run.offer("leave-out", leaveOut.joined(separator: "\n"))
@@ -84,10 +87,12 @@ struct Backup: ParsableCommand {
     @OptionGroup var subject: Subject
     @OptionGroup var member: MemberOption
     @OptionGroup var volume: VolumeOption
+    @OptionGroup var compression: CompressionOption
     @OptionGroup var rehearsal: DryRun
 
     func run() throws {
         var run = Run("backup", of: subject, volume: volume)
+        run.offer("compress", compression.compress)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name, member: member.member)
         try run.answer(requiring: "volume", "store", "domain", "key").write()

@@ -46,7 +46,8 @@ struct Run {
         + [.init("patience")]
         + Drivers.standard.options.filter { $0.placeholder == nil }.map { .init($0.name, .toggle) }
     private static let known =
-        ["domain", "volume", "store", "key", "key-space", "max-age"].map { .init($0) } + driverSettings
+        ["domain", "volume", "store", "key", "key-space", "compress", "max-age"].map { .init($0) }
+        + driverSettings
         + [.init("system", .toggle), .init("member", .list), .init("leave-out", .list)]
 
     /// Whether it is about a whole system, and not one of its members.
@@ -173,6 +174,9 @@ struct Run {
         for name in names where settings.values[name, default: ""].isEmpty {
             throw Failure(.usage, "missing --\(name)", hint: "give it, or a NAME that has it")
         }
+        if let compress = settings.values["compress"], Compression(argument: compress) == nil {
+            throw Failure(.badData, "compress is none, or 1 to 19", at: path)
+        }
         let store = settings.values["store", default: ""]
         let domain = try Domain(settings.values["domain", default: ""])
         let folder = try StoreURL(store).folderName
@@ -188,6 +192,7 @@ struct Run {
         answer.add("state", "\(root.isEmpty ? "/var/lib/escapepod" : root)/\(domain)/\(folder)")
         answer.append([store, "--domain", domain.description] + words(Run.driverSettings), to: "place")
         answer.append(words(["generation", "at-least-generation"].map { .init($0) }), to: "chosen")
+        answer.append(words([.init("compress")]), to: "sealing")
         answer.append(words(["disk", "firmware"].map { .init($0) }), to: "layout")
         answer.append(words(["serial", "size"].map { .init($0) }), to: "overwrite")
         answer.append(words([.init("max-age"), .init("json", .toggle), .init("prometheus")]), to: "report")

@@ -56,7 +56,7 @@ struct Sheet {
         lines += command.map { .text($0) }
         title("RESTORE WITHOUT ESCAPEPOD")
         text("The store has RECOVERY.txt with instructions, and the program escapepod-open,")
-        text("which needs Debian's packages python3-cryptography and btrfs-progs:", "")
+        text("which needs Debian's packages python3-cryptography, zstd and btrfs-progs:", "")
         text("  cat BLOB | python3 escapepod-open --key KEYFILE | btrfs receive DIR", "")
         if let opener {
             text("Check that program first, since a modified one could give the key away:", "")

@@ -49,8 +49,14 @@ struct Origin {
     }
 
     /// What the whole input was, as the record of `--report`; throws where a btrfs stream has no end.
-    func finish() throws -> JSON {
-        if case .btrfs(let stream) = nature { return try stream.finish().record }
-        return ["stream": "other", "bytes": .integer(Int64(clamping: count)), "complete": true]
+    ///
+    /// - Parameter compressed: to how many bytes; nil where it was not.
+    func finish(compressed: UInt64?) throws -> JSON {
+        let record: JSON =
+            if case .btrfs(let stream) = nature { try stream.finish().record } else {
+                ["stream": "other", "bytes": .integer(Int64(clamping: count)), "complete": true]
+            }
+        guard let compressed, case .object(let members) = record else { return record }
+        return .object(members + [.init("compressed", .integer(Int64(clamping: compressed)))])
     }
 }

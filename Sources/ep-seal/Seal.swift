@@ -1,4 +1,5 @@
 import ArgumentParser
+import Envelope
 import JSON
 import Plumbing
 import Sealing
@@ -18,6 +19,8 @@ struct Seal: Tool {
 
     @OptionGroup var content: KindOption
 
+    @OptionGroup var compression: CompressionOption
+
     @Option(
         help: .init("Write what the stream states about itself to this file, as JSON.", valueName: "file"))
     var report: String?
@@ -28,6 +31,12 @@ struct Seal: Tool {
         parsing: .postTerminator,
         help: .init("Run this command and seal its output; it must exit with 0.", valueName: "command"))
     var command: [String] = []
+
+    func validate() throws {
+        guard content.kind == .blob || compression.compress?.level == nil else {
+            throw ValidationError("only blobs are compressed")
+        }
+    }
 
     func run() throws {
         let key = try KeyFile.read(key) { warn($0, from: "ep-seal") }
@@ -53,14 +62,16 @@ struct Seal: Tool {
         var meter = progress.meter
         var origin = Origin(at: input.name)
         try Sealing.seal(
-            content.kind, under: key, from: input, to: .standardOutput,
+            content.kind, under: key,
+            compressing: content.kind == .blob ? (compression.compress ?? .zstd(level: 1)).level : nil,
+            from: input, to: .standardOutput,
             inspect: {
                 try origin.see($0)
                 meter.advance(to: origin.progress)
             },
-            confirm: {
+            confirm: { compressed in
                 try producerIsDone()
-                let record = try origin.finish()
+                let record = try origin.finish(compressed: compressed)
                 if let report {
                     try AtomicFile.write(record.line, to: report, mode: 0o600, replacing: true)
                 }

@@ -220,6 +220,23 @@ import Testing
         #expect(failure?.what == what)
     }
 
+    @Test func whatWasCompressedSaysHowLongItIs() throws {
+        var parts = try parts()
+        #expect(try Document(parsing: parts.create(), at: "test").metadata.backup.uncompressed == nil)
+        parts.report = parts.report.with(["bytes"], 9_000_000).with(["compressed"], 5000)
+        #expect(try Document(parsing: parts.create(), at: "test").metadata.backup.uncompressed == 9_000_000)
+        try says("the blob in the store has 5152 bytes, but the sealed stream has 5153") {
+            $0.report = $0.report.with(["compressed"], 5001)
+        }
+        try says("member compressed is out of range: 0") {
+            $0.report = $0.report.with(["compressed"], 0)
+        }
+        // Of which the room that a restore takes is the sum.
+        try says("member uncompressed is out of range: 9223372036854775806") {
+            $0.report = $0.report.with(["bytes"], .integer(.max - 1)).with(["compressed"], 5000)
+        }
+    }
+
     @Test func theDocumentContinuesTheChain() throws {
         let bytes = try parts().create()
         #expect(bytes.last == 0x0a)

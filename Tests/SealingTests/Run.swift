@@ -39,9 +39,12 @@ func run(_ input: [UInt8], _ stage: (borrowing Descriptor, borrowing Descriptor)
     return Outcome(bytes: try sink.readAll(limit: 1 << 30), failure: failure)
 }
 
-func sealed(_ plaintext: [UInt8], _ kind: Envelope.Kind = .blob) throws -> [UInt8] {
+func sealed(_ plaintext: [UInt8], _ kind: Envelope.Kind = .blob, compressing level: Int? = nil) throws
+    -> [UInt8]
+{
     let outcome = try run(plaintext) {
-        try seal(kind, under: key(), from: $0, to: $1, inspect: { _ in }, confirm: {})
+        try seal(
+            kind, under: key(), compressing: level, from: $0, to: $1, inspect: { _ in }, confirm: { _ in })
     }
     if let failure = outcome.failure { throw failure }
     return outcome.bytes

@@ -1,7 +1,9 @@
 import Envelope
+import OpenSSL
 import Plumbing
 import Sealing
 import Testing
+import Zstandard
 
 @Suite struct Streams {
     @Test(arguments: [1, 16, 16383, 16384, 16385, 32768, 1 << 20, (1 << 20) + 1, 3_000_001])
@@ -13,34 +15,87 @@ import Testing
         #expect(same(outcome.bytes, sample(length)))
     }
 
+    @Test(arguments: [1, 16384, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_000_001], [1, 7, 19])
+    func comeBackAsTheyWereWhenCompressed(length: Int, level: Int) throws {
+        let stream = try sealed(sample(length), compressing: level)
+        #expect(length < 1000 || stream.count < length / 10)
+        let outcome = try unsealed(stream)
+        #expect(outcome.failure == nil)
+        #expect(same(outcome.bytes, sample(length)))
+    }
+
+    @Test func whatIsCompressedAlreadyGrowsByAThousandthAtMost() throws {
+        let noise = try randomBytes(count: 3_000_001)
+        let stream = try sealed(noise, compressing: 1)
+        #expect(stream.count < Int(Envelope.sealedLength(of: 3_000_001)) + 3000)
+        #expect(try same(unsealed(stream).bytes, noise))
+    }
+
+    @Test func itSaysToHowManyBytesItWasCompressed() throws {
+        for level in [nil, 1] {
+            var said: UInt64?
+            let outcome = try run(sample(3_000_001)) {
+                try seal(
+                    .blob, under: key(), compressing: level, from: $0, to: $1, inspect: { _ in },
+                    confirm: { said = $0 })
+            }
+            #expect((said == nil) == (level == nil))
+            #expect(UInt64(outcome.bytes.count) == Envelope.sealedLength(of: said ?? 3_000_001))
+        }
+    }
+
     @Test func twoSealsOfTheSameDiffer() throws {
         #expect(try !same(sealed(sample(100)), sealed(sample(100))))
     }
 
-    @Test func nothingIsNotSealed() throws {
+    @Test(arguments: [nil, 1])
+    func nothingIsNotSealed(level: Int?) throws {
         let outcome = try run([]) {
-            try seal(.blob, under: key(), from: $0, to: $1, inspect: { _ in }, confirm: {})
+            try seal(
+                .blob, under: key(), compressing: level, from: $0, to: $1, inspect: { _ in },
+                confirm: { _ in })
         }
         #expect(outcome.failure?.status == .badData)
         #expect(outcome.bytes.isEmpty)
     }
 
-    @Test(arguments: [100, 16384, 40000])
-    func withoutConfirmationThereIsNoTail(length: Int) throws {
+    @Test(arguments: [100, 16384, 40000, 3_000_000], [nil, 1])
+    func withoutConfirmationThereIsNoTail(length: Int, level: Int?) throws {
         let no = Failure(.badData, "no")
         let outcome = try run(sample(length)) {
-            try seal(.blob, under: key(), from: $0, to: $1, inspect: { _ in }, confirm: { throw no })
+            try seal(
+                .blob, under: key(), compressing: level, from: $0, to: $1, inspect: { _ in },
+                confirm: { _ in throw no })
         }
         #expect(outcome.failure == no)
         #expect(try unsealed(outcome.bytes).failure?.status == .badData)
     }
 
-    @Test func theInspectorSeesEveryByteOnce() throws {
+    @Test(arguments: [nil, 1])
+    func theInspectorSeesEveryByteOnce(level: Int?) throws {
         var seen: [UInt8] = []
         _ = try run(sample(3_000_001)) {
-            try seal(.blob, under: key(), from: $0, to: $1, inspect: { seen += Array($0) }, confirm: {})
+            try seal(
+                .blob, under: key(), compressing: level, from: $0, to: $1, inspect: { seen += Array($0) },
+                confirm: { _ in })
         }
         #expect(same(seen, sample(3_000_001)))
+    }
+
+    @Test(arguments: [nil, 1])
+    func whatTheInspectorRefusesHasNoTail(level: Int?) throws {
+        let no = Failure(.badData, "no")
+        var count = 0
+        let outcome = try run(sample(9_000_000)) {
+            try seal(
+                .blob, under: key(), compressing: level, from: $0, to: $1,
+                inspect: {
+                    count += $0.count
+                    if count > 5_000_000 { throw no }
+                }, confirm: { _ in })
+        }
+        #expect(outcome.failure == no)
+        #expect(try unsealed(outcome.bytes).failure?.status == .badData)
     }
 }
 
@@ -70,6 +125,29 @@ import Testing
         for cut in cuts where cut >= 0 && cut < stream.count {
             try refused(Array(stream[..<cut]), "cut at \(cut)")
         }
+    }
+
+    @Test func aCutInWhatIsCompressed() throws {
+        let plaintext = try randomBytes(count: 100_000)
+        let stream = try sealed(plaintext, compressing: 1)
+        for cut in [16384, stream.count / 2, stream.count - Envelope.trailerLength, stream.count - 1] {
+            let outcome = try unsealed(Array(stream[..<cut]))
+            #expect(outcome.failure?.status == .badData)
+            #expect(outcome.bytes.count < plaintext.count - 1000 && plaintext.starts(with: outcome.bytes))
+        }
+    }
+
+    // Whoever made the frames: of these, the last chunk has but the checksum.
+    @Test func theLastByteStaysBackUntilAllIsRight() throws {
+        let decompressor = try Decompressor(at: "test")
+        let hello: [UInt8] = [
+            0x28, 0xb5, 0x2f, 0xfd, 0x20, 5, 0x29, 0, 0, 0x68, 0x65, 0x6c, 0x6c, 0x6f,
+        ]
+        var out: [UInt8] = []
+        try hello.withUnsafeBytes { try decompressor.add($0) { out += Array($0) } }
+        #expect(out == Array("hell".utf8))
+        try decompressor.finish { out += Array($0) }
+        #expect(out == Array("hello".utf8))
     }
 
     @Test func everyHeaderByteFlipped() throws {

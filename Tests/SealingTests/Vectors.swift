@@ -25,6 +25,7 @@ import Testing
             "the sealed stream is truncated", "does not end with its trailer: truncated",
             "the trailer states",
         ],
+        "compressed": ["cannot decompress the data inside: "],
         "damaged": ["the wrapped key is damaged"],
         "wrong passphrase": ["wrong passphrase"],
         "out of bounds": ["scrypt parameters out of range"],
@@ -70,8 +71,13 @@ import Testing
             #expect(said.contains(where: what.contains), "\(what)")
             // Neither what was sealed last nor what nobody sealed.
             let full = (body.count - Envelope.prefixLength) / (Envelope.chunkLength + Envelope.tagLength)
-            #expect(outcome.bytes.count <= max(0, full - 1) * Envelope.chunkLength)
-            #expect(same(outcome.bytes, sample(outcome.bytes.count)))
+            if fields["expect"] == "compressed" {
+                // The seal is right; but the end of it never comes.
+                #expect(outcome.bytes.isEmpty || Array("hell".utf8).starts(with: outcome.bytes))
+            } else {
+                #expect(outcome.bytes.count <= max(0, full - 1) * Envelope.chunkLength)
+                #expect(same(outcome.bytes, sample(outcome.bytes.count)))
+            }
         }
     }
 

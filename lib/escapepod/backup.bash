@@ -76,7 +76,7 @@ send() {
         [[ -z ${expected[1]-} ]] || say "  ${expected[1]}"
     fi
     btrfs send -q "${options[@]}" "${base[@]/#/-p}" "$slots/current-state" |
-        ep-seal --key "$key" --report "$work/report" --progress ${expected[0]:+--expect "${expected[0]}"} |
+        ep-seal --key "$key" "${sealing[@]}" --report "$work/report" --progress ${expected[0]:+--expect "${expected[0]}"} |
         ep-store blob "${place[@]}" >"$work/receipt" || ep-meta piped "${PIPESTATUS[@]}" || status=$?
     # Which is what btrfs says, whatever the reason; without the data the reason is quickly found.
     ((status != 1)) || "${estimate[@]}" >"$work/estimate"

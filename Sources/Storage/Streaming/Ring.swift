@@ -1,4 +1,5 @@
 import Glibc
+import Plumbing
 
 /// A ring of page-aligned buffers between one producer and a few consumers, each on a thread of its own.
 ///
@@ -20,10 +21,9 @@ final class Ring: @unchecked Sendable {
     static let window = bufferCount - heldBack - 1
 
     private let memory: UnsafeMutableRawPointer
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let monitor = Monitor()
 
-    // All below is guarded by the mutex.
+    // All below is guarded by the monitor.
     private var lengths = [Int](repeating: 0, count: Ring.bufferCount)
     private var published = 0
     /// For each consumer: how many buffers it has given back.
@@ -35,17 +35,9 @@ final class Ring: @unchecked Sendable {
     init(consumers: Int) {
         memory = .allocate(byteCount: Ring.bufferCount * Ring.bufferLength, alignment: Ring.alignment)
         released = .init(repeating: 0, count: consumers)
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(changed, nil)
     }
 
-    deinit {
-        pthread_cond_destroy(changed)
-        pthread_mutex_destroy(mutex)
-        changed.deallocate()
-        mutex.deallocate()
-        memory.deallocate()
-    }
+    deinit { memory.deallocate() }
 
     // MARK: The producer's side
 
@@ -53,8 +45,10 @@ final class Ring: @unchecked Sendable {
     ///
     /// - Throws: what anybody gave to `fail`.
     func claim() throws -> UnsafeMutableRawBufferPointer {
-        try locked {
-            while failure == nil, published - (released.min() ?? published) == Ring.bufferCount { wait() }
+        try monitor.locked {
+            while failure == nil, published - (released.min() ?? published) == Ring.bufferCount {
+                monitor.wait()
+            }
             if let failure { throw failure }
             return buffer(published)
         }
@@ -62,7 +56,7 @@ final class Ring: @unchecked Sendable {
 
     /// Shows the claimed buffer's first `count` bytes, at least one, to the consumers.
     func publish(_ count: Int) {
-        locked {
+        monitor.locked {
             lengths[published % Ring.bufferCount] = count
             published += 1
         }
@@ -70,12 +64,12 @@ final class Ring: @unchecked Sendable {
 
     /// Nothing will be published any more.
     func end() {
-        locked { ended = true }
+        monitor.locked { ended = true }
     }
 
     /// The whole stream has checked out: the buffers held back may go too. Comes after `end`.
     func approve() {
-        locked { approved = true }
+        monitor.locked { approved = true }
     }
 
     // MARK: A consumer's side
@@ -84,8 +78,8 @@ final class Ring: @unchecked Sendable {
     ///
     /// - Throws: what anybody gave to `fail`.
     func waitForFirst() throws {
-        try locked {
-            while failure == nil, published == 0, !ended { wait() }
+        try monitor.locked {
+            while failure == nil, published == 0, !ended { monitor.wait() }
             if let failure { throw failure }
         }
     }
@@ -101,11 +95,11 @@ final class Ring: @unchecked Sendable {
         let nanoseconds = deadline.tv_nsec + Int(seconds * 1e9)
         deadline.tv_sec += nanoseconds / 1_000_000_000
         deadline.tv_nsec = nanoseconds % 1_000_000_000
-        return try locked {
+        return try monitor.locked {
             while true {
                 if let failure { throw failure }
                 if state(of: released[consumer] + kept, holdingBack: holdingBack) != .pending { return true }
-                if pthread_cond_timedwait(changed, mutex, &deadline) == ETIMEDOUT { return false }
+                if !monitor.wait(until: deadline) { return false }
             }
         }
     }
@@ -117,14 +111,14 @@ final class Ring: @unchecked Sendable {
     func next(for consumer: Int, keeping kept: Int = 0, holdingBack: Bool = false) throws
         -> UnsafeRawBufferPointer?
     {
-        try locked {
+        try monitor.locked {
             let turn = released[consumer] + kept
             while true {
                 if let failure { throw failure }
                 switch state(of: turn, holdingBack: holdingBack) {
                 case .there: return .init(rebasing: buffer(turn)[..<lengths[turn % Ring.bufferCount]])
                 case .none: return nil
-                case .pending: wait()
+                case .pending: monitor.wait()
                 }
             }
         }
@@ -139,36 +133,23 @@ final class Ring: @unchecked Sendable {
 
     /// Gives back the oldest buffers that `next` gave.
     func release(_ count: Int = 1, by consumer: Int) {
-        locked { released[consumer] += count }
+        monitor.locked { released[consumer] += count }
     }
 
     // MARK: Anybody's
 
     /// - Throws: what anybody gave to `fail`.
     func check() throws {
-        try locked { if let failure { throw failure } }
+        try monitor.locked { if let failure { throw failure } }
     }
 
     /// Ends it for everyone; the first failure stays.
     func fail(_ error: any Error) {
-        locked { failure = failure ?? error }
+        monitor.locked { failure = failure ?? error }
     }
 
     private func buffer(_ turn: Int) -> UnsafeMutableRawBufferPointer {
         .init(
             start: memory + turn % Ring.bufferCount * Ring.bufferLength, count: Ring.bufferLength)
-    }
-
-    private func wait() {
-        pthread_cond_wait(changed, mutex)
-    }
-
-    private func locked<Result>(_ body: () throws -> Result) rethrows -> Result {
-        pthread_mutex_lock(mutex)
-        defer {
-            pthread_cond_broadcast(changed)
-            pthread_mutex_unlock(mutex)
-        }
-        return try body()
     }
 }
