@@ -38,7 +38,7 @@ NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatpr
 NEEDED_TO_START := dosfstools fdisk grub-common grub-efi-amd64-bin grub-pc-bin mtools ovmf qemu-system-x86 xxd
 NEEDED_TO_BOOT := debootstrap
 NEEDED_TO_SOAK := e2fsprogs fuse3 libnbd-bin python3 strace
-NEEDED_TO_BENCH := age borgbackup curl nginx openssl restic time zstd
+NEEDED_TO_BENCH := age borgbackup curl nginx openssl pv restic time zstd
 
 # The commands of the script are part of it, and checked with it.
 PARTS := $(wildcard lib/escapepod/*.bash)

@@ -35,6 +35,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CChecksum"),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CBlkid", pkgConfig: "blkid", providers: [.apt(["libblkid-dev"])]),
@@ -47,7 +48,8 @@ let package = Package(
         library("OpenSSL", ["Plumbing", "COpenSSL"]),
         library("Envelope", ["Plumbing"]),
         library("SendStream", ["Plumbing", "JSON", "CChecksum"]),
-        library("Sealing", ["Plumbing", "OpenSSL", "Envelope"]),
+        library("Zstandard", ["Plumbing", "CZstd"]),
+        library("Sealing", ["Plumbing", "OpenSSL", "Zstandard", "Envelope"]),
         library("Catalog", ["Plumbing", "JSON", "OpenSSL", "Envelope"]),
         library("StoreFormat", ["Plumbing", "JSON", "Envelope"]),
         library("DurableFiles", ["Plumbing", "CLinux"]),
@@ -84,7 +86,8 @@ let package = Package(
         fuzzer(
             "fuzz",
             [
-                "CLinux", "JSON", "SendStream", "Sealing", "Catalog", "StoreFormat", "DurableFiles",
+                "CLinux", "JSON", "SendStream", "Sealing", "Zstandard", "Catalog", "StoreFormat",
+                "DurableFiles",
                 "Storage",
                 "Receiving", "Snapshots", "Layout",
             ]),

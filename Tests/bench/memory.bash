@@ -8,14 +8,14 @@ mebibytes() { awk '{ printf "%.1f MiB", $1 / 1024 }' "$work/memory.$1"; }
 memory_row() {
     local most
     most=$(printf '%s\n' "${@:2}" | sort -g | tail -n 1)
-    row "$1" "$2" "${3-}" "" "$(verdict "${most% *}" "${4-<= 24}")"
+    row "$1" "$2" "${3-}" "" "$(verdict "${most% *}" "${4-<= 32}")"
 }
 
 sealing() { head -c "$1" /dev/zero | peak ep-seal --key "$key" | peak ep-unseal --key "$key" >/dev/null; }
 storing() {
     local blob
     fresh_store
-    head -c "$1" /dev/zero | ep-seal --key "$key" |
+    head -c "$1" /dev/zero | ep-seal --key "$key" --compress none |
         peak ep-store blob "file:$work/store" --domain "$domain" >"$work/receipt"
     blob=$(grep -oE '"sha256":"[0-9a-f]+' "$work/receipt")
     peak ep-fetch blob "file:$work/store" --domain "$domain" "${blob##*\"}" | cat >/dev/null
@@ -36,7 +36,7 @@ both() {
     "$stream" "$size" 2>>"$work/said"
     for tool; do
         aim=-
-        [[ $tool != ep-* ]] || aim="<= 24"
+        [[ $tool != ep-* ]] || aim="<= 32"
         memory_row "$tool, 64 MiB and ${size%[MG]} ${size: -1}iB" "${small[$tool]}" "$(mebibytes "$tool")" "$aim"
     done
 }

@@ -1,4 +1,4 @@
-# A whole volume: backups and restores, beside restic, borg and a raw send.
+# Whole volumes: backups and restores, beside restic, borg and a raw send, and beside what the machine itself takes.
 # shellcheck shell=bash disable=SC2154
 
 volume=$work/mnt/volume
@@ -7,12 +7,19 @@ export RESTIC_REPOSITORY=$work/restic RESTIC_PASSWORD_FILE=$work/password RESTIC
 export ESCAPEPOD_STATE=$work/state
 export BORG_REPO=$work/borg BORG_BASE_DIR=$work/borg-base BORG_PASSPHRASE=bench
 
-# make_btrfs AT
+# make_btrfs AT [OPTION]: mounted with that option.
 make_btrfs() {
     truncate -s 6G "$work/${1##*/}.img"
     mkfs.btrfs -q "$work/${1##*/}.img" >>"$work/said" 2>&1
     mkdir "$1"
-    mount -o loop "$work/${1##*/}.img" "$1"
+    mount -o "loop${2:+,$2}" "$work/${1##*/}.img" "$1"
+}
+
+# drop_btrfs AT
+drop_btrfs() {
+    umount "$1"
+    rm "$work/${1##*/}.img"
+    rmdir "$1"
 }
 
 text() { od -An -v -tx2 -w24 /dev/urandom | sed 's/^/a line of a log that says: /' | head -c "$1" || :; }
@@ -105,12 +112,110 @@ escapepod_restore() {
 restic_restore() { restic -q restore latest --target "$restored/restic" && sync -f "$restored"; }
 borg_extract() { (cd "$restored/borg" && borg extract "::$(borg list --last 1 --short)") && sync -f "$restored"; }
 
+# What the machine takes for the same data: reading them as a stream, receiving them from memory, and writing as many bytes.
+before_btrfs_send() { before_raw_send; }
+btrfs_send() {
+    btrfs -q subvolume snapshot -r "$volume" "$volume/.raw/old"
+    btrfs send -q "$volume/.raw/old" | cat >/dev/null
+}
+before_btrfs_receive() {
+    empty_restored
+    [[ -e $work/stream ]] || btrfs send -q "$(echo "$volume"/.escapepod/*/current-state)" >"$work/stream"
+    cat "$work/stream" >/dev/null
+}
+btrfs_receive() { cat "$work/stream" | btrfs -q receive "$restored" && sync -f "$restored"; }
+before_dd_fsync() { rm -f "$work/raw"; }
+dd_fsync() { head -c "$(du -sb "$work/store" | cut -f 1)" /dev/zero | dd conv=fsync bs=1M of="$work/raw"; }
+
+# both_ways WHAT [OPTION]: races of a full backup and of its restore to a file system that is mounted with that option, with the
+# targets in backup_goals, room_goal and restore_goals: for restic and borg each.
+both_ways() {
+    race "full backup, $1" cold escapepod_full restic_full "${backup_goals[0]}" borg_full "${backup_goals[1]}" btrfs_send -
+    room "  stored, against restic" "$work/store" "$work/restic" "$room_goal"
+    make_btrfs "$restored" "${2-}"
+    race "restore, $1" cold escapepod_restore restic_restore "${restore_goals[0]}" borg_extract "${restore_goals[1]}" \
+        btrfs_receive -
+    empty_restored
+    drop_btrfs "$restored"
+    rm -f "$work/stream"
+}
+
+needs_root() { ((EUID == 0)) || ! echo "a whole volume: needs root"; }
+
 whole() {
-    ((EUID == 0)) || { echo "a whole volume: needs root" && return; }
+    needs_root || return 0
     make_volume
-    race "full backup, 1.5 GiB" cold escapepod_full restic_full "<= 0.6" borg_full "<= 0.8" raw_send -
-    race "incremental, 1 %" cold escapepod_incremental restic_incremental "<= 0.15" borg_incremental "<= 0.15" raw_send_-p -
+    race "full backup, 1.5 GiB" cold escapepod_full restic_full "<= 0.55" borg_full "<= 0.6" raw_send "<= 0.9" btrfs_send - \
+        dd_fsync -
+    room "  stored, against restic" "$work/store" "$work/restic" "<= 1"
+    race "incremental, 1 %" cold escapepod_incremental restic_incremental "<= 0.1" borg_incremental "<= 0.09" raw_send_-p "<= 1.4"
     rm -f "$work/raw"
     make_btrfs "$restored"
-    race "restore, 1.5 GiB" cold escapepod_restore restic_restore "<= 0.7" borg_extract -
+    race "restore, 1.5 GiB" cold escapepod_restore restic_restore "<= 0.6" borg_extract "<= 0.65" btrfs_receive -
+    rm -f "$work/stream"
+    # With what it has by now, eight generations.
+    for ((generation = rounds + 1; generation < 8; generation++)); do
+        round_escapepod_incremental
+        escapepod_incremental && restic_incremental
+    done >>"$work/said" 2>&1
+    race "restore, 8 generations" cold escapepod_restore restic_restore "<= 0.6"
+    empty_restored
+    drop_btrfs "$restored"
+    drop_volume
+}
+
+drop_volume() {
+    before_escapepod_full
+    drop_btrfs "$volume"
+    rm -rf "$work"/{restic,borg,restic-cache,borg-base,raw}
+}
+
+# Headers, Python and libraries, on a volume that compresses.
+packed() {
+    local backup_goals=("cpu <= 0.35" -) room_goal="<= 1.1" restore_goals=("<= 0.5" -)
+    needs_root || return 0
+    make_btrfs "$volume" compress=zstd
+    cp -a /usr/include /usr/lib/python3 /usr/lib/python3.11 /usr/lib/gcc "$volume"
+    sync
+    both_ways "compressed" compress=zstd
+    drop_volume
+}
+
+large() {
+    local n backup_goals=("<= 0.55" "<= 0.6") room_goal="<= 1" restore_goals=("<= 0.6" "<= 0.65")
+    needs_root || return 0
+    make_btrfs "$volume"
+    for n in 1 2; do
+        text 384M >"$volume/text-$n"
+        head -c 384M /dev/urandom >"$volume/data-$n"
+    done
+    sync
+    both_ways "large files"
+    drop_volume
+}
+
+# A store that takes so many MB a second, and what compression is worth there.
+speed=10M
+slow_backup() { btrfs send -q "$volume/.raw/old" | ep-seal --key "$key" "$@" | pv -qL "$speed" |
+    ep-store blob "file:$work/store" --domain "$domain"; }
+before_compressed() { fresh_store; }
+compressed() { slow_backup; }
+before_not_compressed() { fresh_store; }
+not_compressed() { slow_backup --compress none; }
+before_restic_limited() { before_restic_full; }
+restic_limited() {
+    restic -q backup --limit-upload "$((${speed%M} * 1000000 / 1024))" --exclude "$volume/.raw" "$volume"
+}
+slow() {
+    needs_root || return 0
+    make_btrfs "$volume"
+    text 128M >"$volume/text"
+    head -c 128M /dev/urandom >"$volume/data"
+    before_raw_send >>"$work/said" 2>&1
+    btrfs -q subvolume snapshot -r "$volume" "$volume/.raw/old"
+    for speed in 10M 100M; do
+        race "a store of ${speed%M} MB/s, 256 MiB" cold compressed not_compressed "<= 0.9" restic_limited "<= 1"
+    done
+    delete_subvolumes "$volume/.raw/old"
+    drop_volume
 }

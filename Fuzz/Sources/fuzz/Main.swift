@@ -8,6 +8,7 @@ enum Main {
             "documents": documents,
             "envelope": envelope,
             "flags": flags,
+            "frames": frames,
             "histories": histories,
             "history": history,
             "json": json,
