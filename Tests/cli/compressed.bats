@@ -112,3 +112,33 @@ encoded() { filefrag -v "$1" | grep -q encoded; }
     done
     diff -r --exclude=.escapepod kept "new/$blob"
 }
+
+@test "how hard a backup is compressed is said on the command line or in the configuration, and it says how long it was" {
+    local sealed
+    # mode: byte 11 of the newest blob.
+    mode() { od -An -tu1 -j 11 -N 1 "store/escapepod/pod/blobs/$(document | jq -r .sha256)"; }
+    [[ $(mode) -eq 1 ]]
+    document | jq -e '.uncompressed > .size and .parent.uncompressed > .parent.size'
+    sealed=$(document | jq .size)
+    document | ep-meta show | grep -F "sealed ($sealed bytes), compressed from "
+    # What a restore needs goes by that.
+    [[ $(ep-fetch history "$store" --domain pod | ep-unseal --kind metadata --key pod.key | ep-meta chain --domain pod --store "$store" |
+        head -n 1 | cut -d ' ' -f 6) -eq $(document | jq '.uncompressed + .parent.uncompressed') ]]
+    escapepod backup ./pod.conf --compress none
+    [[ $(mode) -eq 0 ]]
+    document | jq -e 'has("uncompressed") | not'
+    echo compress=none >>pod.conf
+    escapepod backup ./pod.conf
+    [[ $(mode) -eq 0 ]]
+    escapepod backup ./pod.conf --compress 19
+    [[ $(mode) -eq 1 ]]
+    run -64 escapepod backup ./pod.conf --compress 20
+    sed -i s/compress=.*/compress=20/ pod.conf
+    run -65 escapepod backup ./pod.conf
+    [[ $output == *"compress is none, or 1 to 19: ./pod.conf"* ]]
+    escapepod init "$PWD/other.conf" --volume "$volume" --store "$store" --domain other --compress 3 --passphrase-command 'echo words'
+    grep -x compress=3 other.conf
+    new_machine
+    timeout 60 escapepod restore --store "$store" --domain pod --key pod.key --to new/pod
+    diff -r --exclude=.escapepod kept new/pod
+}
