@@ -120,12 +120,12 @@ btrfs_send() {
 }
 before_btrfs_receive() {
     empty_restored
-    [[ -e $work/stream ]] || btrfs send -q "$(echo "$volume"/.escapepod/*/current-state)" >"$work/stream"
+    [[ -e $work/stream ]] || btrfs send -q "$volume/.raw/old" >"$work/stream"
     cat "$work/stream" >/dev/null
 }
 btrfs_receive() { cat "$work/stream" | btrfs -q receive "$restored" && sync -f "$restored"; }
 before_dd_fsync() { rm -f "$work/raw"; }
-dd_fsync() { head -c "$(du -sb "$work/store" | cut -f 1)" /dev/zero | dd conv=fsync bs=1M of="$work/raw"; }
+dd_fsync() { dd if=/dev/zero iflag=count_bytes count="$(du -sb "$work/store" | cut -f 1)" conv=fsync bs=1M of="$work/raw"; }
 
 # both_ways WHAT [OPTION]: races of a full backup and of its restore to a file system that is mounted with that option, with the
 # targets in backup_goals, room_goal and restore_goals: for restic and borg each.
