@@ -76,7 +76,7 @@ struct Applier: ~Copyable {
             let path = try path(frame)
             let flags = frame.command == .unlink ? 0 : AT_REMOVEDIR
             try call("cannot remove", path, frame) { unlinkat($0, $1, flags) }
-            tree.gone(path)
+            try tree.gone(path)
             capabilities = nil
         case .setAttribute, .removeAttribute: try changeAttribute(frame)
         case .write: try write(frame)
@@ -130,7 +130,7 @@ struct Applier: ~Copyable {
 
     /// Ends the work on the tree.
     mutating func finish() throws {
-        tree.closeFile()
+        try tree.finish()
         for (name, value) in heldBack {
             guard let value else { continue }
             guard linux_fsetxattr(tree.root.number, name, value, value.count) == 0 else {

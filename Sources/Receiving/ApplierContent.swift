@@ -17,6 +17,7 @@ extension Applier {
             guard count > 0 else { throw tree.failure("cannot write to", path, frame) }
             data = .init(rebasing: data[count...])
             offset += off_t(count)
+            try tree.wrote(count)
         }
     }
 

@@ -12,7 +12,7 @@ extension Applier {
         guard renameat(from, old.name, to, new.name) == 0 else {
             throw tree.failure("cannot rename to \(new.shown):", old, frame)
         }
-        tree.moved(old, to: new)
+        try tree.moved(old, to: new)
         capabilities = nil
     }
 

@@ -15,6 +15,9 @@ struct Tree: ~Copyable {
     /// The file written last; -1 for none.
     private var file: Int32 = -1
     private var filePath = KeptPath()
+    /// How many bytes of it have been written, and not yet begun with.
+    private var fresh = 0
+    private let writeBack = WriteBack()
 
     private struct OpenFolder {
         var number: Int32 = -1
@@ -28,6 +31,7 @@ struct Tree: ~Copyable {
 
     deinit {
         if file >= 0 { Glibc.close(file) }
+        try? writeBack.end()
         for folder in folders where folder.number >= 0 { Glibc.close(folder.number) }
     }
 
@@ -60,14 +64,14 @@ struct Tree: ~Copyable {
             openat(folder, path.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         }
         guard number >= 0 else { throw failure("cannot create the file", path, frame) }
-        hold(number, path)
+        try hold(number, path)
     }
 
     /// The file at a path, open for reading and writing until another one is.
     mutating func file(at path: Path, _ frame: Frame) throws -> Int32 {
         if file >= 0, filePath.isSame(as: path.bytes) { return file }
         let folder = try folder(of: path, frame)
-        hold(try Tree.open(path, in: folder, O_RDWR, frame), path)
+        try hold(Tree.open(path, in: folder, O_RDWR, frame), path)
         return file
     }
 
@@ -78,31 +82,50 @@ struct Tree: ~Copyable {
     }
 
     /// What has another name now, or none, is not found under the old one.
-    mutating func moved(_ path: Path, to new: Path) {
+    mutating func moved(_ path: Path, to new: Path) throws {
         let (old, name) = (path.bytes, new.bytes)
         if file >= 0 {
             if filePath.isSame(as: old) {
                 filePath.keep(name)
             } else if filePath.isSame(as: name) || filePath.lies(at: old) {
-                closeFile()
+                try closeFile()
             }
         }
         forgetFolders(at: old)
         forgetFolders(at: name)
     }
 
-    mutating func gone(_ path: Path) {
-        if file >= 0, filePath.isSame(as: path.bytes) { closeFile() }
+    mutating func gone(_ path: Path) throws {
+        if file >= 0, filePath.isSame(as: path.bytes) { try closeFile() }
         forgetFolders(at: path.bytes)
     }
 
-    mutating func closeFile() {
-        if file >= 0 { Glibc.close(file) }
-        file = -1
+    /// So many bytes have been written to the file.
+    mutating func wrote(_ count: Int) throws {
+        fresh += count
+        guard fresh >= WriteBack.step else { return }
+        let copy = fcntl(file, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw Failure.system("cannot duplicate a descriptor", at: nil) }
+        fresh = 0
+        try writeBack.take(copy)
     }
 
-    private mutating func hold(_ number: Int32, _ path: Path) {
-        closeFile()
+    private mutating func closeFile() throws {
+        let (number, isFresh) = (file, fresh > 0)
+        (file, fresh) = (-1, 0)
+        if isFresh { try writeBack.take(number) } else if number >= 0 { Glibc.close(number) }
+    }
+
+    /// Nothing more is written.
+    ///
+    /// - Throws: what went wrong when it was written to the disk.
+    mutating func finish() throws {
+        try closeFile()
+        try writeBack.end()
+    }
+
+    private mutating func hold(_ number: Int32, _ path: Path) throws {
+        try closeFile()
         file = number
         filePath.keep(path.bytes)
     }
