@@ -13,18 +13,25 @@ final class WriteBack: @unchecked Sendable {
     private static let most = 64
 
     private var worker: Worker?
-    private let monitor = Monitor()
+    private let monitor: Monitor
+    private let changed: Condition
 
     // All below is guarded by the monitor.
     private var waiting: [Int32] = []
     private var isOver = false
     private var failure: Failure?
 
+    init() {
+        monitor = Monitor()
+        changed = Condition(of: monitor)
+    }
+
     /// Begins with a file, whose descriptor it takes over.
     func take(_ file: Int32) throws {
         let isTaken = monitor.locked {
             guard waiting.count < WriteBack.most else { return false }
             waiting.append(file)
+            changed.signal()
             return true
         }
         if !isTaken { close(file) }
@@ -35,7 +42,10 @@ final class WriteBack: @unchecked Sendable {
     ///
     /// - Throws: what went wrong.
     func end() throws {
-        monitor.locked { isOver = true }
+        monitor.locked {
+            isOver = true
+            changed.signal()
+        }
         worker?.join()
         worker = nil
         if let failure { throw failure }
@@ -53,7 +63,7 @@ final class WriteBack: @unchecked Sendable {
 
     private func next() -> Int32? {
         monitor.locked {
-            while waiting.isEmpty, !isOver { monitor.wait() }
+            while waiting.isEmpty, !isOver { changed.wait() }
             return waiting.isEmpty ? nil : waiting.removeFirst()
         }
     }

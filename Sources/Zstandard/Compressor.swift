@@ -27,6 +27,9 @@ public final class Compressor: @unchecked Sendable {
     private let level: Int32
     private var workers: [Worker] = []
     private let monitor = Monitor()
+    /// What the threads wait for, and what `take` does.
+    private let submission: Condition
+    private let completion: Condition
 
     // All below is guarded by the monitor. The counts are of pieces.
     private var slots: [Slot]
@@ -40,6 +43,7 @@ public final class Compressor: @unchecked Sendable {
     public init(level: Int) throws {
         self.level = Int32(level)
         let threads = max(1, min(Compressor.mostThreads, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+        (submission, completion) = (Condition(of: monitor), Condition(of: monitor))
         slots = (0..<threads + 2).map { _ in Slot() }
         do {
             for _ in 0..<threads { workers.append(try Worker { [self] in work() }) }
@@ -67,6 +71,7 @@ public final class Compressor: @unchecked Sendable {
             slots[submitted % slots.count].length = count
             slots[submitted % slots.count].made = nil
             submitted += 1
+            submission.signal()
         }
     }
 
@@ -75,12 +80,12 @@ public final class Compressor: @unchecked Sendable {
     /// - Returns: whether there was one.
     /// - Throws: what the closure throws; `bug` where there was no memory.
     public func take(_ use: (UnsafeRawBufferPointer) throws -> Void) throws -> Bool {
-        let frame: UnsafeRawBufferPointer? = try monitor.locked {
+        let frame = try monitor.locked { () -> UnsafeRawBufferPointer? in
             guard taken < submitted else { return nil }
             while true {
                 let slot = slots[taken % slots.count]
                 if let made = slot.made { return try .init(rebasing: slot.frame[..<made.get()]) }
-                monitor.wait()
+                completion.wait()
             }
         }
         guard let frame else { return false }
@@ -91,7 +96,10 @@ public final class Compressor: @unchecked Sendable {
 
     /// Ends the threads; what is under way is lost.
     public func end() {
-        monitor.locked { isOver = true }
+        monitor.locked {
+            isOver = true
+            submission.broadcast()
+        }
         for worker in workers { worker.join() }
     }
 
@@ -100,19 +108,23 @@ public final class Compressor: @unchecked Sendable {
         defer { ZSTD_freeCCtx(context) }
         if let context { configure(context) }
         while let (turn, slot) = next() {
-            let made =
-                context.map {
-                    ZSTD_compress2(
-                        $0, slot.frame.baseAddress, slot.frame.count, slot.piece.baseAddress, slot.length)
-                } ?? 0
+            let made = Result { () throws(Failure) in try compress(slot, by: context) }
             monitor.locked {
-                slots[turn].made =
-                    context == nil || ZSTD_isError(made) != 0
-                    ? .failure(
-                        Failure(.bug, "ZSTD_compress2 failed", at: context == nil ? nil : name(of: made)))
-                    : .success(made)
+                slots[turn].made = made
+                completion.signal()
             }
         }
+    }
+
+    /// The length of the frame that it makes of the slot's piece.
+    private func compress(_ slot: Slot, by context: OpaquePointer?) throws(Failure) -> Int {
+        guard let context else { throw Failure(.bug, "ZSTD_createCCtx failed") }
+        let length = ZSTD_compress2(
+            context, slot.frame.baseAddress, slot.frame.count, slot.piece.baseAddress, slot.length)
+        guard ZSTD_isError(length) == 0 else {
+            throw Failure(.bug, "ZSTD_compress2 failed", at: name(of: length))
+        }
+        return length
     }
 
     private func configure(_ context: OpaquePointer) {
@@ -133,7 +145,7 @@ public final class Compressor: @unchecked Sendable {
                     let turn = (begun - 1) % slots.count
                     return (turn, slots[turn])
                 }
-                monitor.wait()
+                submission.wait()
             }
             return nil
         }

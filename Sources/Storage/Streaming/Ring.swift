@@ -22,10 +22,13 @@ final class Ring: @unchecked Sendable {
 
     private let memory: UnsafeMutableRawPointer
     private let monitor = Monitor()
+    /// What consumers wait for, and what the producer does: whoever waits for the one is not woken for the other.
+    private let published: Condition
+    private let freed: Condition
 
     // All below is guarded by the monitor.
     private var lengths = [Int](repeating: 0, count: Ring.bufferCount)
-    private var published = 0
+    private var count = 0
     /// For each consumer: how many buffers it has given back.
     private var released: [Int]
     private var ended = false
@@ -35,6 +38,7 @@ final class Ring: @unchecked Sendable {
     init(consumers: Int) {
         memory = .allocate(byteCount: Ring.bufferCount * Ring.bufferLength, alignment: Ring.alignment)
         released = .init(repeating: 0, count: consumers)
+        (published, freed) = (Condition(of: monitor), Condition(of: monitor))
     }
 
     deinit { memory.deallocate() }
@@ -46,30 +50,37 @@ final class Ring: @unchecked Sendable {
     /// - Throws: what anybody gave to `fail`.
     func claim() throws -> UnsafeMutableRawBufferPointer {
         try monitor.locked {
-            while failure == nil, published - (released.min() ?? published) == Ring.bufferCount {
-                monitor.wait()
+            while failure == nil, count - (released.min() ?? count) == Ring.bufferCount {
+                freed.wait()
             }
             if let failure { throw failure }
-            return buffer(published)
+            return buffer(count)
         }
     }
 
-    /// Shows the claimed buffer's first `count` bytes, at least one, to the consumers.
-    func publish(_ count: Int) {
+    /// Shows the claimed buffer's first `length` bytes, at least one, to the consumers.
+    func publish(_ length: Int) {
         monitor.locked {
-            lengths[published % Ring.bufferCount] = count
-            published += 1
+            lengths[count % Ring.bufferCount] = length
+            count += 1
+            published.broadcast()
         }
     }
 
     /// Nothing will be published any more.
     func end() {
-        monitor.locked { ended = true }
+        monitor.locked {
+            ended = true
+            published.broadcast()
+        }
     }
 
     /// The whole stream has checked out: the buffers held back may go too. Comes after `end`.
     func approve() {
-        monitor.locked { approved = true }
+        monitor.locked {
+            approved = true
+            published.broadcast()
+        }
     }
 
     // MARK: A consumer's side
@@ -79,7 +90,7 @@ final class Ring: @unchecked Sendable {
     /// - Throws: what anybody gave to `fail`.
     func waitForFirst() throws {
         try monitor.locked {
-            while failure == nil, published == 0, !ended { monitor.wait() }
+            while failure == nil, count == 0, !ended { published.wait() }
             if let failure { throw failure }
         }
     }
@@ -99,7 +110,7 @@ final class Ring: @unchecked Sendable {
             while true {
                 if let failure { throw failure }
                 if state(of: released[consumer] + kept, holdingBack: holdingBack) != .pending { return true }
-                if !monitor.wait(until: deadline) { return false }
+                if !published.wait(until: deadline) { return false }
             }
         }
     }
@@ -118,7 +129,7 @@ final class Ring: @unchecked Sendable {
                 switch state(of: turn, holdingBack: holdingBack) {
                 case .there: return .init(rebasing: buffer(turn)[..<lengths[turn % Ring.bufferCount]])
                 case .none: return nil
-                case .pending: monitor.wait()
+                case .pending: published.wait()
                 }
             }
         }
@@ -127,13 +138,17 @@ final class Ring: @unchecked Sendable {
     private enum State { case there, none, pending }
 
     private func state(of turn: Int, holdingBack: Bool) -> State {
-        if published > turn + (holdingBack && !approved ? Ring.heldBack : 0) { return .there }
-        return turn == published && (holdingBack ? approved : ended) ? .none : .pending
+        if count > turn + (holdingBack && !approved ? Ring.heldBack : 0) { return .there }
+        return turn == count && (holdingBack ? approved : ended) ? .none : .pending
     }
 
     /// Gives back the oldest buffers that `next` gave.
     func release(_ count: Int = 1, by consumer: Int) {
-        monitor.locked { released[consumer] += count }
+        monitor.locked {
+            let before = released.min()
+            released[consumer] += count
+            if released.min() != before { freed.signal() }
+        }
     }
 
     // MARK: Anybody's
@@ -145,7 +160,11 @@ final class Ring: @unchecked Sendable {
 
     /// Ends it for everyone; the first failure stays.
     func fail(_ error: any Error) {
-        monitor.locked { failure = failure ?? error }
+        monitor.locked {
+            failure = failure ?? error
+            published.broadcast()
+            freed.broadcast()
+        }
     }
 
     private func buffer(_ turn: Int) -> UnsafeMutableRawBufferPointer {

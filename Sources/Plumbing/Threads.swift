@@ -31,41 +31,52 @@ private final class Work {
     init(run: @escaping @Sendable () -> Void) { self.run = run }
 }
 
-/// A lock for what threads share, whose holder can wait for another's change of it.
+/// A lock for what threads share.
 public final class Monitor: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    fileprivate let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
-    public init() {
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(changed, nil)
-    }
+    public init() { pthread_mutex_init(mutex, nil) }
 
     deinit {
-        pthread_cond_destroy(changed)
         pthread_mutex_destroy(mutex)
-        changed.deallocate()
         mutex.deallocate()
     }
 
-    /// Runs the closure with the lock, and then wakes all who wait.
+    /// Runs the closure while no other thread has the lock.
     public func locked<Result>(_ body: () throws -> Result) rethrows -> Result {
         pthread_mutex_lock(mutex)
-        defer {
-            pthread_cond_broadcast(changed)
-            pthread_mutex_unlock(mutex)
-        }
+        defer { pthread_mutex_unlock(mutex) }
         return try body()
     }
+}
 
-    /// Lets go of the lock until somebody else has had it; for use with the lock.
-    public func wait() {
-        pthread_cond_wait(changed, mutex)
+/// Something that threads wait for, with the lock of its monitor: each looks itself whether it has come.
+public final class Condition: @unchecked Sendable {
+    private let monitor: Monitor
+    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+
+    public init(of monitor: Monitor) {
+        self.monitor = monitor
+        pthread_cond_init(condition, nil)
     }
 
-    /// The same, until that time of the real-time clock at most; returns false when it has come.
+    deinit {
+        pthread_cond_destroy(condition)
+        condition.deallocate()
+    }
+
+    /// Lets go of the lock until another thread calls `broadcast` or `signal`, or for no reason.
+    public func wait() { pthread_cond_wait(condition, monitor.mutex) }
+
+    /// The same, until that time of the real-time clock at most; false when it has come.
     public func wait(until deadline: timespec) -> Bool {
         var deadline = deadline
-        return pthread_cond_timedwait(changed, mutex, &deadline) != ETIMEDOUT
+        return pthread_cond_timedwait(condition, monitor.mutex, &deadline) != ETIMEDOUT
     }
+
+    /// Wakes all who wait.
+    public func broadcast() { pthread_cond_broadcast(condition) }
+
+    /// Wakes one of them.
+    public func signal() { pthread_cond_signal(condition) }
 }
