@@ -9,6 +9,9 @@ public let version = "0.1.0"
 
 /// A command line as all the tools have it: `--help` and `--version` on standard output with status 0,
 /// errors as `NAME: what happened: where` and `NAME: hint: …` on standard error with a status of `ExitStatus`.
+///
+/// Every command gives its `commandName`: a start derives each one that is missing from the name of the type, and that makes
+/// Swift search all conformances of all libraries, several times.
 public protocol Tool: ParsableCommand {}
 
 extension Tool {

@@ -18,6 +18,7 @@ struct Config: Tool {
 
 struct Init: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "init",
         abstract: "Make a key, if there is none, and a configuration.",
         discussion: """
             The store gets the key, sealed under a passphrase: ten new words, unless one is given.
@@ -81,6 +82,7 @@ struct Init: ParsableCommand {
 
 struct Backup: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "backup",
         abstract: "Take a snapshot and store it, sealed: full at first, then incremental.")
 
     @OptionGroup var name: NameArgument
@@ -101,6 +103,7 @@ struct Backup: ParsableCommand {
 
 struct Restore: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "restore",
         abstract: "Bring a backup back as a new subvolume, which appears when all of it is verified.")
 
     @OptionGroup var name: NameArgument
@@ -134,6 +137,7 @@ struct Restore: ParsableCommand {
 
 struct Rebuild: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "rebuild",
         abstract: "Bring a whole machine back on an empty disk: partitions, file systems, boot loader.",
         discussion: """
             A disk that is not empty is only taken where --serial or --size says that it is meant, and then everything is \
@@ -190,7 +194,8 @@ struct Rebuild: ParsableCommand {
 }
 
 struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List the backups in the store.")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List the backups in the store.")
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
@@ -206,6 +211,7 @@ struct List: ParsableCommand {
 
 struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "verify",
         abstract: "Check every document and every blob in the store. Interrupted, it goes on the next time.")
 
     @OptionGroup var name: NameArgument
@@ -231,6 +237,7 @@ struct Verify: ParsableCommand {
 
 struct Drill: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "drill",
         abstract: "Restore a backup as a test, and compare all of it with the snapshot that is still here.")
 
     @OptionGroup var name: NameArgument
@@ -267,6 +274,7 @@ struct Drill: ParsableCommand {
 
 struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "status",
         abstract: "Could I restore now? 0: yes, as far as one can tell. 3: something needs attention.")
 
     @OptionGroup var name: NameArgument

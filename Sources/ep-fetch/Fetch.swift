@@ -42,6 +42,7 @@ struct Lenience: ParsableArguments {
 
 struct Last: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "last",
         abstract: "Write the sealed metadata of the newest backup.")
 
     @OptionGroup var place: Place
@@ -54,6 +55,7 @@ struct Last: ParsableCommand {
 
 struct Document: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "document",
         abstract: "Write the sealed metadata of the backup with the given blob.")
 
     @OptionGroup var place: Place
@@ -71,6 +73,7 @@ struct Document: ParsableCommand {
 
 struct History: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "history",
         abstract: "Write the sealed metadata of every backup, oldest first; ep-unseal opens the series.")
 
     @OptionGroup var place: Place
@@ -93,6 +96,7 @@ struct History: ParsableCommand {
 
 struct Blob: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "blob",
         abstract: "Write a sealed blob; its last bytes only if all of it is correct.")
 
     @OptionGroup var place: Place
@@ -120,6 +124,7 @@ struct Blob: ParsableCommand {
 
 struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "list",
         abstract: "Print the blob of every backup, oldest first.")
 
     @OptionGroup var place: Place
@@ -139,6 +144,7 @@ struct List: ParsableCommand {
 
 struct Key: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "key",
         abstract: "Write the sealed key that was stored last; ep-key unwrap opens it.")
 
     @OptionGroup var place: Place
@@ -151,6 +157,7 @@ struct Key: ParsableCommand {
 
 struct File: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "file",
         abstract: "Write a file from the top folder of a directory or drive.")
 
     @OptionGroup var place: Place
@@ -165,6 +172,7 @@ struct File: ParsableCommand {
 
 struct Differing: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "differing",
         abstract: "Print which files in the store's top folder differ from the given ones of the same name.",
         discussion: "A store that has no such folder, or no file of that name, has none that differs.")
 
@@ -189,6 +197,7 @@ struct Differing: ParsableCommand {
 
 struct Apart: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "apart",
         abstract: "Fail unless the store and the folders are on different file systems.")
 
     @OptionGroup var place: Place

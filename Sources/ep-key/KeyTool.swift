@@ -18,6 +18,7 @@ struct KeyTool: Tool {
 
     struct Generate: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "generate",
             abstract: "Create a key in a new file, mode 0600, and print its id.")
 
         @Argument(help: "The file to create; an existing one is never overwritten.")
@@ -51,6 +52,7 @@ struct KeyTool: Tool {
 
     struct Copy: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "copy",
             abstract: "Copy a key to a new file, mode 0600, and print its id.")
 
         @Argument(help: "The key file.")
@@ -90,6 +92,7 @@ struct KeyTool: Tool {
 
     struct Wrap: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "wrap",
             abstract: "Seal a key under a passphrase, and write the wrapped key to standard output.")
 
         @OptionGroup var source: PassphraseOptions
@@ -120,6 +123,7 @@ struct KeyTool: Tool {
 
     struct Unwrap: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "unwrap",
             abstract: "Open the wrapped key on standard input, and print its id.")
 
         @OptionGroup var source: PassphraseOptions

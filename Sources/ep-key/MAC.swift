@@ -7,6 +7,7 @@ extension KeyTool {
     /// For the receipts of drills: proves that a holder of the key wrote them.
     struct MAC: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "mac",
             abstract: "Print the MAC of standard input under the key, or check one.")
 
         @Option(help: .init("Print nothing; succeed if this is the MAC.", valueName: "mac"))

@@ -32,6 +32,7 @@ struct Source: ParsableArguments {
 
 struct Members: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "members",
         abstract: "List the subvolumes that belong to a machine, each with a label and its path.")
 
     @OptionGroup var source: Source
@@ -213,6 +214,7 @@ struct Start: ParsableCommand {
 
 struct Image: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "image",
         abstract: "Create a file for a disk as large as a machine's. For escapepod.", shouldDisplay: false)
 
     @Argument(help: "The capsule.") var capsule: String
@@ -257,6 +259,7 @@ struct Backups: ParsableCommand {
 
 struct Encrypted: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "encrypted",
         abstract: "Say yes or no: whether a machine has encrypted partitions. For escapepod.",
         shouldDisplay: false)
 
@@ -271,6 +274,7 @@ struct Encrypted: ParsableCommand {
 
 struct Placed: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "placed",
         abstract: "Whether a subvolume is in its place: 0, or 10. For escapepod.", shouldDisplay: false)
 
     @Argument(help: "The top level of its file system.") var folder: String

@@ -49,6 +49,7 @@ struct Witnessed: ParsableArguments {
 
 struct Audit: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "audit",
         abstract: "Find missing and damaged documents, and choose the blobs to verify.",
         usage: """
             ep-meta audit --domain DOMAIN --store URL [--witness FILE] [--differing FILE] \
@@ -159,6 +160,7 @@ struct Audit: ParsableCommand {
 
 struct Fault: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "fault",
         abstract: "Judge a blob that could not be read or opened, and print what that takes down.",
         usage: """
             ep-meta fault --domain DOMAIN --store URL --fetched STATUS --opened STATUS --faults FILE BLOB < HISTORY

@@ -5,6 +5,7 @@ import Tool
 
 struct Chain: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "chain",
         abstract: "Choose the backups that a restore must read, and print them for a script.",
         usage: """
             ep-meta chain --domain DOMAIN --store URL [--generation N] [--at-least-generation N] \

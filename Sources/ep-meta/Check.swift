@@ -5,6 +5,7 @@ import Tool
 
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "check",
         abstract: "Check one document, or a chain of them, one per line, oldest first.",
         usage: "ep-meta check [--domain DOMAIN] < METADATA")
 

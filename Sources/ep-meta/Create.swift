@@ -7,6 +7,7 @@ import Tool
 
 struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "create",
         abstract: "Print the document of a backup whose blob is in the store.",
         usage: """
             ep-meta create --domain DOMAIN --plan FILE --snapshot FILE --report FILE \

@@ -5,6 +5,7 @@ import Tool
 
 struct Keep: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "keep",
         abstract: "Write standard input to a file, atomically and durably, following no symbolic link.")
 
     @Argument(help: "The file.")
@@ -37,6 +38,7 @@ struct Keep: ParsableCommand {
 
 struct Printable: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "printable",
         abstract: "Print the lines of standard input as a terminal may show them.")
 
     @Flag(help: "Each line ends in a zero byte; a newline is a part of it.")

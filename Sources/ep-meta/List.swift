@@ -25,6 +25,7 @@ struct Subject: ParsableArguments {
 
 struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "list",
         abstract: "Print a line for each backup of a history.",
         usage: "ep-meta list --domain DOMAIN --store URL < HISTORY")
 

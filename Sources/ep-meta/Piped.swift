@@ -4,6 +4,7 @@ import Tool
 
 struct Piped: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "piped",
         abstract: "End in the status of a pipeline, for escapepod.", shouldDisplay: false)
 
     @Argument(help: "The statuses of its stages, the first one's first.") var statuses: [Int32]

@@ -8,6 +8,7 @@ import Tool
 
 struct Record: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "record",
         abstract: "Keep a record of what verify or drill found, or of a backup that failed.",
         subcommands: [VerifyRecord.self, DrillRecord.self, FailureRecord.self])
 

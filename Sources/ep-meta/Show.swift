@@ -5,6 +5,7 @@ import Tool
 
 struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "show",
         abstract: "Print a document for people, or for a script.",
         usage: "ep-meta show [--format text|line] [--domain DOMAIN] < METADATA",
         discussion:

@@ -8,6 +8,7 @@ import Tool
 
 struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "status",
         abstract: "Report whether a restore is possible now, as text, a record and metrics.",
         usage: """
             ep-meta status --domain DOMAIN --store URL --key FILE --state DIR [--plan FILE] [--now SECONDS] \

@@ -6,6 +6,7 @@ import Tool
 
 struct Compare: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "compare",
         abstract: "Compare a subvolume with what was restored of it.")
 
     @Argument(help: "The snapshot that was backed up.") var original: String

@@ -6,6 +6,7 @@ import Snapshots
 
 struct Estimate: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "estimate",
         abstract: "Estimate how many bytes btrfs send will produce for a snapshot.")
 
     @Argument(help: "A read-only snapshot.") var snapshot: String

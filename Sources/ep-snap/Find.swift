@@ -5,6 +5,7 @@ import Tool
 
 struct Find: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "find",
         abstract: "Print the path of the snapshot in a slot that is, or was received as, a given one.")
 
     @OptionGroup var place: Place

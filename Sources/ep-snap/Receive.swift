@@ -6,6 +6,7 @@ import Snapshots
 
 struct Receive: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "receive",
         abstract: "Receive a btrfs send stream from standard input, confined to the new subvolume.")
 
     @Argument(help: "A private folder on btrfs: yours or root's, with mode 0700.") var folder: String

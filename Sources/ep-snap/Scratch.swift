@@ -57,6 +57,7 @@ struct MakeScratch: ParsableCommand {
 
 struct Vacant: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "vacant",
         abstract:
             "Check that a restore can create a subvolume: nothing is there, and its folder is on a btrfs.")
 
@@ -116,6 +117,7 @@ struct ChainOption: ParsableArguments {
 
 struct Resume: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "resume",
         abstract: "Print which backups of a chain a scratch folder still lacks, for a script.",
         discussion: """
             A line for each: blob, size in bytes, the UUID that it is received as, the parent that is received before it, \
@@ -142,6 +144,7 @@ struct Resume: ParsableCommand {
 
 struct Promote: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "promote",
         abstract: "Make a received chain the live volume, with the slots that its next backup builds on.")
 
     @Argument(help: "The scratch folder that it was received in.") var scratch: String
@@ -168,6 +171,7 @@ struct Promote: ParsableCommand {
 
 struct Protect: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "protect",
         abstract: "Set the inode flags i and a in a restored volume, as its record says.")
 
     @Argument(help: "The root of the volume.") var volume: String
@@ -184,6 +188,7 @@ struct Protect: ParsableCommand {
 
 struct Sweep: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "sweep",
         abstract: "Delete snapshots in a scratch folder, or the folder and everything in it.")
 
     @Argument(help: "The scratch folder.") var scratch: String

@@ -37,6 +37,7 @@ struct Place: ParsableArguments {
 
 struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "create",
         abstract: "Take a read-only snapshot of a volume into the slot current-state.")
 
     @OptionGroup var place: Place
@@ -54,7 +55,7 @@ struct Create: ParsableCommand {
 }
 
 struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List the occupied slots.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List the occupied slots.")
 
     @OptionGroup var place: Place
     @Flag(help: "Print a JSON array of records.") var json = false
@@ -65,7 +66,8 @@ struct List: ParsableCommand {
 }
 
 struct Rotate: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Rotate the slots after a committed backup.")
+    static let configuration = CommandConfiguration(
+        commandName: "rotate", abstract: "Rotate the slots after a committed backup.")
 
     @OptionGroup var place: Place
     @Option(help: ArgumentHelp("The type of the backup: full or incremental.", valueName: "type"))
@@ -75,7 +77,8 @@ struct Rotate: ParsableCommand {
 }
 
 struct Discard: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Delete current-state after a failed backup.")
+    static let configuration = CommandConfiguration(
+        commandName: "discard", abstract: "Delete current-state after a failed backup.")
 
     @OptionGroup var place: Place
 
@@ -84,6 +87,7 @@ struct Discard: ParsableCommand {
 
 struct Move: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "move",
         abstract: "Rename the folder of the slots.")
 
     @OptionGroup var place: Place
@@ -94,6 +98,7 @@ struct Move: ParsableCommand {
 
 struct Import: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "import",
         abstract: "Import a received snapshot into a slot, as a snapshot of it.")
 
     @OptionGroup var place: Place
@@ -110,6 +115,7 @@ struct Import: ParsableCommand {
 
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "check",
         abstract:
             "Check that a snapshot was received completely: read-only, and with the expected received UUID.")
 
@@ -134,6 +140,7 @@ struct Check: ParsableCommand {
 
 struct Nested: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "nested",
         abstract: "List the subvolumes below a volume, which a backup of it leaves out.")
 
     @Argument(help: "The root of a mounted btrfs subvolume.") var volume: String
@@ -152,6 +159,7 @@ struct Nested: ParsableCommand {
 
 struct Look: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "look",
         abstract:
             "Look at a volume before a backup: options for btrfs send, what it leaves out, and its space.",
         discussion: """

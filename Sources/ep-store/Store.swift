@@ -19,6 +19,7 @@ struct StoreTool: Tool {
 
 struct Blob: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "blob",
         abstract: "Store the sealed blob on standard input and print its receipt.")
 
     @OptionGroup var place: Place
@@ -35,6 +36,7 @@ struct Blob: ParsableCommand {
 
 struct Metadata: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "metadata",
         abstract:
             "Make the sealed metadata on standard input the head, unless the head has moved; print a record."
     )
@@ -65,6 +67,7 @@ struct Metadata: ParsableCommand {
 
 struct Key: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "key",
         abstract: "Store the key on standard input, sealed by ep-key wrap, with the backups; print a record."
     )
 
@@ -93,6 +96,7 @@ struct Key: ParsableCommand {
 
 struct Name: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "name",
         abstract: "Print a name for a folder that belongs to this store alone.",
         discussion: "It does not contact the store. Different spellings of one URL give the same name.")
 
