@@ -50,12 +50,8 @@ extension Subvolume {
         guard try isCompressed(),
             let version = try? Descriptor(opening: "/sys/fs/btrfs/features/send_stream_version", O_RDONLY)
                 .readAll(limit: 64),
-            let kernel = Int(String(decoding: version, as: UTF8.self).prefix { $0.isNumber }), kernel >= 2
-        else { return [] }
-        var child = try Child(["btrfs", "--version"])
-        let said = String(decoding: try child.output.readAll(limit: 4096), as: UTF8.self)
-        guard try child.wait().isSuccess, let program = said.split(separator: "v").last,
-            KernelRelease(String(program)).major >= 6
+            let kernel = Int(String(decoding: version, as: UTF8.self).prefix { $0.isNumber }), kernel >= 2,
+            try KernelRelease(btrfsProgsVersion()).major >= 6
         else { return [] }
         return ["--proto", "2", "--compressed-data"]
     }

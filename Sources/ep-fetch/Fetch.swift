@@ -22,6 +22,17 @@ extension Place {
     func read<Result>(_ body: (any Store, Domain) throws -> Result) throws -> Result {
         try open(for: .reading, by: "ep-fetch", body)
     }
+
+    func requireApart(from folder: String) throws {
+        guard try isApart(from: folder) else { throw together("the store \(url)", folder) }
+    }
+}
+
+/// The failure of what is not apart from a folder.
+private func together(_ what: String, _ folder: String) -> Failure {
+    Failure(
+        .usage, "\(what) is on the file system of this folder", at: folder,
+        hint: "they would be lost, or found, together; choose another drive, or another host")
 }
 
 /// For callers that continue if there is none yet.
@@ -48,7 +59,14 @@ struct Last: ParsableCommand {
     @OptionGroup var place: Place
     @OptionGroup var lenience: Lenience
 
+    @Option(
+        help: .init(
+            "First, fail unless the store and this folder are on different file systems.",
+            valueName: "folder"))
+    var apart: String?
+
     func run() throws {
+        if let apart { try place.requireApart(from: apart) }
         try lenience.read(place) { try $0.lastMetadata(of: $1).metadata }
     }
 }
@@ -206,19 +224,11 @@ struct Apart: ParsableCommand {
     var folders: [String]
 
     func run() throws {
-        for folder in folders where try !place.isApart(from: folder) {
-            throw together("the store \(place.url)", folder)
-        }
+        for folder in folders { try place.requireApart(from: folder) }
         for (index, folder) in folders.enumerated() {
             for other in folders[..<index] where try !StoreURL("file:\(folder)").driver.isApart(from: other) {
                 throw together("the folder \(folder)", other)
             }
         }
-    }
-
-    private func together(_ what: String, _ folder: String) -> Failure {
-        Failure(
-            .usage, "\(what) is on the file system of this folder", at: folder,
-            hint: "they would be lost, or found, together; choose another drive, or another host")
     }
 }

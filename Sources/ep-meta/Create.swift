@@ -11,7 +11,7 @@ struct Create: ParsableCommand {
         abstract: "Print the document of a backup whose blob is in the store.",
         usage: """
             ep-meta create --domain DOMAIN --plan FILE --snapshot FILE --report FILE \
-            --receipt FILE --btrfs-progs VERSION
+            --receipt FILE [--btrfs-progs VERSION] [--line FILE]
             """)
 
     @Option(help: "The system that is backed up.")
@@ -29,8 +29,15 @@ struct Create: ParsableCommand {
     @Option(help: .init("The output of ep-store blob.", valueName: "file"))
     var receipt: String
 
-    @Option(help: .init("The version of the btrfs command that sent the snapshot.", valueName: "version"))
-    var btrfsProgs: String
+    @Option(
+        help: .init(
+            "The version of the btrfs command that sent the snapshot; default: that of the one here.",
+            valueName: "version"))
+    var btrfsProgs: String?
+
+    @Option(
+        help: .init("Also write the line of ep-meta show --format line to this file.", valueName: "file"))
+    var line: String?
 
     func run() throws {
         try require(domain: domain)
@@ -42,8 +49,13 @@ struct Create: ParsableCommand {
             report: report,
             receipt: Receipt(record(receipt), at: receipt),
             producer: Producer(
-                escapepod: version, kernel: kernelRelease(), btrfsProgs: btrfsProgs,
+                escapepod: version, kernel: kernelRelease(),
+                btrfsProgs: btrfsProgs ?? btrfsProgsVersion(),
                 sendProtocol: report.sendProtocol))
+        if let line {
+            let shown = try Document(parsing: document, at: "the new document").metadata.line
+            try Descriptor(opening: line, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600).write(Array(shown.utf8))
+        }
         try Descriptor.standardOutput.write(document)
     }
 

@@ -1,4 +1,5 @@
 public import ArgumentParser
+import Glibc
 import JSON
 import Plumbing
 public import Snapshots
@@ -41,11 +42,20 @@ struct Create: ParsableCommand {
         abstract: "Take a read-only snapshot of a volume into the slot current-state.")
 
     @OptionGroup var place: Place
+    @Flag(help: "Delete the snapshot that a failed backup left there, first.") var anew = false
+    @Option(help: ArgumentHelp("Also write what look prints to this file, first.", valueName: "file"))
+    var look: String?
     @Flag(help: "Print the record as JSON.") var json = false
 
     func run() throws {
+        if let look {
+            let file = try Descriptor(opening: look, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+            try Look.look(at: place.volume) { try file.write(Array("\($0)\n".utf8)) }
+        }
         var isComplete = true
-        let made = try place.slots().create {
+        let slots = try place.slots()
+        if anew { try slots.discard() }
+        let made = try slots.create {
             warn($0, from: "ep-snap")
             isComplete = false
         }
@@ -169,10 +179,12 @@ struct Look: ParsableCommand {
 
     @Argument(help: "The root of a mounted btrfs subvolume.") var volume: String
 
-    func run() throws {
+    func run() throws { try Look.look(at: volume, print: put) }
+
+    static func look(at volume: String, print: (String) throws -> Void) throws {
         let subvolume = try Subvolume(volume, absent: .unavailable)
-        try put(subvolume.sendOptions().joined(separator: " "))
-        for path in try subvolume.nested() { try put(printable(path)) }
+        try print(subvolume.sendOptions().joined(separator: " "))
+        for path in try subvolume.nested() { try print(printable(path)) }
         try requireRoom(in: volume, need: 0)
     }
 }

@@ -224,6 +224,9 @@ round() {
         eventually umount my-$type
         losetup -d "$device"
     done
+    mkdir plain/store
+    refuses 64 "is on the file system of this folder: plain" ep-fetch last "file:$PWD/plain/store" --domain pod --apart plain
+    refuses 10 "no backup of pod" ep-fetch last "file:$PWD/plain/store" --domain pod --apart .
     refuses 69 "no drive with this label" ep-fetch apart "$store" --domain pod plain
     refuses 69 "the store is not available" ep-fetch apart "file:$PWD/absent" --domain pod plain
     ep-fetch apart dunesea+https://127.0.0.1:1 --domain pod plain

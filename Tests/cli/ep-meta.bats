@@ -38,7 +38,7 @@ meta() {
 
 create() {
     timeout 60 ep-meta create --domain $domain --plan "plan$1" --snapshot "snapshot$1" --report "report$1" \
-        --receipt "receipt$1" --btrfs-progs 6.2
+        --receipt "receipt$1" --btrfs-progs 6.2 "${@:2}"
 }
 
 @test "create prints one line that check and jq take, and that the next plan is made on" {
@@ -47,6 +47,21 @@ create() {
     [[ $(jq -r .producer.kernel meta1) == "$(uname -r)" ]]
     [[ $(jq -r '.producer["btrfs-progs"]' meta1) == 6.2 ]]
     [[ $(jq -c keys_unsorted meta2) == '["version","domain","generation","type","uuid","date","size","sha512","sha256","producer","previous","parent"]' ]]
+}
+
+@test "create knows the btrfs command that is here, and writes the line of show" {
+    ep-meta create --domain $domain --plan plan2 --snapshot snapshot2 --report report2 --receipt receipt2 --line line >meta
+    ep-meta show --format line <meta | cmp - line
+    [[ "btrfs-progs v$(jq -r '.producer["btrfs-progs"]' meta)" = "$(btrfs --version | head -n 1)" ]]
+    mkdir bin
+    printf '#!/bin/sh\n%s\n' "printf 'btrfs-progs v6.14\n-EXPERIMENTAL +ZSTD v9\n'" >bin/btrfs
+    chmod +x bin/btrfs
+    PATH=$PWD/bin:$PATH run -0 ep-meta create --domain $domain --plan plan2 --snapshot snapshot2 --report report2 --receipt receipt2
+    [[ $(jq -r '.producer["btrfs-progs"]' <<<"$output") = 6.14 ]]
+    printf '#!/bin/sh\necho nothing\n' >bin/btrfs
+    PATH=$PWD/bin:$PATH refuses 69 "states no version" ep-meta create --domain $domain --plan plan2 --snapshot snapshot2 \
+        --report report2 --receipt receipt2
+    refuses 74 "absent/line" create 2 --line absent/line
 }
 
 @test "previous is the digest of the document without its final newline" {

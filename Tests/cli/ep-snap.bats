@@ -123,6 +123,21 @@ kill_turn_at() {
     run -0 ep-snap discard "$volume" --name usb
 }
 
+@test "create --anew takes the place of what a failed backup left, and nothing else; --look comes before all of it" {
+    make_volume
+    ep-snap create "$volume" --name usb --anew
+    fill
+    before=$(state)
+    refuses 75 "the slot is occupied" ep-snap create "$volume" --name usb
+    refuses 74 "no such file or directory: absent/looked" ep-snap create "$volume" --name usb --anew --look absent/looked
+    [[ $(state) == "$before" ]]
+    btrfs -q subvolume create "$volume/nested"
+    ep-snap create "$volume" --name usb --anew --look looked --json >record
+    ep-snap look "$volume" | cmp - looked
+    [[ $(sed 1d looked) = "$volume/nested" ]]
+    [[ $(state) == "${before% current-state=*} current-state=$(jq -r .uuid record) " && $(jq -r .uuid record) != "$current" ]]
+}
+
 @test "a slot that holds no snapshot is refused and left alone" {
     make_volume
     mkdir -m 0700 "$volume/.escapepod" "$slots"

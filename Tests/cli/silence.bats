@@ -33,10 +33,9 @@ broken() {
     done <<'END'
 ep-fetch last*
 ep-snap list*
-ep-snap look*
 ep-snap create*
 ep-plan *
-ep-meta show*
+ep-meta create*
 ep-seal *metadata*
 ep-config *
 ep-store blob*

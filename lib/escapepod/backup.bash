@@ -37,10 +37,9 @@ back_up_members() {
 
 # Sees what the next backup will be, and takes its snapshot.
 prepare() {
-    local dry_run=${setting["dry-run"]-}
+    local dry_run=${setting["dry-run"]-} nested
     [[ -n $dry_run ]] || under_way="a backup"
-    ep-fetch apart "${place[@]}" "$volume"
-    fetch_head
+    fetch_head "$volume"
     plan_on_head
     if [[ $parent_slot = current-state && -z $dry_run ]]; then
         # A run before this one was committed and died before its slots moved on.
@@ -50,15 +49,18 @@ prepare() {
     [[ -z $warning ]] ||
         warn "$warning" "the store is an old copy, or somebody changed it; see escapepod-security(7)"
     say "$domain: $type backup of $volume to $store, generation $next" "  $reason"
-    ask looked ep-snap look "$volume"
+    if [[ -n $dry_run ]]; then
+        ask looked ep-snap look "$volume"
+    else
+        # What lies there is of a run that was never committed.
+        uncommitted+=("$volume")
+        ask snapshot ep-snap create "$volume" --name "$folder_name" --anew --look "$work/looked" --json
+        owed ep-snap "$work/looked"
+    fi
     # ep-layout has said what is left out of a set.
-    [[ $domain != "${subject[0]}" ]] || sed '1d; s/^/  left out, a subvolume of its own: /' "$work/looked"
-    [[ -z $dry_run ]] || return 0
-
-    # What lies there is of a run that was never committed.
-    ep-snap discard "$volume" --name "$folder_name"
-    uncommitted+=("$volume")
-    ask snapshot ep-snap create "$volume" --name "$folder_name" --json
+    [[ $domain = "${subject[0]}" ]] || return 0
+    mapfile -t -s 1 nested <"$work/looked"
+    say "${nested[@]/#/  left out, a subvolume of its own: }"
 }
 
 # Stores what `prepare` made.
@@ -85,8 +87,8 @@ send() {
     owed ep-store "$work/receipt"
 
     ask document ep-meta create --domain "$domain" --plan "$work/plan" --snapshot "$work/snapshot" \
-        --report "$work/report" --receipt "$work/receipt" --btrfs-progs "$(btrfs --version | sed -n '1s/.*v//p')"
-    ask line ep-meta show --format line <"$work/document"
+        --report "$work/report" --receipt "$work/receipt" --line "$work/line"
+    owed ep-meta "$work/line"
     read -r _ _ _ _ blob _ _ size <"$work/line"
     ask sealed ep-seal --kind metadata --key "$key" <"$work/document"
 
@@ -97,7 +99,7 @@ send() {
     read_back "$work/sealed" document "$blob"
     ep-meta keep "$witness" --parents <"$work/document" ||
         warn "this machine will not notice if the store forgets this backup: $witness" "find out why it cannot be written"
-    rm -f -- "$state/failed.json"
+    [[ ! -e $state/failed.json ]] || rm -f -- "$state/failed.json"
     ep-snap rotate "$volume" --name "$folder_name" --type "$type"
     say "  done: $size stored, generation $next"
 }
@@ -120,12 +122,10 @@ plan() {
 
 # What `plan` has found out, for whoever turned to something else meanwhile.
 take_plan() {
-    {
-        read -r type next follows head_type parent_slot
-        IFS= read -r reason
-        IFS= read -r warning
-    } <"$work/planned"
-}
+    read -r type next follows head_type parent_slot
+    IFS= read -r reason
+    IFS= read -r warning
+} <"$work/planned"
 
 discard_snapshots() {
     local one

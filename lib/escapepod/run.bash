@@ -4,29 +4,26 @@
 
 # say LINE…: each on one line of standard output, as a terminal may show it, whoever wrote it; the run ends where they do not
 # get there.
-say() {
-    (($# == 0)) || printf '%s\0' "$@" | ep-meta printable --null || exit
+say() { (($# == 0)) || show "$@" || exit; }
+
+# show LINE…: the same. Where all of them are plain that needs no tool, unless they do not get there: it has the words for that.
+show() {
+    local LC_ALL=C
+    { [[ $* != *[^\ -~]* ]] && printf '%s\n' "$@" 2>/dev/null; } || printf '%s\0' "$@" | ep-meta printable --null
 }
 
 # complain WHAT [HINT]
 complain() {
     local LC_ALL=C
     set -- "escapepod: $1" ${2:+"escapepod: hint: $2"}
-    { printf '%s\0' "$@" | ep-meta printable --null; } >&2 2>/dev/null ||
-        printf '%s\n' "${@//[^ -~]/?}" >&2 2>/dev/null || :
+    show "$@" >&2 2>/dev/null || printf '%s\n' "${@//[^ -~]/?}" >&2 2>/dev/null || :
 }
 
 # fail STATUS WHAT [HINT]
-fail() {
-    complain "${@:2}"
-    exit "$1"
-}
+fail() { complain "${@:2}" && exit "$1"; }
 
 # warn WHAT [HINT]: the run goes on; where all else is well, it ends in 3.
-warn() {
-    complain "warning: $1" "${@:2}"
-    warnings+=("$1")
-}
+warn() { complain "warning: $1" "${@:2}" && warnings+=("$1"); }
 # Where a tool has warned, too, the second is not empty.
 warnings=() needs_attention=''
 
@@ -163,7 +160,7 @@ attended() {
 lock() {
     local file held
     ask lock ep-meta lock "$@"
-    file=$(<"$work/lock")
+    IFS= read -r file <"$work/lock"
     exec {held}>>"$file"
     flock -n "$held" || fail 75 "another run is in progress: $1: $(<"$file")" "run it again when that one is done"
     echo "process $$, escapepod ${setting[command]}" >"$file"

@@ -15,14 +15,15 @@ read_back() {
         fail 74 "the store accepted the $2 but does not show it: $store" "find out what is wrong with the store, then run it again"
 }
 
-# fetch_head: puts the newest document into $work/head, and its line into $work/line; the first is empty if the store has no backup.
+# fetch_head [VOLUME]: puts the newest document into $work/head, and its line into $work/line; the first is empty if the store
+# has no backup. For a backup of that volume, the store has to be apart from it; what is wrong in the document, ep-plan says then.
 fetch_head() {
     : >"$work/head"
-    fetch sealed last
+    fetch sealed last ${1:+--apart "$1"}
     [[ -s $work/sealed ]] || return 0
     ep-unseal --kind metadata --key "$key" <"$work/sealed" >"$work/head" ||
         fail "$?" "the newest metadata of $domain cannot be opened: $store" "check that this key belongs to this store"
-    ask line ep-meta show --format line --domain "$domain" <"$work/head"
+    [[ -n ${1-} ]] || ask line ep-meta show --format line --domain "$domain" <"$work/head"
 }
 
 # fetch_history [OPTION]: puts what the store has of every backup into $work/history; what is damaged is a line there, and is
@@ -36,6 +37,4 @@ fetch_history() {
 }
 
 # compare_files: which files in the store, for whoever finds it, are not the installed ones.
-compare_files() {
-    ep-fetch differing "${place[@]}" "$contrib/escapepod-open" "$contrib/RECOVERY.txt" >"$work/differing"
-}
+compare_files() { ep-fetch differing "${place[@]}" "$contrib/escapepod-open" "$contrib/RECOVERY.txt" >"$work/differing"; }
