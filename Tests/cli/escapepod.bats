@@ -70,6 +70,16 @@ goes_through() {
     [[ -z $(ls -A tmp) ]]
 }
 
+@test "an incremental backup starts 24 programs" {
+    make_pod
+    escapepod backup ./pod.conf
+    echo more >>vol/note
+    # What is little to store takes as long as they do.
+    strace -f -qq -z -e trace=execve -e signal=none -o starts escapepod backup ./pod.conf
+    [[ $(newest) = "2 incremental" && $(grep -c execve starts) -le 24 ]] || { cat starts && return 1; }
+    [[ $(grep -c 'execve("[^"]*/ep-' starts) -le 17 ]]
+}
+
 @test "from a folder, a volume comes back whole, and its next backup is incremental" {
     make_pod
     goes_through
