@@ -28,8 +28,6 @@ public struct API: HTTPResponder {
     let plain: Bool
     let log: @Sendable (String) -> Void
 
-    /// Bytes between the socket and the disk: two such pieces an upload, one being filled, one being written.
-    static let piece = 512 << 10
     /// Bytes between two acknowledgements in the middle of a request, at least.
     static let step: UInt64 = 256 << 10
 

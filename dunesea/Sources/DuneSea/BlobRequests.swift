@@ -30,45 +30,21 @@ extension API {
         }
         let announced = request.headers[.contentLength].flatMap(number)
         let hold = try await upload.take(at: start, announced: announced)
+        let body = try await context.channel.pipeline.handler(type: Inflow.self).get()
         try await context.goOn(request)
 
         let reports = request.wantsProgress
+        let end = announced.map { start &+ $0 }
         var reported = start
-        var filling = ByteBuffer()
-        filling.reserveCapacity(API.piece)
-        var writing: Task<ByteBuffer, any Error>?
-        /// Returns a buffer to fill: two of them take turns.
-        func pass(_ piece: ByteBuffer) async throws -> ByteBuffer {
-            // The socket is read again only when the piece before is on its way to the disk: that is the back-pressure.
-            var free = try await writing?.value ?? ByteBuffer()
-            if reports, upload.offset - reported >= API.step {
+        while let piece = try await body.next() {
+            metrics.received(piece.reduce(0) { $0 + $1.readableBytes })
+            try await upload.append(piece, holding: hold)
+            // Of the last bytes the answer tells.
+            if reports, upload.offset - reported >= API.step, upload.offset != end {
                 reported = upload.offset
                 context.report(reported)
             }
-            metrics.received(piece.readableBytes)
-            writing = Task {
-                try await upload.append(piece, holding: hold)
-                return piece
-            }
-            free.clear(minimumCapacity: API.piece)
-            return free
         }
-        do {
-            for try await var part in request.body {
-                filling.writeBuffer(&part)
-                // The socket is read 64 KiB at a time; one more part might not fit.
-                if filling.readableBytes > API.piece - (64 << 10) {
-                    filling = try await pass(filling)
-                }
-            }
-        } catch let error where !(error is Refusal || error is Failure) {
-            // The connection broke: what came is kept, as far as the upload is still ours.
-            _ = try? await pass(filling)
-            _ = try? await writing?.value
-            throw error
-        }
-        if filling.readableBytes > 0 { _ = try await pass(filling) }
-        _ = try await writing?.value
         return Response(status: .noContent, headers: [.uploadOffset: "\(upload.offset)"])
     }
 

@@ -40,6 +40,21 @@ struct Ground: Sendable {
         try await threads.runIfActive(work)
     }
 
+    /// The same, and something else on this thread meanwhile.
+    func onDisk<Result: Sendable>(
+        _ work: @escaping @Sendable () throws -> Result, meanwhile other: () -> Void
+    ) async throws -> Result {
+        try await withCheckedThrowingContinuation { done in
+            threads.submit { state in
+                guard case .active = state else {
+                    return done.resume(throwing: NIOThreadPoolError.ThreadPoolInactive())
+                }
+                done.resume(with: Swift.Result { try work() })
+            }
+            other()
+        }
+    }
+
     /// Where that is, for somebody who knows nothing of this machine's paths.
     func relative(_ place: String) -> String {
         place.hasPrefix("\(directory)/") ? String(place.dropFirst(directory.utf8.count + 1)) : place

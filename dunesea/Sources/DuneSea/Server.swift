@@ -102,6 +102,7 @@ public struct Server: Sendable {
                 Doorway(strangers) { metrics.turnedAway() },
                 BodyPieces(),
                 SlowPeer(patience: .seconds(limits.patience)) { metrics.cut() },
+                Inflow(),
             ])
         http.httpDecoder = .init(
             maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100)

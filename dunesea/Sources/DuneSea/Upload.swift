@@ -136,22 +136,25 @@ extension Upload {
     }
 
     /// Appends. A fault of the disk, of the room or of the bytes ends the upload.
-    func append(_ bytes: ByteBuffer, holding held: Hold) async throws {
+    func append(_ parts: [ByteBuffer], holding held: Hold) async throws {
         try await turn.withLock {
             guard state.withLock({ $0.holder == held.number && !$0.gone }) else {
                 throw wrongOffset("another request has taken the upload over")
             }
             do {
-                let count = UInt64(bytes.readableBytes)
+                let count = parts.reduce(UInt64(0)) { $0 + UInt64($1.readableBytes) }
                 try checkRoom(for: count)
                 try shelf.reserve(count)
                 let start = offset
                 do {
                     let file = try await opened()
+                    let digest = try digest()
                     // Hashing takes as long as writing: both at once.
-                    async let hashed = ground.onDisk { try self.hash(bytes) }
-                    try await ground.onDisk { try self.write(bytes, to: file) }
-                    try await hashed
+                    try await ground.onDisk {
+                        try self.write(parts, to: file)
+                    } meanwhile: {
+                        if let digest { hash(parts, into: digest) }
+                    }
                     state.withLock {
                         $0.offset = start + count
                         $0.touched = Upload.now
@@ -176,20 +179,27 @@ extension Upload {
     }
 
     /// One that starts here is hashed as it comes; one from before a restart when it is finished.
-    private func hash(_ bytes: ByteBuffer) throws {
-        let digest = try state.withLock { state in
+    private func digest() throws -> Digest? {
+        try state.withLock { state in
             if state.offset == 0 { state.digest = try Digest(.sha256) }
             return state.hashed == state.offset ? state.digest : nil
         }
-        guard let digest else { return }
-        bytes.withUnsafeReadableBytes { digest.update($0) }
-        state.withLock { $0.hashed += UInt64(bytes.readableBytes) }
     }
 
-    private func write(_ bytes: ByteBuffer, to file: File) throws {
+    private func hash(_ parts: [ByteBuffer], into digest: Digest) {
+        for part in parts {
+            part.withUnsafeReadableBytes { digest.update($0) }
+            state.withLock { $0.hashed += UInt64(part.readableBytes) }
+        }
+    }
+
+    private func write(_ parts: [ByteBuffer], to file: File) throws {
         let start = offset
-        try bytes.withUnsafeReadableBytes { try file.write($0, at: start) }
-        let end = start + UInt64(bytes.readableBytes)
+        var end = start
+        for part in parts {
+            try part.withUnsafeReadableBytes { try file.write($0, at: end) }
+            end += UInt64(part.readableBytes)
+        }
         if start < UInt64(Envelope.headerLength), end >= UInt64(Envelope.headerLength) {
             try checkHeader(of: file)
         }

@@ -64,7 +64,7 @@ extension Shelf {
 extension Upload {
     func append(_ bytes: some Sequence<UInt8>) async throws {
         let hold = try await take(at: offset, announced: nil)
-        try await append(ByteBuffer(bytes: bytes), holding: hold)
+        try await append([ByteBuffer(bytes: bytes)], holding: hold)
     }
 }
 

@@ -73,10 +73,10 @@ import Testing
     @Test func whoeverAsksTakesItOver() async throws {
         let upload = try await shelf.open()
         let first = try await upload.take(at: 0, announced: nil)
-        try await upload.append(ByteBuffer(bytes: blob[..<100]), holding: first)
+        try await upload.append([ByteBuffer(bytes: blob[..<100])], holding: first)
         #expect(try await upload.acknowledged() == 100)
         #expect(
-            await refusal { try await upload.append(ByteBuffer(bytes: blob[100..<200]), holding: first) }
+            await refusal { try await upload.append([ByteBuffer(bytes: blob[100..<200])], holding: first) }
                 == 409)
         #expect(upload.offset == 100)
     }
