@@ -39,4 +39,20 @@ import Testing
         #expect(try window.acknowledge(1000))
         #expect(try !window.fill())
     }
+
+    /// A server says only now and then how far it is, and need not say it of the last bytes before it has all of them.
+    @Test func theEndIsNotWaitedFor() throws {
+        let length = 2 << 20 + 100
+        let blob = try Intake(reading: stream(sealed(.blob, length: length)))
+        defer { blob.stop() }
+        try blob.start()
+        let window = Window(of: blob, RetryPolicy(Settings(), at: "test"), at: "test", isReported: true)
+        #expect(try window.fill())
+        window.begin()
+        var sent = [UInt8](repeating: 0, count: 300_000)
+        func read() throws -> Int? { try sent.withUnsafeMutableBytes { try window.read(into: $0) } }
+        var count = 0
+        while count < length { count += try #require(try read()) }
+        #expect(try read() == 0)
+    }
 }

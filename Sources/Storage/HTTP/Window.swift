@@ -59,21 +59,35 @@ final class Window: Body {
 
     func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int? {
         if sent == end {
-            guard runs.count < Intake.window else { return isReported ? nil : 0 }
+            guard runs.count < Intake.window else { return try isReported && !blob.hasEnded() ? nil : 0 }
             guard try blob.isReady(within: 0.2), try takeNext() else { return 0 }
         }
+        var filled = copy(to: buffer)
+        // What is read here at once goes as one chunk.
+        while filled < buffer.count, runs.count < Intake.window, try blob.isReady(within: 0), try takeNext() {
+            filled += copy(to: .init(rebasing: buffer[filled...]))
+        }
+        return filled
+    }
+
+    /// Copies what has not been sent, as far as there is some, and room for it.
+    private func copy(to buffer: UnsafeMutableRawBufferPointer) -> Int {
+        var filled = 0
         var first = start
         for run in runs {
-            if sent < first + UInt64(run.count) {
-                let rest = run[Int(sent - first)...].prefix(buffer.count)
-                buffer.copyMemory(from: .init(rebasing: rest))
+            let next = first + UInt64(run.count)
+            if sent < next {
+                let rest = run[Int(sent - first)...].prefix(buffer.count - filled)
+                UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+                    .copyMemory(from: .init(rebasing: rest))
+                filled += rest.count
                 sent += UInt64(rest.count)
-                mostSent = max(mostSent, sent)
-                return rest.count
             }
-            first += UInt64(run.count)
+            if sent < next { break }
+            first = next
         }
-        return 0
+        mostSent = max(mostSent, sent)
+        return filled
     }
 
     func rewind() -> Bool {

@@ -64,6 +64,13 @@ public final class Intake: @unchecked Sendable {
         try ring.isReady(for: Consumer.driver.rawValue, keeping: lent, holdingBack: true, within: seconds)
     }
 
+    /// Whether it is known that nothing will come any more.
+    ///
+    /// - Throws: as `next`.
+    public func hasEnded() throws -> Bool {
+        try ring.hasEnded(for: Consumer.driver.rawValue, keeping: lent, holdingBack: true)
+    }
+
     /// Gives back the oldest runs of bytes.
     public func release(_ count: Int = 1) {
         ring.release(count, by: Consumer.driver.rawValue)

@@ -115,6 +115,16 @@ final class Ring: @unchecked Sendable {
         }
     }
 
+    /// Whether `next` would be nil now.
+    ///
+    /// - Throws: what anybody gave to `fail`.
+    func hasEnded(for consumer: Int, keeping kept: Int, holdingBack: Bool) throws -> Bool {
+        try monitor.locked {
+            if let failure { throw failure }
+            return state(of: released[consumer] + kept, holdingBack: holdingBack) == .none
+        }
+    }
+
     /// The next buffer for a consumer, or nil at the end; waits until there is one.
     ///
     /// - Parameter kept: how many buffers the consumer has and has not released.
