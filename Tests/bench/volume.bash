@@ -1,5 +1,5 @@
 # Whole volumes: backups and restores, beside restic, borg and a raw send, and beside what the machine itself takes.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2002,SC2154 # from pipe to pipe, as in a real pipeline
 
 volume=$work/mnt/volume
 restored=$work/mnt/restored
@@ -98,7 +98,7 @@ raw_send_-p() { send "$volume/.raw/new" "$volume/.raw/old"; }
 
 empty_restored() {
     delete_subvolumes "$restored"/live/.escapepod/*/*
-    delete_subvolumes "$restored"/live*
+    delete_subvolumes "$restored"/live* "$restored"/old*
     rm -rf "$restored/restic" "$restored/borg"
     mkdir "$restored/borg"
 }
