@@ -3,12 +3,13 @@ import JSON
 import Plumbing
 
 extension Document {
-    /// The document of a backup that is in the store, from what the stages said of it. One line, with its newline.
+    /// The document of a backup that is in the store, from what the stages said of it.
     ///
+    /// - Returns: it, and its bytes: one line, with its newline.
     /// - Throws: `badData` where two of them contradict each other; a document made of such would describe no backup.
     public static func create(
         domain: String, plan: Plan, snapshot: Snapshot, report: Report, receipt: Receipt, producer: Producer
-    ) throws -> [UInt8] {
+    ) throws -> (document: Document, line: [UInt8]) {
         func require(_ agrees: Bool, _ what: @autoclosure () -> String, hint: String? = nil) throws {
             guard agrees else { throw Failure(.badData, what(), hint: hint) }
         }
@@ -38,7 +39,6 @@ extension Document {
             uncompressed: report.compressed == nil ? nil : report.bytes, producer: producer)
         let line = Metadata(backup: backup, previous: plan.previous, parent: plan.parent).json.line
         // What a restore would refuse must not become the head.
-        _ = try Document(parsing: line, at: "the new document")
-        return line
+        return (try Document(parsing: line, at: "the new document"), line)
     }
 }

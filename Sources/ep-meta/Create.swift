@@ -42,7 +42,7 @@ struct Create: ParsableCommand {
     func run() throws {
         try require(domain: domain)
         let report = try Report(record(report), at: report)
-        let document = try Document.create(
+        let made = try Document.create(
             domain: domain,
             plan: Plan(record(plan), at: plan),
             snapshot: Snapshot(record(snapshot), at: snapshot),
@@ -53,10 +53,10 @@ struct Create: ParsableCommand {
                 btrfsProgs: btrfsProgs ?? btrfsProgsVersion(),
                 sendProtocol: report.sendProtocol))
         if let line {
-            let shown = try Document(parsing: document, at: "the new document").metadata.line
-            try Descriptor(opening: line, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600).write(Array(shown.utf8))
+            let shown = Array(made.document.metadata.line.utf8)
+            try Descriptor(opening: line, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600).write(shown)
         }
-        try Descriptor.standardOutput.write(document)
+        try Descriptor.standardOutput.write(made.line)
     }
 
     private func kernelRelease() throws -> String {

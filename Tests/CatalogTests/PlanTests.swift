@@ -192,7 +192,8 @@ import Testing
             try Document.create(
                 domain: domain, plan: plan, snapshot: snapshot, report: Report(report, at: "report"),
                 receipt: Receipt(receipt, at: "receipt"),
-                producer: Producer(escapepod: "0.1.0", kernel: "6.1", btrfsProgs: "6.2"))
+                producer: Producer(escapepod: "0.1.0", kernel: "6.1", btrfsProgs: "6.2")
+            ).line
         }
     }
 

@@ -50,7 +50,7 @@ memory() {
     both storing "$big" ep-store ep-fetch
     peak ep-key id "$key" >/dev/null
     memory_row "ep-key id" "$(mebibytes ep-key)"
-    ((EUID == 0)) || { echo "a whole volume: needs root" && return; }
+    needs_root || return 0
     make_volume
     before_escapepod_full 2>>"$work/said"
     escapepod_backup >/dev/null

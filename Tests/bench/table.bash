@@ -35,7 +35,7 @@ row() { printf '%-50s %11s %11s %8s  %s\n' "$@"; }
 # race WHAT CACHE OURS [PEER TARGET]…: everybody takes turns. TARGET is ">= N" for how many times as fast ours shall
 # be, "<= N" for the part of the peer's time that it may take, the same behind "cpu " for processor time, or - for nothing.
 race() {
-    local what=$1 cache=$2 ours=$3 round peer
+    local what=$1 cache=$2 ours=$3 round peer goal cpu_goal
     shift 3
     local peers=("$@")
     # They may have run before.
@@ -47,10 +47,10 @@ race() {
         for ((peer = 0; peer < ${#peers[@]}; peer += 2)); do clock "${peers[peer]}"; done
     done
     while (($#)); do
-        case $2 in
-        cpu\ *) pair "$what against ${1//_/ }" times "$ours" "$1" - && pair "  its processor time" cpu "$ours" "$1" "${2#cpu }" ;;
-        *) pair "$what against ${1//_/ }" times "$ours" "$1" "$2" && pair "  its processor time" cpu "$ours" "$1" - ;;
-        esac
+        goal=$2 cpu_goal=-
+        [[ $2 != cpu\ * ]] || goal=- cpu_goal=${2#cpu }
+        pair "$what against ${1//_/ }" times "$ours" "$1" "$goal"
+        pair "  its processor time" cpu "$ours" "$1" "$cpu_goal"
         shift 2
     done
 }
@@ -67,8 +67,8 @@ pair() {
 # room WHAT OURS PEER TARGET: how much two folders hold, in MB.
 room() {
     local ours peer ratio
-    ours=$(du -sb --apparent-size "$2" | cut -f 1)
-    peer=$(du -sb --apparent-size "$3" | cut -f 1)
+    ours=$(du -sb "$2" | cut -f 1)
+    peer=$(du -sb "$3" | cut -f 1)
     ratio=$(awk "BEGIN { print $ours / $peer }")
     row "$1" "$((ours / 1000000)) MB" "$((peer / 1000000)) MB" "$(printf '%.2f' "$ratio")" "$(verdict "$ratio" "$4")"
 }
