@@ -254,7 +254,7 @@ END
 @test "with the PATH of cron it finds mkfs.btrfs, and where that is missing it says so" {
     PATH=${EP_BIN:-$EP_REPO/.build/debug}:$EP_REPO/bin:/usr/bin:/bin run -0 drill
     mkdir there
-    run -69 unshare --mount bash -c 'mount --bind "$1" there && mount -t tmpfs none "$1" && ln -s "$PWD"/there/* "$1" &&
+    run -69 unshare --mount --propagation slave bash -c 'mount --bind "$1" there && mount -t tmpfs none "$1" && ln -s "$PWD"/there/* "$1" &&
         rm "$1/mkfs.btrfs" && escapepod drill ./pod.conf --scratch ground' - \
         "$(dirname "$(readlink -f "$(command -v mkfs.btrfs)")")"
     [[ $output = *"no such program: mkfs.btrfs"*hint:* && $output != *"loop device"* ]]

@@ -203,7 +203,7 @@ goes_through() {
     for there in bash btrfs cat dirname ep-config ep-meta ep-snap kill mkdir mktemp readlink rm stat; do
         ln -s "$(command -v "$there")" bin/
     done
-    run -69 unshare --mount bash -c 'for sbin in /usr/local/sbin /usr/sbin /sbin; do mount -t tmpfs none "$sbin"; done
+    run -69 unshare --mount --propagation slave bash -c 'for sbin in /usr/local/sbin /usr/sbin /sbin; do mount -t tmpfs none "$sbin"; done
         PATH=$PWD/bin exec bash "$1" init ./new.conf --volume "$2" --store "$3" --domain pod' - \
         "$EP_REPO/bin/escapepod" "$volume" "$store"
     [[ $output = *"no such program: ep-fetch"*hint:* ]]

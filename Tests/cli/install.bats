@@ -29,7 +29,7 @@ for tool in "$2"/*; do "$tool" --version >/dev/null; done
 "$2"/ep-key generate key >/dev/null
 echo "from a machine without Swift" | "$2"/ep-seal --key key | "$2"/ep-unseal --key key
 END
-    run -0 --separate-stderr timeout 60 unshare --mount env -u LD_LIBRARY_PATH sh run "$swift" "$bin"
+    run -0 --separate-stderr timeout 60 unshare --mount --propagation slave env -u LD_LIBRARY_PATH sh run "$swift" "$bin"
     [ "$output" = "from a machine without Swift" ]
 }
 

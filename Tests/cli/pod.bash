@@ -28,8 +28,13 @@ prepare() {
     make_pod
     "$@"
     cleanup
+    # Where another test's mount namespace holds them, they are written to for longer.
+    eventually released "$BATS_TEST_TMPDIR"
     cd / && mv "$BATS_TEST_TMPDIR" "$BATS_FILE_TMPDIR/prepared"
 }
+
+# released DIR: no loop device has a file of that folder.
+released() { ! losetup -nO BACK-FILE | grep -qF "$1/"; }
 
 # prepared: for setup: a copy of that, with its images mounted, as the working folder. It lies where the pod was made, as the
 # names of its slots and its records come of the store's path.

@@ -391,7 +391,7 @@ forge() {
     refuses 64 "only one of" ep-snap scratch place --for "a test" --need 1 --drop
     # On a btrfs of its own, which has no name in there, and is gone with its mount.
     mkdir own
-    unshare --mount bash -c '[[ $(ep-snap scratch place --for "a test" --need 1000 --mount own) = own/.escapepod-* ]] &&
+    unshare --mount --propagation slave bash -c '[[ $(ep-snap scratch place --for "a test" --need 1000 --mount own) = own/.escapepod-* ]] &&
         [[ $(stat -f -c %T own) = btrfs && -n $(ls -A own) ]]'
     [[ $(ls -A place) = "$before" && -z $(ls -A own) ]]
     scratch=$(ep-snap scratch new --for "a test")

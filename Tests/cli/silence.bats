@@ -88,12 +88,12 @@ END
 @test "without /proc the tools have their arguments, and a run does not take another's folder for a stale one" {
     prepared
     mkdir "tmp/escapepod.$$.abcdefgh"
-    run -0 unshare --mount bash -c 'mount -t tmpfs none /proc && escapepod sheet ./pod.conf'
+    run -0 unshare --mount --propagation slave bash -c 'mount -t tmpfs none /proc && escapepod sheet ./pod.conf'
     rmdir "tmp/escapepod.$$.abcdefgh"
     sealed blob 3000 >blob
     sealed metadata 400 >meta
     follows=$(ep-fetch list "$store" --domain pod)
-    unshare --mount bash -c '
+    unshare --mount --propagation slave bash -c '
         mount -t tmpfs none /proc
         ep-store blob "$1" --domain pod <blob >receipt
         ep-store metadata "$1" --domain pod --blob "$2" --follows "$3" <meta >record

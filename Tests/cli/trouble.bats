@@ -243,9 +243,9 @@ END
     eventually locked
     run -0 timeout 60 escapepod backup ./pod.conf
     # A folder that others can write to is none for locks.
-    refuses 77 "others can change or read this folder: /run/escapepod" unshare --mount bash -c '
+    refuses 77 "others can change or read this folder: /run/escapepod" unshare --mount --propagation slave bash -c '
         mount -t tmpfs none /run && mkdir -m 0755 /run/escapepod && timeout 60 escapepod backup ./pod.conf'
-    refuses 77 "others can change or read this folder: /run/escapepod" unshare --mount bash -c '
+    refuses 77 "others can change or read this folder: /run/escapepod" unshare --mount --propagation slave bash -c '
         mount -t tmpfs none /run && mkdir -m 0700 /run/theirs && chown 65534 /run/theirs
         ln -s theirs /run/escapepod && timeout 60 escapepod backup ./pod.conf'
     [[ $(newest) = "4 incremental" ]]
