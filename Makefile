@@ -28,7 +28,7 @@ DUNESEA := dunesea/.build/release/dunesea
 # Its pages go where it goes.
 PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
 
-NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev libzstd-dev pkg-config zlib1g-dev
+NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev liblzo2-dev libzstd-dev pkg-config zlib1g-dev
 NEEDED_TO_RUN := btrfs-progs bubblewrap cryptsetup-bin dosfstools e2fsprogs fdisk mtools util-linux
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode

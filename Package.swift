@@ -46,6 +46,9 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CChecksum"),
+        // Without pkgConfig, like libcurl: what it needs is loaded when it is needed.
+        .systemLibrary(
+            name: "CDecompression", providers: [.apt(["zlib1g-dev", "libzstd-dev", "liblzo2-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // Without pkgConfig: it is loaded when it is needed, not linked.
@@ -77,7 +80,9 @@ let package = Package(
             ]),
         library("ConfigurationFile", ["Plumbing"]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
-        library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
+        library(
+            "Receiving",
+            ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil", "CDecompression"]),
         library("Layout", ["Plumbing", "JSON", "OpenSSL", "CLinux", "CBlkid", "CBtrfsUtil"]),
         library(
             "Tool",

@@ -37,6 +37,7 @@ let package = Package(
         .systemLibrary(name: "CChecksum"),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CDecompression"),
         .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CBlkid", pkgConfig: "blkid", providers: [.apt(["libblkid-dev"])]),
         .systemLibrary(
@@ -62,7 +63,9 @@ let package = Package(
                 "CBlkid", "CCurl",
             ]),
         library("Snapshots", ["Plumbing", "JSON", "CLinux", "CBtrfsUtil"]),
-        library("Receiving", ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil"]),
+        library(
+            "Receiving",
+            ["Plumbing", "SendStream", "Snapshots", "CLinux", "CBtrfsUtil", "CDecompression"]),
         library("Layout", ["Plumbing", "JSON", "OpenSSL", "CLinux", "CBlkid", "CBtrfsUtil"]),
         library(
             "DuneSea",

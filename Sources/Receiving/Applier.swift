@@ -16,6 +16,8 @@ struct Applier: ~Copyable {
     /// What new files would inherit of the root, where every stream makes them, and so have too much: the root has it
     /// only at the end. `btrfs receive` lets them inherit it.
     var heldBack: [(name: String, value: [UInt8]?)] = []
+    var hasDecompressed = false
+    let note: (String) -> Void
     static let inherited = ["system.posix_acl_default", "btrfs.compression"]
 
     /// What data may be shared with, beside the tree itself.
@@ -25,10 +27,14 @@ struct Applier: ~Copyable {
         let uuids: [String]
     }
 
-    init(to root: borrowing Descriptor, of identity: Identity, upon parent: Parent?) throws {
+    init(
+        to root: borrowing Descriptor, of identity: Identity, upon parent: Parent?,
+        note: @escaping (String) -> Void
+    ) throws {
         self.tree = Tree(at: root)
         self.identity = identity
         self.parent = parent
+        self.note = note
         guard parent != nil else { return }
         let number = root.number
         for name in Applier.inherited {

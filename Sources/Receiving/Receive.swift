@@ -19,12 +19,14 @@ public import Snapshots
 ///   - uuid: which subvolume the stream must be of.
 ///   - parent: for an incremental stream the name, in `folder` too, of the read-only subvolume that it builds upon: which
 ///     has the UUID that the stream names, or was received with it.
+///   - note: is told, once, where the data are decompressed since they cannot be written as they are.
 /// - Throws: `badData` for a stream that is cut, damaged, hostile, another one, or upon another parent; `busy` where there
 ///   is something of that name; `denied` where others can reach `folder`.
 public func receive(
     from source: borrowing Descriptor, as name: String, in folder: borrowing Descriptor,
     expecting uuid: String,
-    upon parent: String?
+    upon parent: String?,
+    note: @escaping (String) -> Void
 ) throws -> Snapshot {
     try folder.requirePrivate(hint: "receive into a folder that is yours and has mode 0700")
     for name in [name, parent].compactMap(\.self) {
@@ -63,7 +65,7 @@ public func receive(
         }
         try clear(name, in: here, of: identity)
         try Subvolume.make(name, in: here)
-        return try fill(name, in: here, identity, upon: nil, [:], next)
+        return try fill(name, in: here, identity, upon: nil, [:], next, note)
     }
     let base = try Subvolume(parent, in: folder)
     let uuids = try identity.requireParent(base, at: source.name)
@@ -72,7 +74,7 @@ public func receive(
     // Where the parent has no record that can be read, it has no such files either.
     let flags = (try? base.recordedFlags()) ?? [:]
     return try fill(
-        name, in: here, identity, upon: .init(root: base.directory.number, uuids: uuids), flags, next)
+        name, in: here, identity, upon: .init(root: base.directory.number, uuids: uuids), flags, next, note)
 }
 
 /// Who the stream is of.
@@ -145,11 +147,12 @@ private func clear(_ name: String, in folder: borrowing Descriptor, of identity:
 /// - Parameter flags: those that the parent has a record of.
 private func fill(
     _ name: String, in folder: borrowing Descriptor, _ identity: Identity, upon parent: Applier.Parent?,
-    _ flags: [UInt64: InodeFlags], _ next: () throws -> Frame
+    _ flags: [UInt64: InodeFlags], _ next: () throws -> Frame,
+    _ note: @escaping (String) -> Void
 ) throws -> Snapshot {
     do {
         let made = try Subvolume(name, in: folder)
-        var applier = try Applier(to: made.directory, of: identity, upon: parent)
+        var applier = try Applier(to: made.directory, of: identity, upon: parent, note: note)
         while case let frame = try next(), frame.command != .end { try applier.apply(frame) }
         try applier.finish()
         try made.restoreNoCopyOnWrite(before: flags)

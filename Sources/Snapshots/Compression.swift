@@ -2,29 +2,6 @@ import CLinux
 import Glibc
 import Plumbing
 
-/// The version of Linux that runs here.
-public struct KernelRelease: Sendable {
-    let major: Int
-    let minor: Int
-
-    public static var here: KernelRelease {
-        var names = utsname()
-        guard uname(&names) == 0 else { return .init("") }
-        return .init(
-            withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
-    }
-
-    /// - Parameter release: such as `6.1.0-28-amd64`; what is no number counts as 0.
-    init(_ release: String) {
-        let numbers = release.split { !$0.isNumber }.map { Int($0) ?? 0 }
-        major = numbers.first ?? 0
-        minor = numbers.dropFirst().first ?? 0
-    }
-
-    /// BTRFS_IOC_ENCODED_WRITE.
-    public var takesCompressedData: Bool { (major, minor) >= (5, 18) }
-}
-
 extension Subvolume {
     /// Whether new data in it are compressed: by its mount, or by a property of its root.
     public func isCompressed() throws -> Bool {
@@ -51,7 +28,7 @@ extension Subvolume {
             let version = try? Descriptor(opening: "/sys/fs/btrfs/features/send_stream_version", O_RDONLY)
                 .readAll(limit: 64),
             let kernel = Int(String(decoding: version, as: UTF8.self).prefix { $0.isNumber }), kernel >= 2,
-            try KernelRelease(btrfsProgsVersion()).major >= 6
+            let program = try Int(btrfsProgsVersion().prefix { $0.isNumber }), program >= 6
         else { return [] }
         return ["--proto", "2", "--compressed-data"]
     }

@@ -6,14 +6,11 @@ public enum ReceivedChain {
         public let size: String
         /// The received UUID that it has once it is whole.
         public let received: String
-        /// Whether its data may come compressed, as the file system had them.
-        public let mayBeCompressed: Bool
 
-        public init(name: String, size: String, received: String, mayBeCompressed: Bool = false) {
+        public init(name: String, size: String, received: String) {
             self.name = name
             self.size = size
             self.received = received
-            self.mayBeCompressed = mayBeCompressed
         }
     }
 

@@ -14,8 +14,7 @@ struct Chain: ParsableCommand {
         discussion: """
             The first line has the generation, date and UUID of the wanted backup, the number of backups to read, their \
             size in bytes, the most space in bytes that a restore takes, and yes or no: whether that backup is the newest. \
-            A line for each backup follows, the full one first: blob, size in bytes, SHA-512, UUID, generation, and the \
-            version of the protocol of btrfs send.
+            A line for each backup follows, the full one first: blob, size in bytes, SHA-512, UUID, and generation.
             """)
 
     @OptionGroup var subject: Subject
@@ -67,8 +66,7 @@ struct Chain: ParsableCommand {
                 + "\(chain.isNewest ? "yes" : "no") \(readable(bytes: UInt64(clamping: chain.size)))")
         for backup in chain.backups {
             try put(
-                "\(backup.sha256) \(backup.size) \(backup.sha512) \(backup.uuid) \(backup.generation) "
-                    + "\(backup.producer.sendProtocol)")
+                "\(backup.sha256) \(backup.size) \(backup.sha512) \(backup.uuid) \(backup.generation)")
         }
         if chain.passedOverDamage {
             warn(

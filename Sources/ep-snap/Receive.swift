@@ -3,6 +3,7 @@ import Glibc
 import Plumbing
 import Receiving
 import Snapshots
+import Tool
 
 struct Receive: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -23,7 +24,8 @@ struct Receive: ParsableCommand {
         do {
             let made = try receive(
                 from: .standardInput, as: name, in: .folder(at: absolute(folder)), expecting: received,
-                upon: parent)
+                upon: parent
+            ) { say("ep-snap: \(printable($0)): \(printable(name))") }
             try show([.snapshot(made)]) { json ? $0.first : nil }
         } catch let failure as Failure where failure.status == .badData {
             // The stages in front then come to their own verdicts, and not to that of a pipe without a reader.

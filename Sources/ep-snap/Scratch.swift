@@ -102,13 +102,12 @@ struct ChainOption: ParsableArguments {
         var backups: [ReceivedChain.Backup] = []
         try Descriptor(opening: chain, O_RDONLY).lines(upTo: 4096) { line, number in
             let words = String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace)
-            guard words.count == 6, let version = Int(words[5]) else {
+            guard words.count == 5 else {
                 throw Failure(.badData, "not a backup of a chain", at: "\(chain), line \(number)")
             }
             backups.append(
                 .init(
-                    name: String(words[0]), size: String(words[1]), received: String(words[3]),
-                    mayBeCompressed: version > 1))
+                    name: String(words[0]), size: String(words[1]), received: String(words[3])))
         }
         guard !backups.isEmpty else { throw Failure(.badData, "not a chain: it is empty", at: chain) }
         return backups
@@ -129,12 +128,6 @@ struct Resume: ParsableCommand {
 
     func run() throws {
         let lacking = try ReceivedChain.resume(chain.backups(), in: Scratch(at: scratch))
-        guard KernelRelease.here.takesCompressedData || !lacking.contains(where: \.backup.mayBeCompressed)
-        else {
-            throw Failure(
-                .unavailable, "this Linux is too old for a backup with compressed data", at: scratch,
-                hint: "start a rescue system with Linux 5.18 or newer, and run it again")
-        }
         for it in lacking {
             let words = [it.backup.name, it.backup.size, it.backup.received, it.parent, it.spare]
             try put(words.compactMap(\.self).joined(separator: " "))

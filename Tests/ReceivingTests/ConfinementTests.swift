@@ -54,7 +54,7 @@ private final class Ground {
                 return count
             }
         }
-        var applier = try Applier(to: root, of: Identity(of: next()), upon: nil)
+        var applier = try Applier(to: root, of: Identity(of: next()), upon: nil) { _ in }
         do {
             while case let frame = try next(), frame.command != .end { try applier.apply(frame) }
             try applier.finish()

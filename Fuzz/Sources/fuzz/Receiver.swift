@@ -41,7 +41,8 @@ func receiver(_ input: [UInt8]) throws {
     let root = try Descriptor(opening: "tree", in: ground, O_RDONLY | O_DIRECTORY)
     var applier = try Applier(
         to: root, of: identity,
-        upon: isIncremental ? .init(root: parent.number, uuids: [others.uuid]) : nil)
+        upon: isIncremental ? .init(root: parent.number, uuids: [others.uuid]) : nil
+    ) { _ in }
     while let frame = try accepted(next), frame.command != .end {
         do { try applier.apply(frame) } catch let failure as Failure {
             hold(failure.status != .bug, "a bug: \(failure)")
