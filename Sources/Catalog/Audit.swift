@@ -40,22 +40,25 @@ public struct Audit: Sendable {
         var (generations, known): ([Int64], Int64) = ([], 0)
         var found: [(Int, Problem)?] = []
         var gaps: [Int: ClosedRange<Int64>] = [:]
+        var lost: Set<Int64> = []
         for (index, entry) in history.entries.enumerated() {
             switch entry.content {
             case .damaged, .unreadable:
                 known += 1
+                lost.insert(known)
                 if case .damaged = entry.content {
                     found.append((index, .damaged))
                 } else {
                     found.append((index, .unreadable))
                 }
-            case .backup(let backup, let previous, let isLinked):
-                if previous > known {
-                    gaps[index] = known + 1...previous
-                    found.append(backup.type == .full ? nil : (index, .unlinked))
-                } else {
-                    found.append(isLinked ? nil : (index, .unlinked))
+            case .backup(let backup, let previous, let isLinked, let base):
+                if previous > known { gaps[index] = known + 1...previous }
+                // What builds on a damaged one goes down with that.
+                let isBroken = base.map { base in
+                    base.index == nil && (base.isAnother || !lost.contains(base.generation))
                 }
+                let isInPlace = isLinked || previous > known
+                found.append(isInPlace && isBroken != true ? nil : (index, .unlinked))
                 known = backup.generation
             }
             generations.append(known)
@@ -76,27 +79,26 @@ public struct Audit: Sendable {
         find("blob", at: index, problem)
     }
 
-    /// Names the generations that it takes down: all that were made on it, which ends with the next full one, or one that is
-    /// lost by itself.
+    /// Names the generations that it takes down: all that build on it.
     private mutating func find(_ object: String, at index: Int, _ problem: Problem) {
         let entries = history.entries
         let generation = generations[index]
         var down: [Int64] = []
-        // What is full can be restored, whatever it was made on.
-        if !(entries[index].backup?.type == .full && problem == .unlinked) {
-            var next = index
-            repeat {
+        // Whatever it was made on, what it builds on may be there.
+        let isWhole = entries[index].backup != nil && (entries[index].base.map { $0.index != nil } ?? true)
+        if !(isWhole && problem == .unlinked) {
+            var lost: Set = [generation]
+            down = [generation]
+            for next in entries.indices.dropFirst(index + 1) {
+                guard let base = entries[next].base, lost.contains(base.generation), !base.isAnother else {
+                    continue
+                }
+                lost.insert(generations[next])
                 down.append(generations[next])
-                next += 1
-            } while next < entries.count && entries[next].backup?.type == .incremental
-            if next == entries.count { headIsLost = true }
-        }
-        let what =
-            switch down.count {
-            case 0: "nothing"
-            case 1: "generation \(down[0])"
-            default: "generations \(down[0]) to \(down[down.count - 1])"
             }
+            if down.last == generations.last { headIsLost = true }
+        }
+        let what = down.isEmpty ? "nothing" : "generation\(down.count == 1 ? "" : "s") \(spans(of: down))"
         lines.append("generation \(generation): the \(object) \(problem.clause): takes down \(what)")
         faults.append([
             "object": .string(object), "generation": .integer(generation),
@@ -122,4 +124,19 @@ public struct Audit: Sendable {
         ]
         faults.append(.object(members))
     }
+}
+
+/// Numbers in ascending order, for people: `2 to 4 and 7`.
+func spans(of numbers: [Int64]) -> String {
+    var spans: [ClosedRange<Int64>] = []
+    for number in numbers {
+        if let last = spans.last, last.upperBound + 1 == number {
+            spans[spans.count - 1] = last.lowerBound...number
+        } else {
+            spans.append(number...number)
+        }
+    }
+    let texts = spans.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound) to \($0.upperBound)" }
+    return texts.count > 1
+        ? "\(texts.dropLast().joined(separator: ", ")) and \(texts[texts.count - 1])" : texts.joined()
 }

@@ -37,7 +37,9 @@ extension Document {
             domain: domain, generation: plan.generation, type: plan.type, uuid: report.uuid,
             date: snapshot.created, receipt: receipt,
             uncompressed: report.compressed == nil ? nil : report.bytes, producer: producer)
-        let line = Metadata(backup: backup, previous: plan.previous, parent: plan.parent).json.line
+        let line = Metadata(
+            backup: backup, previous: plan.previous, parent: plan.parent, ancestry: plan.ancestry
+        ).json.line
         // What a restore would refuse must not become the head.
         return (try Document(parsing: line, at: "the new document"), line)
     }

@@ -12,9 +12,19 @@ public struct History: Sendable {
 
     public enum Content: Sendable {
         /// - isLinked: whether it was made on the document in front of it; also where that is not there to tell.
-        case backup(Backup, previousGeneration: Int64, isLinked: Bool)
+        /// - base: what it builds on; nil for a full one.
+        case backup(Backup, previousGeneration: Int64, isLinked: Bool, base: Base?)
         case damaged
         case unreadable
+    }
+
+    /// The backup that another one builds on.
+    public struct Base: Sendable {
+        public let generation: Int64
+        /// Its entry, which comes earlier; nil where the history has none of that generation, or another backup.
+        public let index: Int?
+        /// Whether that is because there is another one.
+        public let isAnother: Bool
     }
 
     public let domain: String
@@ -32,6 +42,7 @@ public struct History: Sendable {
         of domain: String, from input: borrowing Descriptor, complain: (Failure) -> Void
     ) throws {
         var (entries, before): ([Entry], Document?) = ([], nil)
+        var places: [Int64: Int] = [:]
         try History.walk(input) { blob, line, place in
             guard case .text(let text) = line else {
                 entries.append(Entry(blob: blob, content: line == .damaged ? .damaged : .unreadable))
@@ -46,9 +57,22 @@ public struct History: Sendable {
                         .badData, "the store returned the metadata of a backup other than \(blob)", at: place,
                         hint: "the store was mixed up or tampered with")
                 }
+                let isLinked = isMade(document, on: before, at: place, complain)
+                let base = document.metadata.parent.map { parent in
+                    let index = places[parent.generation]
+                    let isIt = index.map { entries[$0].backup == parent } ?? false
+                    // One complaint is enough.
+                    if index != nil, !isIt, isLinked {
+                        complain(parent.contradiction(in: backup.generation, at: place))
+                    }
+                    return Base(
+                        generation: parent.generation, index: isIt ? index : nil,
+                        isAnother: index != nil && !isIt)
+                }
                 let content = Content.backup(
                     backup, previousGeneration: document.metadata.previous?.generation ?? 0,
-                    isLinked: isLinked(document, to: before, at: place, complain))
+                    isLinked: isLinked, base: base)
+                places[backup.generation] = entries.count
                 entries.append(Entry(blob: blob, content: content))
                 before = document
             } catch let failure as Failure where failure.status == .badData {
@@ -104,8 +128,8 @@ public struct History: Sendable {
 }
 
 /// Whether it was made on the one before, where that is the one that it names.
-private func isLinked(
-    _ document: Document, to before: Document?, at place: String, _ complain: (Failure) -> Void
+private func isMade(
+    _ document: Document, on before: Document?, at place: String, _ complain: (Failure) -> Void
 ) -> Bool {
     guard let before else { return true }
     // One that is missing in between is another matter, and an audit's to tell.
@@ -124,14 +148,20 @@ private func isLinked(
 extension History.Entry {
     /// nil where the document is damaged or cannot be read.
     public var backup: Backup? {
-        if case .backup(let backup, _, _) = content { return backup }
+        if case .backup(let backup, _, _, _) = content { return backup }
+        return nil
+    }
+
+    /// What it builds on; nil for a full one, and where the document is damaged or cannot be read.
+    public var base: History.Base? {
+        if case .backup(_, _, _, let base) = content { return base }
         return nil
     }
 
     /// - Throws: `badData` or `io` where there is none.
     public func requireBackup(in store: String) throws -> Backup {
         switch content {
-        case .backup(let backup, _, _): return backup
+        case .backup(let backup, _, _, _): return backup
         case .damaged:
             throw Failure(
                 .badData, "the metadata of blob \(blob) is damaged", at: store,

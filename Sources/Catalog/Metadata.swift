@@ -48,7 +48,7 @@ public struct Producer: Sendable {
     }
 }
 
-/// One backup: a document without its links, `previous` and `parent`.
+/// One backup: a document without its links, `previous`, `parent` and `chain`.
 public struct Backup: Equatable, Sendable {
     /// The last number that there is: as many as a store counts, in ten digits.
     public static let lastGeneration: Int64 = 9_999_999_999
@@ -111,7 +111,7 @@ public struct Backup: Equatable, Sendable {
         others = members.others(
             than: [
                 "version", "domain", "generation", "type", "uuid", "date", "size", "sha512", "sha256",
-                "uncompressed", "producer", "previous", "parent",
+                "uncompressed", "producer", "previous", "parent", "chain",
             ])
     }
 
@@ -166,18 +166,21 @@ public struct Previous: Sendable {
     }
 }
 
-/// What a document says: the backup, the document before it, and the backup it builds on.
+/// What a document says: the backup, the document before it, and the backups that it builds on.
 public struct Metadata: Sendable {
     public let backup: Backup
     /// nil for generation 1 alone.
     public let previous: Previous?
-    /// nil for a full backup.
+    /// Any earlier one of its chain; nil for a full backup.
     public let parent: Backup?
+    /// nil where the parent is the full one, or there is none.
+    public let ancestry: Ancestry?
 
-    init(backup: Backup, previous: Previous?, parent: Backup?) {
+    init(backup: Backup, previous: Previous?, parent: Backup?, ancestry: Ancestry?) {
         self.backup = backup
         self.previous = previous
         self.parent = parent
+        self.ancestry = ancestry
     }
 
     init(_ members: Members) throws {
@@ -203,20 +206,28 @@ public struct Metadata: Sendable {
             }
             parent = nil
         }
+        if let parent, parent.type == .incremental {
+            ancestry = try Ancestry(members.object("chain"), of: parent)
+        } else {
+            guard !members.contains("chain") else {
+                throw members.failure("chain", "is present, but the parent is not incremental")
+            }
+            ancestry = nil
+        }
     }
 
     private static func parent(
         of backup: Backup, behind previous: Previous?, _ members: Members
     ) throws -> Backup {
-        for link in ["previous", "parent"] where members.contains(link) {
+        for link in ["previous", "parent", "chain"] where members.contains(link) {
             throw members.failure(link, "is present, but a parent has no links of its own")
         }
         let parent = try Backup(members)
         guard parent.domain == backup.domain else {
             throw members.failure("domain", "is \(parent.domain), not \(backup.domain)")
         }
-        guard parent.generation == previous?.generation else {
-            throw members.failure("generation", "is not the one before \(backup.generation)")
+        guard let previous, parent.generation <= previous.generation else {
+            throw members.failure("generation", "is not one before \(backup.generation)")
         }
         guard parent.uuid != backup.uuid else {
             throw members.failure("uuid", "is the backup's own")
@@ -229,6 +240,7 @@ public struct Metadata: Sendable {
         var links: [JSON.Member] = []
         if let previous { links.append(.init("previous", previous.json)) }
         if let parent { links.append(.init("parent", parent.json)) }
+        if let ancestry { links.append(.init("chain", ancestry.json)) }
         return backup.json(with: links)
     }
 }

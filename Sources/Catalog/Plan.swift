@@ -16,8 +16,9 @@ public struct Plan: Sendable {
     /// The snapshot here that an incremental backup starts from.
     public let source: Source?
     public let previous: Previous?
-    /// The head, where the backup is incremental.
+    /// What an incremental backup builds on: the head, or the full one of its chain.
     public let parent: Backup?
+    let ancestry: Ancestry?
 
     public struct Source: Sendable {
         public let slot: String
@@ -32,8 +33,11 @@ extension Plan {
     /// - Parameters:
     ///   - snapshots: those that are here, the preferred ones first.
     ///   - stubs: slots without theirs.
+    ///   - now: for the ages in the policy.
     /// - Throws: `badData` where no number is left for the backup.
-    public init(on lineage: Lineage, snapshots: [Snapshot], stubs: [Stub] = []) throws {
+    public init(
+        on lineage: Lineage, snapshots: [Snapshot], stubs: [Stub] = [], policy: Policy, at now: Time
+    ) throws {
         domain = lineage.domain
         warning = lineage.warning
         generation = lineage.next
@@ -45,25 +49,51 @@ extension Plan {
             )
         }
         previous = (lineage.head ?? lineage.witness).map(Previous.init(of:))
-        guard let head = lineage.head else {
+        guard let head = lineage.head?.metadata else {
             type = .full
             reason = "no backup of \(domain) in the store" + (lineage.witness == nil ? " yet" : "")
-            (follows, headType, source, parent) = (nil, nil, nil, nil)
+            (follows, headType, source, parent, ancestry) = (nil, nil, nil, nil, nil)
             return
         }
-        let backup = head.metadata.backup
-        let found = Plan.find(backup, in: snapshots, stubs)
-        type = found.source == nil ? .full : .incremental
-        reason = found.reason
-        follows = backup.sha256
-        headType = backup.type
-        source = found.source
-        parent = found.source == nil ? nil : backup
+        follows = head.backup.sha256
+        headType = head.backup.type
+        let choice = Plan.choose(on: head, policy.verdict(on: head, at: now)) {
+            Plan.find($0, in: snapshots, stubs)
+        }
+        type = choice.parent == nil ? .full : .incremental
+        (reason, source, parent) = (choice.reason, choice.source, choice.parent)
+        ancestry = parent == head.backup ? Ancestry(upon: head) : nil
     }
 
-    private static func find(
-        _ head: Backup, in snapshots: [Snapshot], _ stubs: [Stub]
-    ) -> (source: Source?, reason: String) {
+    private typealias Found = (source: Source?, reason: String)
+
+    /// What to build on: the head, or the full one of its chain, or nothing.
+    private static func choose(
+        on head: Metadata, _ verdict: Policy.Verdict, _ find: (Backup) -> Found
+    ) -> (reason: String, source: Source?, parent: Backup?) {
+        let newest = find(head.backup)
+        // Its snapshot has to move on, before anything else.
+        if newest.source?.slot == "current-state" { return (newest.reason, newest.source, head.backup) }
+        switch verdict {
+        case .full(let why): return (why, nil, nil)
+        case .incremental where newest.source != nil: return (newest.reason, newest.source, head.backup)
+        case .incremental where head.differential == nil: return (newest.reason, nil, nil)
+        case .incremental: return differential(newest.reason) { _ in newest.reason }
+        case .differential(let why): return differential(why) { "\(why), but \($0)" }
+        }
+        func differential(
+            _ why: String, orFull reason: (String) -> String
+        ) -> (String, Source?, Backup?) {
+            let root = find(head.root)
+            guard let source = root.source else { return (reason(root.reason), nil, nil) }
+            return (
+                "differential, from the full backup, generation \(head.root.generation), "
+                    + "whose snapshot is here, in \(printable(source.slot)): \(why)", source, head.root
+            )
+        }
+    }
+
+    private static func find(_ head: Backup, in snapshots: [Snapshot], _ stubs: [Stub]) -> Found {
         let name = "generation \(head.generation) (UUID \(head.uuid))"
         let fits = snapshots.filter { $0.isReadOnly && $0.sentUUID == head.uuid }
         if let it = fits.first(where: { !$0.isChanged }) {
@@ -118,6 +148,7 @@ extension Plan {
             "snapshot": source?.json ?? .null,
             "previous": previous?.json ?? .null,
             "parent": parent?.json ?? .null,
+            "chain": ancestry?.json ?? .null,
         ]
     }
 
@@ -136,7 +167,11 @@ extension Plan {
         headType = hasHead ? try members.type("headType") : nil
         source = try members.objectOrNull("snapshot").map(Source.init)
         previous = try members.objectOrNull("previous").map(Previous.init)
-        parent = try members.objectOrNull("parent").map(Backup.init)
+        let parent = try members.objectOrNull("parent").map(Backup.init)
+        ancestry = try parent.flatMap { parent in
+            try members.objectOrNull("chain").map { try Ancestry($0, of: parent) }
+        }
+        self.parent = parent
     }
 }
 

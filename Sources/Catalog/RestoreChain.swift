@@ -1,6 +1,6 @@
 import Plumbing
 
-/// The backups that a restore reads: a full one, and the incremental ones up to the wanted backup, oldest first.
+/// The backups that a restore reads: a full one, and what builds on it up to the wanted backup, oldest first.
 public struct RestoreChain: Sendable {
     public let backups: [Backup]
     /// Whether the wanted backup is the newest in the store.
@@ -13,45 +13,60 @@ public struct RestoreChain: Sendable {
     ///   - store: what messages call it.
     /// - Throws: `notFound` where there is no such backup; `badData` or `io` where the chain to it is broken.
     public init(to generation: Int64?, in history: History, of store: String) throws {
-        let (domain, entries) = (history.domain, history.entries)
-        var (chain, passedOver, newest): ([Backup], Bool, Bool) = ([], false, false)
-        // No generation comes later than its number says; so what somebody appended later does not get in the way.
-        let top = min(entries.count, generation.map { Int(clamping: $0) } ?? .max)
-        for index in (0..<top).reversed() {
-            let entry = entries[index]
-            if chain.isEmpty, generation != nil, case .damaged = entry.content {
-                passedOver = true
-                continue
-            }
-            let backup = try entry.requireBackup(in: store)
-            if chain.isEmpty {
-                guard generation == nil || generation == backup.generation else { continue }
-                newest = index == entries.count - 1
-            }
+        let entries = history.entries
+        let (found, passedOver) = try RestoreChain.find(generation, in: history, of: store)
+        var chain: [Backup] = []
+        var next: Int? = found
+        while let index = next {
+            let backup = try entries[index].requireBackup(in: store)
             chain.append(backup)
-            if backup.type == .full { break }
-            guard index > 0 else { break }
-            guard case .backup(_, _, let isLinked) = entry.content, isLinked else {
+            guard let base = entries[index].base else { break }
+            guard let there = base.index else {
                 throw Failure(
                     .badData,
-                    "generation \(backup.generation) was not made on the backup before it", at: store,
-                    hint: "escapepod verify names what is missing, damaged or replaced")
+                    "generation \(backup.generation) builds on generation \(base.generation), "
+                        + (base.isAnother ? "which is another now" : "which is not there, or damaged"),
+                    at: store,
+                    hint:
+                        "escapepod verify names what is missing, damaged or replaced; an older generation may be whole"
+                )
             }
+            next = there
         }
-        guard let wanted = chain.first else {
-            let name = generation.map { "generation \($0) of \(domain)" } ?? "backup of \(domain)"
-            throw passedOver
+        backups = chain.reversed()
+        isNewest = found == entries.count - 1
+        passedOverDamage = passedOver
+    }
+
+    /// The entry of the wanted backup.
+    private static func find(
+        _ generation: Int64?, in history: History, of store: String
+    ) throws -> (index: Int, passedOverDamage: Bool) {
+        let entries = history.entries
+        func lacks(_ name: String, passedOver: Bool) -> Failure {
+            passedOver
                 ? Failure(.badData, "no \(name) that can be read", at: store)
                 : Failure(.notFound, "no \(name)", at: store, hint: "escapepod list shows what there is")
         }
-        guard chain.last?.type == .full else {
-            throw Failure(
-                .badData, "the full backup of the chain to generation \(wanted.generation) is missing",
-                at: store, hint: "an older generation may be whole")
+        guard let generation else {
+            guard let last = entries.last else {
+                throw lacks("backup of \(history.domain)", passedOver: false)
+            }
+            _ = try last.requireBackup(in: store)
+            return (entries.count - 1, false)
         }
-        backups = chain.reversed()
-        isNewest = newest
-        passedOverDamage = passedOver
+        var passedOver = false
+        // No generation comes later than its number says; so what somebody appended later does not get in the way.
+        for index in (0..<min(entries.count, Int(clamping: generation))).reversed() {
+            if case .damaged = entries[index].content {
+                passedOver = true
+                continue
+            }
+            if try entries[index].requireBackup(in: store).generation == generation {
+                return (index, passedOver)
+            }
+        }
+        throw lacks("generation \(generation) of \(history.domain)", passedOver: passedOver)
     }
 
     /// The sealed bytes to read.

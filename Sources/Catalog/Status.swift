@@ -101,17 +101,8 @@ public struct Status: Sendable {
         }
         let newest = try last.requireBackup(in: store)
         self.newest = newest
-        for entry in history.entries.reversed() {
-            let backup = try entry.requireBackup(in: store)
-            chain = (chain.backups + 1, chain.bytes + backup.size)
-            if backup.type == .full { break }
-        }
-        if try chain.backups == history.entries.count
-            && history.entries[0].requireBackup(in: store).type != .full
-        {
-            warn(
-                "the full backup of the chain is missing: \(store)", "escapepod verify shows what is lost")
-        }
+        let chain = try RestoreChain(to: nil, in: history, of: store)
+        self.chain = (Int64(chain.backups.count), chain.size)
         let taken = Time(newest.date) ?? now
         age = now.since(taken)
         lookAtCopies(of: key)

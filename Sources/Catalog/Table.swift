@@ -7,9 +7,14 @@ extension History {
         for entry in entries {
             let blob = String(entry.blob.prefix(16))
             switch entry.content {
-            case .backup(let backup, _, _):
+            case .backup(let backup, let previous, _, let base):
+                // The first one behind a full one is just the next.
+                let isDifferential =
+                    base?.index.map { entries[$0].backup?.type == .full && base?.generation != previous }
+                    ?? false
                 text += History.row(
-                    "\(backup.generation)", backup.type.rawValue, backup.date,
+                    "\(backup.generation)", isDifferential ? "differential" : backup.type.rawValue,
+                    backup.date,
                     readable(bytes: UInt64(clamping: backup.size)), blob)
             case .damaged: text += History.row("?", "damaged", "", "", blob)
             case .unreadable: text += History.row("?", "unreadable", "", "", blob)
@@ -24,7 +29,7 @@ extension History {
         func pad(_ text: String, to width: Int) -> String {
             String(repeating: " ", count: max(0, width - text.count))
         }
-        return pad(generation, to: 10) + generation + "  " + type + pad(type, to: 11) + "  " + date
+        return pad(generation, to: 10) + generation + "  " + type + pad(type, to: 12) + "  " + date
             + pad(date, to: 20) + "  " + pad(size, to: 10) + size + "  \(blob)\n"
     }
 }

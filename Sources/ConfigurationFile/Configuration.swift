@@ -21,7 +21,8 @@ public struct Configuration: Equatable, Sendable {
             self.kind = kind
         }
 
-        var key: String { name.replacing("-", with: "_") }
+        /// As a line has it.
+        public var key: String { name.replacing("-", with: "_") }
     }
 
     /// Values by the names of their settings; those of a list have newlines in between.

@@ -90,11 +90,26 @@ struct Backup: ParsableCommand {
     @OptionGroup var member: MemberOption
     @OptionGroup var volume: VolumeOption
     @OptionGroup var compression: CompressionOption
+
+    @Option(
+        help: .init(
+            "Begin a new chain with a full backup when the last one is that old, or never (off); default: 24w.",
+            valueName: "age"))
+    var fullEvery: Period?
+
+    @Option(
+        help: .init(
+            "Build on the full backup again when the last one that did is that old, or never (off); default: 4w.",
+            valueName: "age"))
+    var differentialEvery: Period?
+
     @OptionGroup var rehearsal: DryRun
 
     func run() throws {
         var run = Run("backup", of: subject, volume: volume)
         run.offer("compress", compression.compress)
+        run.offer("full-every", fullEvery)
+        run.offer("differential-every", differentialEvery)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name, member: member.member)
         try run.answer(requiring: "volume", "store", "domain", "key").write()

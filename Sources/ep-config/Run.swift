@@ -46,9 +46,11 @@ struct Run {
         + [.init("patience")]
         + Drivers.standard.options.filter { $0.placeholder == nil }.map { .init($0.name, .toggle) }
     private static let known =
-        ["domain", "volume", "store", "key", "key-space", "compress", "max-age"].map { .init($0) }
-        + driverSettings
+        ["domain", "volume", "store", "key", "key-space", "compress"].map { .init($0) } + planning
+        + [.init("max-age")] + driverSettings
         + [.init("system", .toggle), .init("member", .list), .init("leave-out", .list)]
+
+    private static let planning = ["full-every", "differential-every"].map { Configuration.Setting($0) }
 
     /// Whether it is about a whole system, and not one of its members.
     var isSystem: Bool { settings.values["system"] != nil }
@@ -177,6 +179,11 @@ struct Run {
         if let compress = settings.values["compress"], Compression(argument: compress) == nil {
             throw Failure(.badData, "compress is none, or 1 to 19", at: path)
         }
+        for period in Run.planning {
+            guard settings.values[period.name].map({ Period(argument: $0) != nil }) ?? true else {
+                throw Failure(.badData, "\(period.key) is an age such as 26h, 84d or 12w, or off", at: path)
+            }
+        }
         let store = settings.values["store", default: ""]
         let domain = try Domain(settings.values["domain", default: ""])
         let folder = try StoreURL(store).folderName
@@ -193,6 +200,7 @@ struct Run {
         answer.append([store, "--domain", domain.description] + words(Run.driverSettings), to: "place")
         answer.append(words(["generation", "at-least-generation"].map { .init($0) }), to: "chosen")
         answer.append(words([.init("compress")]), to: "sealing")
+        answer.append(words(Run.planning), to: "planning")
         answer.append(words(["disk", "firmware"].map { .init($0) }), to: "layout")
         answer.append(words(["serial", "size"].map { .init($0) }), to: "overwrite")
         answer.append(words([.init("max-age"), .init("json", .toggle), .init("prometheus")]), to: "report")

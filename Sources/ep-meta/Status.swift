@@ -34,7 +34,7 @@ struct Status: ParsableCommand {
 
     @Option(
         help: .init("How old the newest backup may be: 90m, 26h, 8d; default: no limit.", valueName: "age"))
-    var maxAge: String?
+    var maxAge: Age?
 
     @Option(
         help: .init("The sealed key that the store has; an empty file, or none: none.", valueName: "file"))
@@ -62,7 +62,6 @@ struct Status: ParsableCommand {
 
     func run() throws {
         try require(domain: subject.domain)
-        let limit = try maxAge.map(seconds)
         let key = try signing.key(from: "ep-meta")
         let (memory, doubted) = try remember(key)
         let told = try warning + doubted + companions.warnings(in: subject.store)
@@ -74,7 +73,9 @@ struct Status: ParsableCommand {
         if ending == nil {
             let history = try subject.history()
             let copies = try copies(of: key)
-            do { try status.look(at: history, key: copies, limit: limit) } catch let failure as Failure {
+            do { try status.look(at: history, key: copies, limit: maxAge?.seconds) } catch let failure
+                as Failure
+            {
                 nothing = failure
             }
         }
@@ -123,16 +124,6 @@ struct Status: ParsableCommand {
                 failure.status, "cannot write the metrics: \(path): \(failure.what)", at: failure.place,
                 hint: failure.hint)
         }
-    }
-
-    private func seconds(_ age: String) throws -> Int64 {
-        let units: [Character: Int64] = ["m": 60, "h": 3600, "d": 86400]
-        guard let unit = age.last.flatMap({ units[$0] }), let count = Int64(age.dropLast()),
-            age.utf8.first != UInt8(ascii: "+"), (1...9_999_999).contains(count)
-        else {
-            throw Failure(.usage, "not an age", at: age, hint: "minutes, hours or days: 90m, 26h, 8d")
-        }
-        return count * unit
     }
 
     /// What this machine knows of the store, and which of its records cannot be trusted.

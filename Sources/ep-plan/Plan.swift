@@ -9,9 +9,10 @@ import Tool
 struct PlanTool: Tool {
     static let configuration = CommandConfiguration(
         commandName: "ep-plan",
-        abstract: "Decide whether the next backup is full or incremental.",
+        abstract: "Decide whether the next backup is full or incremental, and what it builds on.",
         usage: """
             ep-plan --domain DOMAIN --snapshots FILE [--witness FILE] [--history] \
+            [--full-every AGE] [--differential-every AGE] [--now SECONDS] \
             [--format json|lines] [--record FILE] < METADATA
             """,
         discussion: """
@@ -41,6 +42,20 @@ struct PlanTool: Tool {
     @Flag(help: "Standard input is a history: the output of ep-fetch history, opened by ep-unseal.")
     var history = false
 
+    @Option(
+        help: .init(
+            "How old the full backup of a chain may get: 90m, 26h, 84d, 12w, or off; default: 24w.",
+            valueName: "age"))
+    var fullEvery = Period.every(weeks: 24)
+
+    @Option(
+        help: .init(
+            "How old the differential backup of a chain may get, or off; default: 4w.", valueName: "age"))
+    var differentialEvery = Period.every(weeks: 4)
+
+    @Option(help: .init("The time, in seconds since 1970.", valueName: "seconds"))
+    var now = Int64(time(nil))
+
     @Option(help: .init("One line of JSON, or three for a script.", valueName: "json|lines"))
     var format = Format.json
 
@@ -50,7 +65,9 @@ struct PlanTool: Tool {
     func run() throws {
         try require(domain: domain)
         let (snapshots, stubs) = try list()
-        let plan = try Plan(on: lineage(), snapshots: snapshots, stubs: stubs)
+        let policy = Policy(fullEvery: fullEvery.seconds, differentialEvery: differentialEvery.seconds)
+        let plan = try Plan(
+            on: lineage(), snapshots: snapshots, stubs: stubs, policy: policy, at: Time(seconds: now))
         if let record { try AtomicFile.write(plan.json.line, to: record, mode: 0o600, replacing: true) }
         try Descriptor.standardOutput.write(format == .json ? plan.json.line : Array(plan.lines.utf8))
     }

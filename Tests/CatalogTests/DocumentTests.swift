@@ -92,9 +92,14 @@ import Testing
             (["producer", "kernel"], "", "member producer.kernel is empty"),
             (["producer", "kernel"], "a\0b", "member producer.kernel contains a zero byte"),
             (["previous", "generation"], 2, "member previous.generation is not less than 2"),
-            (["parent", "generation"], 3, "member parent.generation is not the one before 2"),
+            (["parent", "generation"], 3, "member parent.generation is not one before 2"),
             (["parent", "domain"], "other", "member parent.domain is other, not pod.example.org"),
             (["parent", "uuid"], .string(uuid(2)), "member parent.uuid is the backup's own"),
+            (["chain"], [:], "member chain is present, but the parent is not incremental"),
+            (
+                ["parent", "chain"], [:],
+                "member parent.chain is present, but a parent has no links of its own"
+            ),
             (
                 ["parent", "parent"], .null,
                 "member parent.parent is present, but a parent has no links of its own"
@@ -106,6 +111,30 @@ import Testing
         ] as [([String], JSON, String)])
     func eachRule(path: [String], value: JSON, what: String) throws {
         #expect(refusal(try Sample.second().with(path, value)) == what)
+    }
+
+    @Test(
+        arguments: [
+            (["chain"], nil, "member chain is missing"), (["chain"], 1, "member chain is not an object"),
+            (["chain", "count"], -1, "member chain.count is out of range: -1"),
+            (["chain", "size"], .integer(1 << 61), "member chain.size is out of range: \(1 << 61)"),
+            (
+                ["chain", "root", "type"], "incremental",
+                "member chain.root is no full backup of pod.example.org"
+            ),
+            (["chain", "root", "domain"], "other", "member chain.root is no full backup of pod.example.org"),
+            (["chain", "root", "uuid"], nil, "member chain.root.uuid is missing"),
+            (["chain", "root", "generation"], 4, "member chain.differential is not between root and parent"),
+            (
+                ["chain", "differential", "size"], 777,
+                "member chain.differential is not between root and parent"
+            ),
+            (["chain", "count"], 1, "member chain.differential is not between root and parent"),
+        ] as [([String], JSON?, String)])
+    func eachRuleOfTheChain(path: [String], value: JSON?, what: String) throws {
+        let third = try Sample.incremental(3, upon: Sample.second())
+        #expect(refusal(third) == nil)
+        #expect(refusal(third.with(path, value)) == what)
     }
 
     @Test func linksWhereNoneBelong() throws {
@@ -204,6 +233,24 @@ import Testing
         ]
         let what = check([first, second.with(["parent", name], values[name])])
         #expect(what?.contains("the parent in generation 2 does not match generation 1") == true)
+    }
+
+    @Test func aParentFurtherBack() throws {
+        let (first, second) = (try Sample.first(), try Sample.second())
+        let third = try Sample.incremental(3, upon: second)
+        let differential = try Sample.incremental(4, upon: first, on: third)
+        let fifth = try Sample.incremental(5, upon: differential)
+        let documents = [first, second, third, differential, fifth]
+        #expect(check(documents) == nil)
+        // From any one on: what comes before is not there to tell.
+        for start in documents.indices { #expect(check(Array(documents[start...])) == nil, "\(start)") }
+        // Back upon what the chain has left.
+        let strayed = try Sample.incremental(6, upon: third, on: fifth)
+        #expect(
+            check(documents + [strayed]) == "generation 6 builds on generation 3, which is not of its chain")
+        // What a document says of its chain is what its parent's says.
+        let wrong = third.with(["chain", "root", "size"], 777)
+        #expect(check([first, second, wrong]) == "the chain in generation 3 does not match generation 2")
     }
 
     @Test func aParentWithOtherUnknownMembers() throws {

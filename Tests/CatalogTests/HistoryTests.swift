@@ -34,16 +34,17 @@ private func shown(_ text: String, of domain: String = Sample.domain) throws -> 
 /// Full, incremental, incremental, full, incremental, each made on the one before.
 private func five() throws -> [JSON] {
     let first = try Sample.first()
-    func incremental(_ generation: Int64, on parent: JSON) throws -> JSON {
-        let before = try Sample.document(parent).metadata.backup
-        return .object(
-            try Sample.backup(generation, "incremental")
-                + [Sample.previous(generation - 1, of: parent), .init("parent", before.json)])
-    }
-    let second = try incremental(2, on: first)
-    let third = try incremental(3, on: second)
+    let second = try Sample.incremental(2, upon: first)
+    let third = try Sample.incremental(3, upon: second)
     let fourth = try Sample.next(4, on: third)
-    return [first, second, third, fourth, try incremental(5, on: fourth)]
+    return [first, second, third, fourth, try Sample.incremental(5, upon: fourth)]
+}
+
+/// Full, incremental, incremental, differential, incremental.
+private func differentials() throws -> [JSON] {
+    let start = try five()[...2]
+    let fourth = try Sample.incremental(4, upon: start[0], on: start[2])
+    return start + [fourth, try Sample.incremental(5, upon: fourth)]
 }
 
 @Suite struct Histories {
@@ -113,6 +114,26 @@ private func five() throws -> [JSON] {
         #expect(try self.chain(1, in: five()).need == 1_234_568)
     }
 
+    @Test func byWhatEachBuildsOn() throws {
+        let documents = try differentials()
+        #expect(try chain(nil, in: documents).backups.map(\.generation) == [1, 4, 5])
+        #expect(try chain(3, in: documents).backups.map(\.generation) == [1, 2, 3])
+        // What is not of its chain may be missing or damaged.
+        #expect(
+            try chain(5, in: [documents[0], documents[3], documents[4]]).backups.map(\.generation) == [
+                1, 4, 5,
+            ])
+        let whole = try text(documents)
+        let damaged = whole.replacingOccurrence(of: " \(documents[1])", with: " damaged")
+        #expect(
+            try RestoreChain(to: 4, in: shown(damaged).0, of: "store").backups.map(\.generation) == [1, 4])
+        let table = try shown(whole).0.table.split(separator: "\n")
+        #expect(
+            table.map { $0.split(separator: " ")[1] } == [
+                "TYPE", "full", "incremental", "incremental", "differential", "incremental",
+            ])
+    }
+
     @Test func whatIsNotThereOrBroken() throws {
         #expect(failure { _ = try chain(6, in: five()) }?.status == .notFound)
         #expect(failure { _ = try chain(nil, in: []) }?.status == .notFound)
@@ -168,6 +189,33 @@ private func five() throws -> [JSON] {
         #expect(audit.lines.last?.hasSuffix("takes down generation 5") == true && audit.headIsLost)
         audit.find(blob: String(repeating: "0", count: 64), .missing)
         #expect(audit.faults.count == 2)
+    }
+
+    @Test func whatBuildsOnIt() throws {
+        let documents = try differentials()
+        var audit = Audit(of: try shown(text(documents)).0, witness: nil)
+        audit.find(blob: try blob(documents[1]), .missing)
+        #expect(audit.lines.last == "generation 2: the blob is missing: takes down generations 2 to 3")
+        #expect(!audit.headIsLost)
+        audit.find(blob: try blob(documents[0]), .damaged)
+        #expect(
+            audit.lines.last == "generation 1: the blob is damaged: takes down generations 1 to 5"
+                && audit.headIsLost)
+        audit.find(blob: try blob(documents[3]), .damaged)
+        #expect(audit.faults.last?["takesDown"] == [4, 5])
+        // The document alone, and one that is not there.
+        let damaged = try text(documents).replacingOccurrence(of: " \(documents[3])", with: " damaged")
+        #expect(
+            Audit(of: try shown(damaged).0, witness: nil).lines == [
+                "generation 4: the metadata is damaged: takes down generations 4 to 5"
+            ])
+        let hole = try text([documents[0], documents[2], documents[3], documents[4]])
+        #expect(
+            Audit(of: try shown(hole).0, witness: nil).lines == [
+                "generation 2: the metadata is missing: takes down generation 2",
+                "generation 3: the metadata was not made on the one before: takes down generation 3",
+            ])
+        #expect(spans(of: [1, 3, 4, 5, 7]) == "1, 3 to 5 and 7" && spans(of: []) == "")
     }
 
     @Test func gaps() throws {

@@ -107,11 +107,10 @@ import Testing
         #expect(check([ours[0], gap]) == "generation 9 follows generation 1")
         #expect(check(ours[...2] + [gap]) == "generation 9 follows generation 3")
         #expect(check([ours[1].with(["size"], 777), gap])?.contains("metadataSha512 differs") == true)
-        let incremental = gap.with(["type"], "incremental")
-        let parent = ours[1].with(["previous"], nil).with(["parent"], nil)
-        #expect(check([ours[1], incremental.with(["parent"], parent)]) == nil)
+        let incremental = try Sample.incremental(9, upon: ours[1])
+        #expect(check([ours[1], incremental]) == nil)
         #expect(
-            refusal(incremental.with(["parent"], parent.with(["generation"], 8)))
-                == "member parent.generation is not the one before 9")
+            refusal(incremental.with(["parent", "generation"], 8))
+                == "member parent.generation is not one before 9")
     }
 }

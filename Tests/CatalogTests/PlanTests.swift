@@ -17,7 +17,7 @@ import Testing
                 plan.json.description
                     == #"{"type":"full","reason":"no backup of pod.example.org in the store yet","warning":null,"generation":1,"#
                     + #""domain":"pod.example.org","follows":null,"headType":null,"snapshot":null,"previous":null,"#
-                    + #""parent":null}"#)
+                    + #""parent":null,"chain":null}"#)
         }
     }
 
@@ -49,7 +49,7 @@ import Testing
     @Test func noneOfThemIs() throws {
         let head = try Sample.second()
         let name = "generation 2 (UUID \(uuid(2)))"
-        let others = try [1, 3, 4].map { try Sample.snapshot("root", uuid($0)) }
+        let others = try [5, 3, 4].map { try Sample.snapshot("root", uuid($0)) }
         for (snapshots, reason) in [
             ([], "the snapshot of \(name) is not here, nor is any other; deleted by hand?"),
             ([others[0]], "the only snapshot here is not that of \(name); deleted by hand?"),
@@ -303,7 +303,7 @@ import Testing
         try says("member previous is missing") {
             $0.plan = try Plan($0.plan.json.with(["previous"], .null), at: "p")
         }
-        try says("member parent.generation is not the one before 2") {
+        try says("member parent.generation is not one before 2") {
             $0.plan = try Plan($0.plan.json.with(["parent", "generation"], 7), at: "p")
         }
         try says("member parent.uuid is the backup's own") {

@@ -65,13 +65,33 @@ enum Sample {
         return .object(try backup(generation, "full") + [previous(before, of: document)])
     }
 
+    /// An incremental backup that builds on that one, and comes behind `document`: the same one, if it is not given.
+    static func incremental(
+        _ generation: Int64, upon parent: JSON, on document: JSON? = nil, size: Int64? = nil
+    ) throws -> JSON {
+        let base = try Sample.document(parent).metadata
+        let before = document ?? parent
+        let chain = Ancestry(upon: base).map { [JSON.Member("chain", $0.json)] } ?? []
+        let json = JSON.object(
+            try backup(generation, "incremental")
+                + [
+                    previous(Sample.document(before).metadata.backup.generation, of: before),
+                    .init("parent", base.backup.json),
+                ] + chain)
+        return size.map { json.with(["size"], .integer($0)) } ?? json
+    }
+
+    /// No chain is cut short by its age.
+    static let never = Policy(fullEvery: nil, differentialEvery: nil)
+
     /// The plan for a store that gave these documents.
     static func plan(
-        _ documents: [JSON], _ snapshots: [Snapshot] = [], stubs: [Stub] = [], witness: JSON? = nil
+        _ documents: [JSON], _ snapshots: [Snapshot] = [], stubs: [Stub] = [], witness: JSON? = nil,
+        policy: Policy = never, at now: Time = Time(seconds: 0)
     ) throws -> Plan {
         var lineage = try Lineage(of: domain, witness: witness.map(document))
         for json in documents { try lineage.append(document(json), at: "test") }
-        return try Plan(on: lineage, snapshots: snapshots, stubs: stubs)
+        return try Plan(on: lineage, snapshots: snapshots, stubs: stubs, policy: policy, at: now)
     }
 
     static func document(_ json: JSON) throws -> Document { try Document(parsing: json.line, at: "test") }

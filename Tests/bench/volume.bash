@@ -127,6 +127,16 @@ btrfs_receive() { cat "$work/stream" | btrfs -q receive "$restored" && sync -f "
 before_dd_fsync() { rm -f "$work/raw"; }
 dd_fsync() { dd if=/dev/zero iflag=count_bytes count="$(du -sb "$work/store" | cut -f 1)" conv=fsync bs=1M of="$work/raw"; }
 
+# Of an incremental backup, the three stages alone, for the same data; and as many starts of a tool as it has.
+before_the_stages_alone() { rm -rf "$work/place" && mkdir "$work/place"; }
+the_stages_alone() {
+    local slots=("$volume"/.escapepod/*) old
+    old=$slots/last-parent
+    [[ -e $old ]] || old=$slots/root
+    btrfs send -q -p "$old" "$slots/current-parent" | ep-seal --key "$key" | ep-store blob "file:$work/place" --domain "$domain"
+}
+the_17_starts_alone() { for _ in {1..17}; do ep-meta --version; done; }
+
 # both_ways WHAT [OPTION]: races of a full backup and of its restore to a file system that is mounted with that option, with the
 # targets in backup_goals, room_goal and restore_goals: for restic and borg each.
 both_ways() {
@@ -148,7 +158,8 @@ whole() {
     race "full backup, 1.5 GiB" cold escapepod_full restic_full "<= 0.55" borg_full "<= 0.6" raw_send "<= 0.9" btrfs_send - \
         dd_fsync -
     room "  stored, against restic" "$work/store" "$work/restic" "<= 1"
-    race "incremental, 1 %" cold escapepod_incremental restic_incremental "<= 0.1" borg_incremental "<= 0.09" raw_send_-p "<= 1.4"
+    race "incremental, 1 %" cold escapepod_incremental restic_incremental "<= 0.1" borg_incremental "<= 0.09" raw_send_-p "<= 1.4" \
+        the_stages_alone - the_17_starts_alone -
     rm -f "$work/raw"
     make_btrfs "$restored"
     race "restore, 1.5 GiB" cold escapepod_restore restic_restore "<= 0.6" borg_extract "<= 0.65" btrfs_receive -

@@ -127,7 +127,7 @@ create() {
     of=(--domain "$domain" --store store)
     { echo "${blobs[0]} $(<meta1)" && echo "${blobs[1]} $(<meta2)" && echo "end 2"; } >history
     ep-meta list "${of[@]}" <history >list
-    [[ $(wc -l <list) -eq 3 && $(tail -n 1 list) == *" 2  incremental  2026-11-23T06:10:00Z "*"${blobs[1]:0:16}" ]]
+    [[ $(wc -l <list) -eq 3 && $(tail -n 1 list) == *" 2  incremental   2026-11-23T06:10:00Z "*"${blobs[1]:0:16}" ]]
     ep-meta chain "${of[@]}" <history >chain
     read -r generation _ id count bytes _ newest readable <chain
     [[ $generation == 2 && $id == "$two" && $count == 2 && $newest == yes && $readable == *iB && $(wc -l <chain) -eq 3 ]]

@@ -22,7 +22,7 @@ plan() {
 
 @test "no backup in the store: full, generation 1, follows nothing" {
     run -0 plan both </dev/null
-    [[ $output == '{"type":"full","reason":"no backup of pod.example.org in the store yet","warning":null,"generation":1,"domain":"pod.example.org","follows":null,"headType":null,"snapshot":null,"previous":null,"parent":null}' ]]
+    [[ $output == '{"type":"full","reason":"no backup of pod.example.org in the store yet","warning":null,"generation":1,"domain":"pod.example.org","follows":null,"headType":null,"snapshot":null,"previous":null,"parent":null,"chain":null}' ]]
 }
 
 @test "the head's snapshot is here: incremental from it" {

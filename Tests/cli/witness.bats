@@ -37,15 +37,15 @@ becomes() {
     cp -a "$1" store
 }
 
-# warned NAME TYPE GENERATION NOTE: a backup of that note is made all the same, and that warning ends it in 3; the
-# next one has none and builds on it.
+# warned NAME TYPE GENERATION NOTE [TYPE]: a backup of that note is made all the same, and that warning ends it in 3; the
+# next one has none and builds on it. The second TYPE is what a list calls it, where that is another.
 warned() {
     echo "$4" >vol/note
     run -3 --separate-stderr timeout 60 escapepod backup ./pod.conf
     [[ ${stderr_lines[0]} = "escapepod: warning: $1: the store"* ]] || { echo "$stderr" && return 1; }
     [[ ${stderr_lines[1]} = "escapepod: hint: "* && ${#stderr_lines[@]} -eq 2 ]]
     [[ $output = "pod: $2 backup of $volume to $store, generation $3"*done:* ]]
-    [[ $(newest) = "$3 $2" && $(jq .generation "$(witness)") -eq $3 ]]
+    [[ $(newest) = "$3 ${5-$2}" && $(jq .generation "$(witness)") -eq $3 ]]
     [[ -z $(ls -A tmp) ]]
     run -0 --separate-stderr timeout 60 escapepod backup ./pod.conf
     [[ -z $stderr && $(newest) = "$(($3 + 1)) incremental" ]]
@@ -86,10 +86,10 @@ warned() {
     restores fourth
 }
 
-@test "rolled back to a backup whose snapshot is gone: full, and counted on" {
+@test "rolled back to a backup whose snapshot is gone: from the full one, whose is still here, and counted on" {
     backups fourth
     becomes store.2
-    warned rollback full 5 fifth
+    warned rollback incremental 5 fifth differential
     new_machine
     restores fifth
 }
@@ -197,7 +197,7 @@ another_machine() {
     rm -r dunesea
     mv newer dunesea
     start_dunesea --listen "${DUNESEA_URL#*//}"
-    warned rollback full 6 fifth
+    warned rollback incremental 6 fifth differential
     stop_dunesea
     rm -r dunesea/escapepod
     start_dunesea --listen "${DUNESEA_URL#*//}"

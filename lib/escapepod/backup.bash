@@ -115,7 +115,7 @@ plan_on_head() {
 # plan FILE [--history]: what the next backup will be, on the store's head or history: in $work/plan, and here.
 plan() {
     ask snapshots ep-snap list "$volume" --name "$folder_name" --json
-    ask planned ep-plan --domain "$domain" --snapshots "$work/snapshots" --witness "$witness" --format lines \
+    ask planned ep-plan --domain "$domain" --snapshots "$work/snapshots" --witness "$witness" --format lines "${planning[@]}" \
         --record "$work/plan" "${@:2}" <"$1"
     take_plan
 }

@@ -1,0 +1,47 @@
+public import ArgumentParser
+
+/// A length of time as people write it: `90m`, `26h`, `84d`, `12w`.
+public struct Age: ExpressibleByArgument, CustomStringConvertible {
+    public let seconds: Int64
+    public let description: String
+
+    public init?(argument: String) {
+        let units: [Character: Int64] = ["m": 60, "h": 3600, "d": 86400, "w": 7 * 86400]
+        guard let unit = argument.last.flatMap({ units[$0] }), let count = Int64(argument.dropLast()),
+            argument.utf8.first != UInt8(ascii: "+"), (1...9_999_999).contains(count)
+        else { return nil }
+        seconds = count * unit
+        description = argument
+    }
+
+    init(weeks: Int64) {
+        seconds = weeks * 7 * 86400
+        description = "\(weeks)w"
+    }
+}
+
+/// How often, at least; or not at all: `off`.
+public enum Period: ExpressibleByArgument, CustomStringConvertible {
+    case off
+    case every(Age)
+
+    public init?(argument: String) {
+        if argument == "off" {
+            self = .off
+        } else if let age = Age(argument: argument) {
+            self = .every(age)
+        } else {
+            return nil
+        }
+    }
+
+    public static func every(weeks: Int64) -> Period { .every(Age(weeks: weeks)) }
+
+    public var description: String {
+        if case .every(let age) = self { age.description } else { "off" }
+    }
+
+    public var seconds: Int64? {
+        if case .every(let age) = self { age.seconds } else { nil }
+    }
+}
