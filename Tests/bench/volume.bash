@@ -130,7 +130,8 @@ dd_fsync() { dd if=/dev/zero iflag=count_bytes count="$(du -sb "$work/store" | c
 # Of an incremental backup, the three stages alone, for the same data; and as many starts of a tool as it has.
 before_the_stages_alone() { rm -rf "$work/place" && mkdir "$work/place"; }
 the_stages_alone() {
-    local slots=("$volume"/.escapepod/*) old
+    local old slots
+    slots=$(echo "$volume"/.escapepod/*)
     old=$slots/last-parent
     [[ -e $old ]] || old=$slots/root
     btrfs send -q -p "$old" "$slots/current-parent" | ep-seal --key "$key" | ep-store blob "file:$work/place" --domain "$domain"

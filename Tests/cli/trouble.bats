@@ -99,8 +99,8 @@ END
     [[ ! -e x && ! -e store/x && -z $(ls -A store) && ! -e vol/.escapepod ]]
 }
 
-@test "a snapshot deleted by hand: a full backup, and the plan says why" {
-    btrfs -q subvolume delete "$(slots)/current-parent"
+@test "snapshots deleted by hand: a full backup, and the plan says why" {
+    btrfs -q subvolume delete "$(slots)"/{current-parent,root}
     echo fourth >vol/note
     run -0 escapepod backup ./pod.conf
     [[ ${lines[0]} = "pod: full backup of "*"generation 4" ]]
