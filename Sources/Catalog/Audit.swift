@@ -68,6 +68,13 @@ public struct Audit: Sendable {
             if let gap = gaps[index] { lack(gap) }
             if let (index, problem) = fault { find("metadata", at: index, problem) }
         }
+        for record in history.damagedPrunings {
+            lines.append("the record of a pruning is damaged: \(record): its blobs count as lost")
+            faults.append([
+                "object": "pruning", "generation": .null, "sha256": .string(record), "problem": "damaged",
+                "takesDown": [],
+            ])
+        }
         if let witness, witness.generation > known { lack(known + 1...witness.generation) }
     }
 

@@ -29,6 +29,10 @@ public struct History: Sendable {
 
     public let domain: String
     public let entries: [Entry]
+    /// The prunings that took away blobs which have not been recovered since, by blob.
+    public let pruned: [String: Pruning]
+    /// The records of prunings that do not open, or are none, by their SHA-256.
+    public let damagedPrunings: [String]
     /// The newest document; nil where that one is damaged or cannot be read.
     public let head: Document?
 
@@ -43,7 +47,24 @@ public struct History: Sendable {
     ) throws {
         var (entries, before): ([Entry], Document?) = ([], nil)
         var places: [Int64: Int] = [:]
+        var (pruned, damagedPrunings): ([String: Pruning], [String]) = ([:], [])
         try History.walk(input) { blob, line, place in
+            if case .pruning(let text) = line {
+                do {
+                    let pruning = try Pruning(parsing: text, at: place)
+                    guard pruning.domain == domain else {
+                        throw Failure(
+                            .badData, "it belongs to \(pruning.domain), not to \(domain)", at: place)
+                    }
+                    for item in pruning.pruned { pruned[item.sha256] = pruning }
+                    for item in pruning.recovered { pruned[item.sha256] = nil }
+                } catch let failure as Failure where failure.status == .badData {
+                    // Who could not open it has said so.
+                    if text != Array("damaged".utf8) { complain(failure) }
+                    damagedPrunings.append(blob)
+                }
+                return
+            }
             guard case .text(let text) = line else {
                 entries.append(Entry(blob: blob, content: line == .damaged ? .damaged : .unreadable))
                 before = nil
@@ -83,11 +104,16 @@ public struct History: Sendable {
         }
         self.domain = domain
         self.entries = entries
+        self.pruned = pruned
+        self.damagedPrunings = damagedPrunings
         head = before
     }
 
+    public func isPruned(_ backup: Backup) -> Bool { pruned[backup.sha256] != nil }
+
     enum Line: Equatable {
         case text([UInt8])
+        case pruning([UInt8])
         case damaged
         case unreadable
     }
@@ -112,6 +138,8 @@ public struct History: Sendable {
             switch text {
             case Array("damaged".utf8): try visit(blob, .damaged, place)
             case Array("unreadable".utf8): try visit(blob, .unreadable, place)
+            case _ where text.starts(with: Array("pruning ".utf8)):
+                try visit(blob, .pruning(Array(text.dropFirst(8))), "the pruning \(blob)")
             default: try visit(blob, .text(text), "the metadata of blob \(blob)")
             }
         }

@@ -47,6 +47,7 @@ public struct Lineage: Sendable {
         var (newest, isHeadMissing): (Document?, Bool) = (nil, false)
         let committed = witness?.metadata.backup.generation ?? 0
         try History.walk(history) { blob, line, place in
+            if case .pruning = line { return }
             guard case .text(let text) = line, let document = try? Document(parsing: text, at: place) else {
                 isHeadMissing = true
                 return

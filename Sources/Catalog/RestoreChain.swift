@@ -11,7 +11,7 @@ public struct RestoreChain: Sendable {
     /// - Parameters:
     ///   - generation: the wanted backup; nil for the newest.
     ///   - store: what messages call it.
-    /// - Throws: `notFound` where there is no such backup; `badData` or `io` where the chain to it is broken.
+    /// - Throws: `notFound` where there is no such backup, or it was pruned; `badData` or `io` where the chain to it is broken.
     public init(to generation: Int64?, in history: History, of store: String) throws {
         let entries = history.entries
         let (found, passedOver) = try RestoreChain.find(generation, in: history, of: store)
@@ -19,6 +19,11 @@ public struct RestoreChain: Sendable {
         var next: Int? = found
         while let index = next {
             let backup = try entries[index].requireBackup(in: store)
+            if let pruning = history.pruned[backup.sha256] {
+                throw Failure(
+                    .notFound, "generation \(backup.generation) was pruned on \(pruning.date)", at: store,
+                    hint: "escapepod prune --undo brings back what is still in the trash of the store")
+            }
             chain.append(backup)
             guard let base = entries[index].base else { break }
             guard let there = base.index else {

@@ -15,7 +15,7 @@ extension History {
                 text += History.row(
                     "\(backup.generation)", isDifferential ? "differential" : backup.type.rawValue,
                     backup.date,
-                    readable(bytes: UInt64(clamping: backup.size)), blob)
+                    isPruned(backup) ? "pruned" : readable(bytes: UInt64(clamping: backup.size)), blob)
             case .damaged: text += History.row("?", "damaged", "", "", blob)
             case .unreadable: text += History.row("?", "unreadable", "", "", blob)
             }

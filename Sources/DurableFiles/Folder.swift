@@ -72,6 +72,15 @@ extension Folder {
         return length
     }
 
+    /// When the file `name` was modified last, in seconds since 1970.
+    public func modified(_ name: String) throws -> Int64 {
+        var status = stat()
+        guard fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+            throw Failure.system("cannot stat", at: path(of: name))
+        }
+        return Int64(status.st_mtim.tv_sec)
+    }
+
     /// The names of the entries, in no order.
     ///
     /// - Throws: `badData` where there are more than `most`.
@@ -123,6 +132,13 @@ extension Folder {
     public func rename(_ old: String, into other: Folder, as new: String) throws {
         guard renameat(number, old, other.number, new) == 0 else {
             throw Failure.system("cannot move into place", at: other.path(of: new))
+        }
+    }
+
+    /// Sets the time at which a file was modified to now.
+    public func touch(_ name: String) throws {
+        guard utimensat(number, name, nil, AT_SYMLINK_NOFOLLOW) == 0 else {
+            throw Failure.system("cannot set the times", at: path(of: name))
         }
     }
 

@@ -72,12 +72,15 @@ public enum Envelope {
         case metadata
         /// A backup's key, sealed under a passphrase.
         case key
+        /// A record of blobs that were taken away, or brought back.
+        case pruning
 
         fileprivate var code: UInt8 {
             switch self {
             case .blob: 1
             case .metadata: 2
             case .key: 3
+            case .pruning: 4
             }
         }
     }

@@ -5,6 +5,7 @@ public import Plumbing
 /// ```
 /// "EPODITEM" | u64 length | address (32) | a sealed document of that length
 /// "EPODMISS" | u64 status | address (32)   a document that the store has and cannot give
+/// "EPODPRUN" | u64 length | address (32) | a sealed record of a pruning of that length
 /// "EPODENDS" | u64 count  | zeros (32)     the end
 /// ```
 ///
@@ -19,19 +20,22 @@ public enum Series {
         case document(address: [UInt8], length: Int)
         /// There is a document, which is damaged (`badData`) or cannot be read (`io`).
         case missing(address: [UInt8], status: ExitStatus)
+        /// A sealed record of a pruning of `length` bytes follows, whose SHA-256 is `address`.
+        case pruning(address: [UInt8], length: Int)
         /// Nothing follows. `count` items went before.
         case end(count: UInt64)
     }
 
     private static let item = Array("EPODITEM".utf8)
     private static let miss = Array("EPODMISS".utf8)
+    private static let prun = Array("EPODPRUN".utf8)
     private static let ends = Array("EPODENDS".utf8)
     /// As many bytes tell a series from a sealed stream.
     public static let magicLength = 8
 
     /// Whether a stream that starts with these bytes is a series.
     public static func recognises(_ bytes: [UInt8]) -> Bool {
-        [item, miss, ends].contains { bytes.starts(with: $0) }
+        [item, miss, prun, ends].contains { bytes.starts(with: $0) }
     }
 
     public static func bytes(of head: Head) -> [UInt8] {
@@ -40,6 +44,7 @@ public enum Series {
         }
         switch head {
         case .document(let address, let length): return item + number(UInt64(length)) + address
+        case .pruning(let address, let length): return prun + number(UInt64(length)) + address
         case .missing(let address, let status): return miss + number(UInt64(status.rawValue)) + address
         case .end(let count): return ends + number(count) + [UInt8](repeating: 0, count: addressLength)
         }
@@ -50,14 +55,16 @@ public enum Series {
     private static func head(parsing bytes: [UInt8], at place: String) throws -> Head {
         let number = bytes[8..<16].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         let address = Array(bytes[16...])
-        if bytes.starts(with: item) {
+        let isPruning = bytes.starts(with: prun)
+        if isPruning || bytes.starts(with: item) {
             guard let length = Int(exactly: number),
                 (Envelope.minimumLength...Envelope.maximumSealedDocumentLength).contains(length)
             else {
                 throw Failure(
                     .badData, "invalid length of a document in a series: \(number) bytes", at: place)
             }
-            return .document(address: address, length: length)
+            return isPruning
+                ? .pruning(address: address, length: length) : .document(address: address, length: length)
         }
         if bytes.starts(with: miss) {
             let status = Int32(exactly: number).flatMap(ExitStatus.init)
@@ -108,7 +115,7 @@ public enum Series {
                 let behind = start + headLength
                 let head = try Series.head(parsing: Array(rest[start..<behind]), at: place)
                 switch head {
-                case .document(_, let length):
+                case .document(_, let length), .pruning(_, let length):
                     guard rest.count - behind >= length else { return }
                     start = behind + length
                     count += 1

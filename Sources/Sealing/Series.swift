@@ -6,6 +6,7 @@ public import Plumbing
 /// ```
 /// ADDRESS DOCUMENT
 /// ADDRESS damaged       or unreadable
+/// ADDRESS pruning RECORD   or damaged
 /// end COUNT
 /// ```
 ///
@@ -29,13 +30,23 @@ public func unsealSeries(
         switch head {
         case .document(let address, _):
             do {
-                let document = try unseal(
-                    .metadata, under: key, sealed, at: "the metadata of blob \(address.hex)")
-                try output.write(Array("\(address.hex) ".utf8) + line(document, of: address))
+                let place = "the metadata of blob \(address.hex)"
+                let document = try line(unseal(.metadata, under: key, sealed, at: place), at: place)
+                try output.write(Array("\(address.hex) ".utf8) + document)
             } catch let failure as Failure where failure.status == .badData {
                 complain(failure)
                 missing += 1
                 try output.write(Array("\(address.hex) damaged\n".utf8))
+            }
+        case .pruning(let address, _):
+            let place = "the pruning \(address.hex)"
+            do {
+                let record = try line(unseal(.pruning, under: key, sealed, at: place), at: place)
+                try output.write(Array("\(address.hex) pruning ".utf8) + record)
+            } catch let failure as Failure where failure.status == .badData {
+                complain(failure)
+                missing += 1
+                try output.write(Array("\(address.hex) pruning damaged\n".utf8))
             }
         case .missing(let address, let status):
             missing += 1
@@ -56,11 +67,11 @@ public func unsealSeries(
 }
 
 /// The document with its newline, known to be a line of JSON as far as the series' own lines go.
-private func line(_ document: [UInt8], of address: [UInt8]) throws -> [UInt8] {
+private func line(_ document: [UInt8], at place: String) throws -> [UInt8] {
     let newline = UInt8(ascii: "\n")
     let text = document.last == newline ? document.dropLast() : document[...]
     guard text.first == UInt8(ascii: "{"), !text.contains(newline) else {
-        throw Failure(.badData, "not a metadata document", at: "the metadata of blob \(address.hex)")
+        throw Failure(.badData, "not a JSON object on one line", at: place)
     }
     return text + [newline]
 }

@@ -45,3 +45,20 @@ public enum Period: ExpressibleByArgument, CustomStringConvertible {
         if case .every(let age) = self { age.seconds } else { nil }
     }
 }
+
+/// The same, or `0`.
+public struct Delay: ExpressibleByArgument, CustomStringConvertible {
+    public let seconds: Int64
+    public let description: String
+
+    public init?(argument: String) {
+        guard let seconds = argument == "0" ? 0 : Age(argument: argument)?.seconds else { return nil }
+        self.seconds = seconds
+        description = argument
+    }
+
+    public init(days: Int64) {
+        seconds = days * 86400
+        description = "\(days)d"
+    }
+}

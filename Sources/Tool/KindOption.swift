@@ -16,5 +16,5 @@ extension Envelope.Kind: ExpressibleByArgument {
         guard self != .key else { return nil }
     }
 
-    public static var allValueStrings: [String] { [blob, metadata].map(\.rawValue) }
+    public static var allValueStrings: [String] { [blob, metadata, pruning].map(\.rawValue) }
 }

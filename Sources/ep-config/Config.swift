@@ -11,8 +11,7 @@ struct Config: Tool {
         version: version,
         subcommands: [
             Init.self, Backup.self, Restore.self, Rebuild.self, List.self, Verify.self, Drill.self,
-            Status.self,
-            PrintSheet.self,
+            Status.self, Prune.self, PrintSheet.self,
         ])
 }
 
@@ -314,6 +313,55 @@ struct Status: ParsableCommand {
         run.offer("json", form.json)
         run.offer("prometheus", prometheus)
         try run.read(name, member: member.member)
+        try run.answer(requiring: "store", "domain", "key").write()
+    }
+}
+
+struct Prune: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prune",
+        abstract: "Delete the backups that no rule keeps; for some time, they can be brought back.")
+
+    @OptionGroup var name: NameArgument
+    @OptionGroup var subject: Subject
+
+    @Option(
+        help: .init(
+            "Keep the first backup of each of so many hours, days, weeks, months and years: '24h 14d 10w 12m 3y'.",
+            valueName: "periods"))
+    var keep: String?
+
+    @Option(help: .init("Keep so many of the newest.", valueName: "n"))
+    var keepLast: Int?
+
+    @Option(help: .init("Keep everything that is younger; default: 7d.", valueName: "age"))
+    var minimumAge: Delay?
+
+    @Option(
+        help: .init(
+            "How long what goes is kept in the trash; 0 to make room at once; default: 7d.", valueName: "age")
+    )
+    var trashAge: Delay?
+
+    @Flag(help: "Bring back what is still in the trash.")
+    var undo = false
+
+    @OptionGroup var rehearsal: DryRun
+
+    func run() throws {
+        var run = Run("prune", of: subject)
+        run.offer("keep", keep)
+        run.offer("keep-last", keepLast)
+        run.offer("minimum-age", minimumAge)
+        run.offer("trash-age", trashAge)
+        run.offer("undo", undo)
+        run.offer(Run.rehearsal, rehearsal.dryRun)
+        try run.read(name)
+        guard !run.isSystem else {
+            throw Failure(
+                .usage, "the backups of a whole system cannot be pruned yet",
+                hint: "what a set needs of its subvolumes is not known without restoring it")
+        }
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }

@@ -47,10 +47,12 @@ struct Run {
         + Drivers.standard.options.filter { $0.placeholder == nil }.map { .init($0.name, .toggle) }
     private static let known =
         ["domain", "volume", "store", "key", "key-space", "compress"].map { .init($0) } + planning
-        + [.init("max-age")] + driverSettings
+        + [.init("max-age")] + retaining + [.init("trash-age")] + driverSettings
         + [.init("system", .toggle), .init("member", .list), .init("leave-out", .list)]
 
     private static let planning = ["full-every", "differential-every"].map { Configuration.Setting($0) }
+
+    private static let retaining = ["keep", "keep-last", "minimum-age"].map { Configuration.Setting($0) }
 
     /// Whether it is about a whole system, and not one of its members.
     var isSystem: Bool { settings.values["system"] != nil }
@@ -184,6 +186,9 @@ struct Run {
                 throw Failure(.badData, "\(period.key) is an age such as 26h, 84d or 12w, or off", at: path)
             }
         }
+        guard Delay(argument: settings.values["trash-age", default: "0"]) != nil else {
+            throw Failure(.badData, "trash_age is an age such as 26h, 7d or 2w, or 0", at: path)
+        }
         let store = settings.values["store", default: ""]
         let domain = try Domain(settings.values["domain", default: ""])
         let folder = try StoreURL(store).folderName
@@ -201,6 +206,7 @@ struct Run {
         answer.append(words(["generation", "at-least-generation"].map { .init($0) }), to: "chosen")
         answer.append(words([.init("compress")]), to: "sealing")
         answer.append(words(Run.planning), to: "planning")
+        answer.append(words(Run.retaining), to: "retaining")
         answer.append(words(["disk", "firmware"].map { .init($0) }), to: "layout")
         answer.append(words(["serial", "size"].map { .init($0) }), to: "overwrite")
         answer.append(words([.init("max-age"), .init("json", .toggle), .init("prometheus")]), to: "report")

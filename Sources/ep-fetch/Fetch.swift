@@ -13,7 +13,7 @@ struct Fetch: Tool {
         abstract: "Get a sealed backup out of a store.",
         version: version,
         subcommands: [
-            Last.self, Document.self, History.self, Blob.self, List.self, Key.self, File.self,
+            Last.self, Document.self, History.self, Blob.self, List.self, Blobs.self, Key.self, File.self,
             Differing.self, Apart.self,
         ])
 }
@@ -157,6 +157,24 @@ struct List: ParsableCommand {
             ? JSON.array(blobs.map { ["sha256": .string($0.hex)] }).line
             : Array(blobs.map { "\($0)\n" }.joined().utf8)
         try Descriptor.standardOutput.write(lines)
+    }
+}
+
+struct Blobs: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "blobs",
+        abstract: "Print every blob that is there, whether or not a backup has it.",
+        discussion: """
+            A line for each: its SHA-256, its size in bytes, the seconds since it was stored, and "stored"; in the trash, the \
+            seconds since it came there, and "trash".
+            """)
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        let blobs = try place.read { try $0.blobs(of: $1) }.sorted { $0.address.hex < $1.address.hex }
+        let lines = blobs.map { "\($0.address) \($0.size) \($0.age) \($0.isInTrash ? "trash" : "stored")\n" }
+        try Descriptor.standardOutput.write(Array(lines.joined().utf8))
     }
 }
 

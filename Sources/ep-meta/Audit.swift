@@ -89,20 +89,24 @@ struct Audit: ParsableCommand {
         let (history, audit) = try witnessed.audit()
         let needsAttention = try !companions.warnings(in: witnessed.subject.store).isEmpty
         let (domain, store) = (history.domain, witnessed.subject.store)
-        let total = history.entries.compactMap(\.backup).reduce(0) { $0 + $1.size }
+        let entries = history.entries.filter { history.pruned[$0.blob] == nil }
+        let total = bytes(of: entries)
         // Otherwise every single one would be reported as damaged.
         guard total > 0 else {
             throw Failure(
                 .badData, "no metadata of \(domain) can be opened", at: store,
                 hint: "check that the key belongs to this store")
         }
-        try put("\(domain) in \(printable(store)): \(history.entries.count) backups, \(size(total))")
-        let chosen = choose(from: history, total)
+        let gone = history.entries.count - entries.count
+        try put(
+            "\(domain) in \(printable(store)): \(history.entries.count) backups, \(size(total))"
+                + (gone > 0 ? "; \(gone) were pruned" : ""))
+        let chosen = choose(from: entries, total)
         if sample != nil { try put("  a sample of \(chosen.count) of them, \(size(bytes(of: chosen)))") }
         let (started, verified) = try passed()
         if let started {
             try put(
-                "  continues the pass of \(started), which has verified \(verified.count) of \(history.entries.count)"
+                "  continues the pass of \(started), which has verified \(verified.count) of \(entries.count)"
             )
         }
         for line in audit.lines { try put("  \(line)") }
@@ -130,15 +134,15 @@ struct Audit: ParsableCommand {
     }
 
     /// All of them, or at random until they make that share of the bytes; oldest first.
-    private func choose(from history: History, _ total: Int64) -> [History.Entry] {
-        guard let sample else { return history.entries }
+    private func choose(from entries: [History.Entry], _ total: Int64) -> [History.Entry] {
+        guard let sample else { return entries }
         var (wanted, chosen) = (Int64(0), Set<Int>())
-        for index in history.entries.indices.shuffled() {
+        for index in entries.indices.shuffled() {
             chosen.insert(index)
-            wanted += history.entries[index].backup?.size ?? 0
+            wanted += entries[index].backup?.size ?? 0
             if wanted.multipliedReportingOverflow(by: 100).partialValue >= total * sample { break }
         }
-        return chosen.sorted().map { history.entries[$0] }
+        return chosen.sorted().map { entries[$0] }
     }
 
     /// When the pass began, and the blobs that it has verified; nil for a new one.

@@ -13,7 +13,7 @@ struct Meta: Tool {
         version: version,
         subcommands: [
             Create.self, Show.self, Check.self, MemberLine.self, List.self, Chain.self, Audit.self,
-            Fault.self, Record.self,
+            Fault.self, Record.self, Retain.self,
             Status.self, Keep.self, Printable.self, LockFile.self, WorkFolder.self, Piped.self,
         ])
 }

@@ -14,7 +14,10 @@ struct StoreTool: Tool {
         commandName: "ep-store",
         abstract: "Put a sealed backup into a store, durably and atomically.",
         version: version,
-        subcommands: [Blob.self, Metadata.self, Key.self, Name.self])
+        subcommands: [
+            Blob.self, Metadata.self, Key.self, Pruning.self, Discard.self, Recover.self, EmptyTrash.self,
+            Name.self,
+        ])
 }
 
 struct Blob: ParsableCommand {
@@ -91,6 +94,89 @@ struct Key: ParsableCommand {
         let header = try Envelope.Header(parsing: Array(key.prefix(Envelope.headerLength)), at: input.name)
         let record: JSON = ["keyId": .string(header.keyID.hex), "size": .integer(Int64(key.count))]
         try Descriptor.standardOutput.write(record.line)
+    }
+}
+
+struct Pruning: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pruning",
+        abstract: "Keep the sealed record of a pruning that is on standard input; print a record.")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        signal(SIGXFSZ, SIG_IGN)
+        let input = Descriptor.standardInput
+        let pruning = try input.readAll(limit: StoreLimits.document)
+        try place.open(for: .writing, by: "ep-store") {
+            try $0.storePruning(pruning, of: $1, from: input.name)
+        }
+        let record: JSON = ["size": .integer(Int64(pruning.count))]
+        try Descriptor.standardOutput.write(record.line)
+    }
+}
+
+/// The blobs on standard input, one a line.
+private func addresses() throws -> [Address] {
+    var addresses: [Address] = []
+    let input = Descriptor.standardInput
+    try input.lines(upTo: 65) { line, number in
+        guard line.last == UInt8(ascii: "\n"),
+            let address = try? Address(String(decoding: line.dropLast(), as: UTF8.self))
+        else {
+            throw Failure(
+                .badData, "not an address of a blob", at: "\(input.name), line \(number)",
+                hint: "each line is a SHA-256: 64 lower-case hexadecimal digits")
+        }
+        addresses.append(address)
+    }
+    return addresses
+}
+
+struct Discard: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "discard",
+        abstract: "Move the blobs on standard input to the trash; what is not there is passed over.",
+        discussion:
+            "A line for each: its SHA-256. ep-store recover brings them back, until ep-store empty-trash.")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        let blobs = try addresses()
+        try place.open(for: .writing, by: "ep-store") { try $0.discard(blobs, of: $1) }
+    }
+}
+
+struct Recover: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "recover",
+        abstract: "Bring the blobs on standard input back from the trash; what is not there is passed over.")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        let blobs = try addresses()
+        try place.open(for: .writing, by: "ep-store") { try $0.recover(blobs, of: $1) }
+    }
+}
+
+struct EmptyTrash: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "empty-trash",
+        abstract: "Remove for good what has been in the trash for some time, and print its size in bytes.")
+
+    @OptionGroup var place: Place
+
+    @Option(
+        help: .init("For how long: 90m, 26h, 7d, 2w; or 0, for all of it.", valueName: "age"))
+    var olderThan: Delay
+
+    func run() throws {
+        let freed = try place.open(for: .writing, by: "ep-store") {
+            try $0.emptyTrash(of: $1, olderThan: olderThan.seconds)
+        }
+        try put("\(freed)")
     }
 }
 

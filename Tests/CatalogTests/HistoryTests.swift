@@ -12,22 +12,11 @@ private func text(_ documents: [JSON], end: Int? = nil) throws -> String {
 
 private func blob(_ document: JSON) throws -> String { try Sample.document(document).metadata.backup.sha256 }
 
-private func input(_ text: String) throws -> Descriptor {
-    var name = Array("/tmp/escapepod-history-XXXXXX".utf8CString)
-    let number = mkstemp(&name)
-    guard number >= 0 else { throw Failure.system("mkstemp", at: nil) }
-    unlink(name)
-    let file = Descriptor(owning: number, name: "history")
-    try file.write(Array(text.utf8))
-    lseek(file.number, 0, SEEK_SET)
-    return file
-}
-
 private func shown(_ text: String, of domain: String = Sample.domain) throws -> (
     History, complaints: [String]
 ) {
     var complaints: [String] = []
-    let history = try History(of: domain, from: input(text)) { complaints.append($0.what) }
+    let history = try History(of: domain, from: .containing(text)) { complaints.append($0.what) }
     return (history, complaints)
 }
 
@@ -92,11 +81,11 @@ private func differentials() throws -> [JSON] {
         var lineage = try Lineage(of: Sample.domain, witness: Sample.document(documents[3]))
         // What is damaged in front of the witness is of no account.
         let damaged = "\(try blob(documents[0])) damaged\n" + (try text(Array(documents.dropFirst()), end: 5))
-        try lineage.append(input(damaged))
+        try lineage.append(.containing(damaged))
         #expect(lineage.warning == nil && lineage.next == 6)
         var headless = try Lineage(of: Sample.domain, witness: nil)
         let cut = "\(try blob(documents[0])) \(documents[0])\n\(try blob(documents[1])) damaged\nend 2\n"
-        #expect(failure { try headless.append(input(cut)) }?.status == .badData)
+        #expect(failure { try headless.append(.containing(cut)) }?.status == .badData)
     }
 }
 

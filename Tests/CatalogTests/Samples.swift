@@ -1,3 +1,4 @@
+import Glibc
 import JSON
 import OpenSSL
 import Plumbing
@@ -105,6 +106,20 @@ enum Sample {
                 "receivedUuid": received.map { .string($0) } ?? .null, "generation": 12,
                 "created": "2026-11-23T06:10:00Z", "readOnly": .bool(readOnly), "changed": .bool(changed),
             ], at: "test")
+    }
+}
+
+extension Descriptor {
+    /// A file with that text, which goes with it.
+    static func containing(_ text: String) throws -> Descriptor {
+        var name = Array("/tmp/escapepod-history-XXXXXX".utf8CString)
+        let number = mkstemp(&name)
+        guard number >= 0 else { throw Failure.system("mkstemp", at: nil) }
+        unlink(name)
+        let file = Descriptor(owning: number, name: "history")
+        try file.write(Array(text.utf8))
+        lseek(file.number, 0, SEEK_SET)
+        return file
     }
 }
 

@@ -272,6 +272,54 @@ struct Subject: Sendable, CustomTestStringConvertible {
         }
     }
 
+    /// A store that deletes nothing says so, and a history has its prunings behind the documents.
+    @Test(arguments: Subject.all)
+    func whatIsDiscardedComesBackUntilItIsGone(_ driver: Subject) throws {
+        try driver.withEmptyStore { store in
+            let first = try back(up: store, following: nil)
+            let second = try back(up: store, following: first.blob)
+            var blobs: [BlobEntry] = []
+            guard status({ blobs = try store.blobs(of: pod) }) != .unavailable else {
+                for call in [
+                    { try store.discard([first.blob], of: pod) },
+                    { try store.recover([first.blob], of: pod) },
+                    { _ = try store.emptyTrash(of: pod, olderThan: 0) },
+                    { try store.storePruning(sealed(.pruning, length: 300), of: pod, from: "test") },
+                ] { #expect(status(call) == .unavailable) }
+                return #expect(try fetch(first.blob, of: pod, from: store).failure == nil)
+            }
+            func entry(_ blob: Address) throws -> BlobEntry? {
+                try store.blobs(of: pod).first { $0.address == blob }
+            }
+            #expect(Set(blobs.map(\.address)) == [first.blob, second.blob])
+            #expect(blobs.allSatisfy { $0.size == 3000 && !$0.isInTrash && (0..<60).contains($0.age) })
+            #expect(try store.blobs(of: other).isEmpty)
+
+            let pruning = sealed(.pruning, length: 300)
+            for _ in 0..<2 { try store.storePruning(pruning, of: pod, from: "test") }
+            #expect(status { try store.storePruning(first.metadata, of: pod, from: "test") } == .badData)
+            var prunings: [[UInt8]] = []
+            try store.prunings(of: pod) { prunings.append(try $1.get()) }
+            #expect(prunings == [pruning])
+
+            for _ in 0..<2 { try store.discard([first.blob, address([1])], of: pod) }
+            #expect(try fetch(first.blob, of: pod, from: store).failure?.status == .notFound)
+            #expect(try entry(first.blob)?.isInTrash == true && entry(second.blob)?.isInTrash == false)
+            // Its document stays.
+            #expect(try store.metadata(of: first.blob, in: pod) == first)
+            #expect(try store.emptyTrash(of: pod, olderThan: 3600) == 0)
+            for _ in 0..<2 { try store.recover([first.blob, address([1])], of: pod) }
+            #expect(try fetch(first.blob, of: pod, from: store).failure == nil)
+
+            try store.discard([first.blob], of: pod)
+            #expect(try store.emptyTrash(of: pod, olderThan: 0) == 3000)
+            #expect(try entry(first.blob) == nil && store.emptyTrash(of: pod, olderThan: 0) == 0)
+            try store.recover([first.blob], of: pod)
+            #expect(try fetch(first.blob, of: pod, from: store).failure?.status == .notFound)
+            #expect(try fetch(second.blob, of: pod, from: store).failure == nil)
+        }
+    }
+
     @Test(arguments: Subject.all)
     func aBlobThatIsNotTheExpectedOneKeepsItsTail(_ driver: Subject) throws {
         try driver.withEmptyStore { store in

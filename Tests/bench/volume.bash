@@ -55,7 +55,7 @@ round_escapepod_incremental() {
 delete_subvolumes() {
     (($# > 0)) || return 0
     btrfs -q subvolume delete "$@"
-    btrfs subvolume sync "$(stat -c %m "${1%/*}")"
+    btrfs subvolume sync "$(stat -c %m "${1%/*}")" >/dev/null
 }
 
 before_escapepod_full() { delete_subvolumes "$volume"/.escapepod/*/* && rm -rf "$work/state" && fresh_store; }

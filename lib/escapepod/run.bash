@@ -37,8 +37,8 @@ learn() {
     local line name
     # Of a whole system: its subvolumes, each as LABEL PATH. For the tools: where the backups are; where a passphrase comes from;
     # which backup is wanted; of what report; which parts of a system do not come back, on which disk it does, and why that may
-    # be overwritten; how a backup is sealed, and when a chain is cut short.
-    setting=() members=() place=() passphrase=() chosen=() report=() left_out=() layout=() overwrite=() sealing=() planning=()
+    # be overwritten; how a backup is sealed, when a chain is cut short, and what a store keeps.
+    setting=() members=() place=() passphrase=() chosen=() report=() left_out=() layout=() overwrite=() sealing=() planning=() retaining=()
     ask settings ep-config "$@"
     while IFS= read -r -d '' line; do
         name=${line%%=*}

@@ -41,6 +41,14 @@ extension Store {
         for file in files { try put(file: file.bytes, named: file.name) }
     }
 
+    /// Stores a sealed record of a pruning.
+    ///
+    /// - Throws: `badData` where it is none.
+    public func storePruning(_ pruning: [UInt8], of domain: Domain, from place: String) throws {
+        try Framing.check(pruning, .pruning, at: place)
+        try put(pruning: pruning, of: domain)
+    }
+
     /// The sealed key that was stored last, known to be whole, and as it was stored.
     public func sealedKey(of domain: Domain) throws -> [UInt8] {
         let key = try key(of: domain)
@@ -74,7 +82,7 @@ extension Store {
         try checked(Backup(blob: blob, metadata: document(of: blob, in: domain)))
     }
 
-    /// Writes the metadata of every backup to `sink`, as a series, `Series`.
+    /// Writes the metadata of every backup, and behind that the records of all prunings, to `sink`, as a series, `Series`.
     ///
     /// - Parameters:
     ///   - orNone: a domain without a backup has a series without a document.
@@ -102,6 +110,21 @@ extension Store {
                 }
             }
         } catch let failure as Failure where failure.status == .notFound && orNone && count == 0 {}
+        try prunings(of: domain) { address, result in
+            var pruning: [UInt8]
+            do {
+                pruning = try result.get()
+                try damagedUnlessWhole(pruning, .pruning, at: "the pruning \(address)")
+            } catch let failure as Failure where [.badData, .io].contains(failure.status) {
+                complain(failure)
+                isWhole = false
+                // One that does not open stands for it.
+                pruning = [UInt8](repeating: 0, count: Envelope.minimumLength)
+            }
+            count += 1
+            try sink.write(
+                Series.bytes(of: .pruning(address: address.bytes, length: pruning.count)) + pruning)
+        }
         try sink.write(Series.bytes(of: .end(count: count)))
         return isWhole
     }

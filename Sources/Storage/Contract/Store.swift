@@ -63,6 +63,30 @@ public protocol Store {
     /// - Throws: `notFound` where there is none, or where the store has no such folder: the default.
     func get(fileNamed name: String) throws -> [UInt8]
 
+    /// Keeps a sealed record of a pruning, durably; those of before stay. The same as the newest again is a success.
+    func put(pruning: [UInt8], of domain: Domain) throws
+
+    /// Calls with each record of a pruning and its SHA-256, oldest first. Where one cannot be read for a reason that is its own,
+    /// `badData` or `io`, that is its result. The default has none.
+    func prunings(
+        of domain: Domain, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void) throws
+
+    /// Every blob that is there, in no order, those in the trash too.
+    ///
+    /// - Throws: `unavailable` where the store deletes nothing, as the next three: the default.
+    func blobs(of domain: Domain) throws -> [BlobEntry]
+
+    /// Moves blobs to the trash, from where they are not read, durably. What is not there, or there already, is passed over.
+    func discard(_ blobs: [Address], of domain: Domain) throws
+
+    /// Brings them back from there, durably.
+    func recover(_ blobs: [Address], of domain: Domain) throws
+
+    /// Removes for good what came to the trash so many seconds ago, or before that.
+    ///
+    /// - Returns: its length in bytes.
+    func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64
+
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
     ///
     /// - Throws: `notFound` where there is no such blob.
@@ -79,6 +103,24 @@ extension Store {
             .notFound, "this store has no folder for files",
             hint: "\(Drivers.standard.formsWithFiles) has one")
     }
+
+    private var keepsAll: Failure {
+        Failure(.unavailable, "this store deletes nothing", hint: "prune where it lies, if you can get there")
+    }
+
+    public func put(pruning: [UInt8], of domain: Domain) throws { throw keepsAll }
+
+    public func prunings(
+        of domain: Domain, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {}
+
+    public func blobs(of domain: Domain) throws -> [BlobEntry] { throw keepsAll }
+
+    public func discard(_ blobs: [Address], of domain: Domain) throws { throw keepsAll }
+
+    public func recover(_ blobs: [Address], of domain: Domain) throws { throw keepsAll }
+
+    public func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64 { throw keepsAll }
 
     public func list(of domain: Domain) throws -> [Address] {
         var blobs: [Address] = []

@@ -5,7 +5,7 @@ import Plumbing
 import StoreFormat
 
 /// A store in a directory or on a drive: `escapepod/<domain>/blobs/<address>` and
-/// `escapepod/<domain>/metadata/<10-digit number>-<address>`; `escapepod-storage(7)` has the layout and its rules.
+/// `escapepod/<domain>/metadata/<10-digit number>-<address>`, among others; `escapepod-storage(7)` has the layout and its rules.
 struct DirectoryStore: Store {
     private let root: Folder
     private let url: String
@@ -111,13 +111,15 @@ struct DirectoryStore: Store {
     ) throws {
         let (directory, entries) = try backups(of: domain)
         for entry in newestFirst ? entries.reversed() : entries {
-            let metadata: Result<[UInt8], Failure>
-            do { metadata = .success(try read(entry, in: directory)) } catch let failure as Failure
-                where [.badData, .io].contains(failure.status)
-            {
-                metadata = .failure(failure)
-            }
-            try visit(entry.address, metadata)
+            try visit(entry.address, result(of: entry, in: directory))
+        }
+    }
+
+    private func result(of entry: History.Entry, in directory: Folder) throws -> Result<[UInt8], Failure> {
+        do { return .success(try read(entry, in: directory)) } catch let failure as Failure
+            where [.badData, .io].contains(failure.status)
+        {
+            return .failure(failure)
         }
     }
 
@@ -135,16 +137,20 @@ struct DirectoryStore: Store {
 
     // MARK: Keys
 
-    func put(key: [UInt8], of domain: Domain) throws {
+    func put(key: [UInt8], of domain: Domain) throws { try put(key, in: Layout.keys, of: domain) }
+
+    /// Adds a small object to a folder of such, under the SHA-256 of its bytes.
+    private func put(_ bytes: [UInt8], in folder: String, of domain: Domain) throws {
         let home = try root.making(Layout.root).making(domain.description)
-        let directory = try home.making(Layout.keys)
-        let address = try Address(Digest.hex(.sha256, of: key))
+        let directory = try home.making(folder)
+        let address = try Address(Digest.hex(.sha256, of: bytes))
         try home.locked {
             let newest = try history(in: directory).last()
-            if let newest, newest.address == address, try read(newest, in: directory) == key {
+            if let newest, newest.address == address, try read(newest, in: directory) == bytes {
                 return try directory.sync()
             }
-            try commit(key, as: History.Entry(address, after: newest, at: "\(url), \(domain)"), in: directory)
+            try commit(
+                bytes, as: History.Entry(address, after: newest, at: "\(url), \(domain)"), in: directory)
         }
     }
 
@@ -171,6 +177,79 @@ struct DirectoryStore: Store {
             throw Failure(.notFound, "no file \(name)", at: "\(url)")
         }
         return try root.read(name, limit: StoreLimits.file)
+    }
+
+    // MARK: Pruning
+
+    func put(pruning: [UInt8], of domain: Domain) throws { try put(pruning, in: Layout.prunings, of: domain) }
+
+    func prunings(
+        of domain: Domain, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
+        guard let directory = try home(of: domain)?.folder(Layout.prunings) else { return }
+        for entry in try history(in: directory).all() {
+            try visit(entry.address, result(of: entry, in: directory))
+        }
+    }
+
+    func blobs(of domain: Domain) throws -> [BlobEntry] {
+        guard let home = try home(of: domain) else { return [] }
+        return try [(Layout.blobs, false), (Layout.trash, true)].flatMap { name, isTrash in
+            guard let folder = try home.folder(name) else { return [BlobEntry]() }
+            return try StoredBlob.files(in: folder).map { blob, files in
+                let (size, modified) = try StoredBlob.extent(of: files, in: folder)
+                let age = Int64(time(nil)) - modified
+                return BlobEntry(address: blob, size: size, age: max(0, age), isInTrash: isTrash)
+            }
+        }
+    }
+
+    func discard(_ blobs: [Address], of domain: Domain) throws {
+        try move(blobs, from: Layout.blobs, to: Layout.trash, of: domain)
+    }
+
+    func recover(_ blobs: [Address], of domain: Domain) throws {
+        try move(blobs, from: Layout.trash, to: Layout.blobs, of: domain)
+    }
+
+    /// A blob in parts goes first part first, and comes so last: without that one there is no blob.
+    private func move(_ blobs: [Address], from source: String, to target: String, of domain: Domain) throws {
+        guard let home = try home(of: domain), let old = try home.folder(source) else { return }
+        let new = try home.making(target)
+        try home.locked {
+            let there = try StoredBlob.files(in: old)
+            try pulledOutIsIO {
+                for blob in blobs {
+                    let files = there[blob, default: []]
+                    for name in target == Layout.blobs ? files.reversed() : files {
+                        // Its age there counts from now.
+                        try old.touch(name)
+                        try old.rename(name, into: new, as: name)
+                    }
+                }
+                // Where it is seen first: what is in both after a crash is not lost.
+                try new.sync()
+                try old.sync()
+            }
+        }
+    }
+
+    func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64 {
+        guard let home = try home(of: domain), let trash = try home.folder(Layout.trash) else { return 0 }
+        return try home.locked {
+            try pulledOutIsIO {
+                let now = Int64(time(nil))
+                var freed: UInt64 = 0
+                for (_, files) in try StoredBlob.files(in: trash) {
+                    let (size, modified) = try StoredBlob.extent(of: files, in: trash)
+                    guard now - modified >= age else { continue }
+                    for name in files { try trash.delete(name) }
+                    freed += size
+                }
+                try trash.sync()
+                return freed
+            }
+        }
     }
 
     // MARK: Places and failures
@@ -201,8 +280,8 @@ struct DirectoryStore: Store {
     }
 
     /// A file system that lost its drive turns read-only; by then that is no longer a matter of permission.
-    private func pulledOutIsIO(_ body: () throws -> Void) throws {
-        do { try body() } catch let failure as Failure where failure.status == .denied {
+    private func pulledOutIsIO<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch let failure as Failure where failure.status == .denied {
             throw Failure(
                 .io, failure.what, at: failure.place,
                 hint: "the drive may have failed or been unplugged; nothing was committed")

@@ -45,6 +45,29 @@ final class StoredBlob {
         "\(blob.hex).\(index.padded(to: 3))"
     }
 
+    /// The blobs in a folder, with the names of the files of each, first part first. Other names are somebody else's.
+    static func files(in directory: Folder) throws -> [Address: [String]] {
+        var files: [Address: [String]] = [:]
+        for name in try directory.names() {
+            let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count <= 2, let blob = try? Address(parts[0]),
+                parts.count == 1
+                    || parts[1].utf8.count == 3 && parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) })
+            else { continue }
+            files[blob, default: []].append(name)
+        }
+        return files.mapValues { $0.sorted() }
+    }
+
+    /// The length of those files in bytes, and when the last of them was modified, in seconds since 1970.
+    static func extent(of files: [String], in directory: Folder) throws -> (size: UInt64, modified: Int64) {
+        try files.reduce((0, 0)) { sum, name in
+            let length = try directory.length(of: name) ?? 0
+            guard length <= Envelope.maximumLength else { return (sum.0, sum.1) }
+            return (sum.0 + length, max(sum.1, try directory.modified(name)))
+        }
+    }
+
     /// Removes the parts of a blob, also where some in the middle are missing. The first goes first: without it
     /// there is no blob.
     static func removeParts(of blob: Address, in directory: Folder) throws {

@@ -202,6 +202,10 @@ final class DuneSeaStore: Store {
                             blob = try Address(address.hex)
                             let what = "the server cannot read the metadata of blob \(blob)"
                             result = .failure(Failure(status, what, at: self.place(domain)))
+                        case .pruning:
+                            throw Failure(
+                                .badData, "a record of a pruning, and no server keeps one",
+                                at: self.place(domain))
                         case .end: return
                         }
                         try visit(blob, result)

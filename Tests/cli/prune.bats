@@ -1,0 +1,209 @@
+#!/usr/bin/env bats
+# escapepod prune: what no rule keeps goes, and nothing that is needed; what went is not what was lost.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2154
+
+load helper
+load pod
+
+setup_file() { prepare a_long_chain; }
+
+# backs_up NOTE DAYS: a backup of that note, planned as if so many days were gone.
+backs_up() {
+    echo "$1" >vol/note
+    stand_in ep-plan <<<'exec "$real" "$@" --now "$((EPOCHSECONDS + '"$2"' * 86400))"'
+    escapepod backup ./pod.conf
+    no_stand_in
+}
+
+# 1 full, 2 and 3 behind it; 4 differential, 5 behind it.
+a_long_chain() { backs_up 1 0 && backs_up 2 0 && backs_up 3 0 && backs_up 4 28 && backs_up 5 28; }
+
+setup() { prepared; }
+
+prune() { timeout 60 escapepod prune ./pod.conf --minimum-age 0 "$@"; }
+
+# shown: what a list says of each generation: its type, or that it is pruned.
+shown() { escapepod list ./pod.conf | awk 'NR > 1 { print /pruned/ ? "pruned" : $2 }' | xargs; }
+all="full incremental incremental differential incremental"
+rest="full pruned pruned differential incremental"
+
+# blobs WHERE: how many are stored, or in the trash.
+blobs() { ep-fetch blobs "$store" --domain pod | grep -c "$1\$" || :; }
+
+comes_back() {
+    timeout 60 escapepod restore ./pod.conf --to vol/back --generation "$1"
+    [[ $(<vol/back/note) = "$1" ]]
+    btrfs -q subvolume delete vol/back/.escapepod/*/* vol/back
+}
+
+@test "what nothing needs goes to the trash, and comes back from there until that is emptied" {
+    run -0 --separate-stderr prune --keep-last 1 --dry-run
+    [[ ${lines[0]} = "generation 1, full, "*": stays: "*"generation 4 builds on it"* ]]
+    [[ ${lines[1]} = "generation 2, incremental, "*": goes" && ${lines[5]} = "2 of 5 backups go, with "* ]]
+    [[ $(shown) = "$all" && $(blobs trash) = 0 && ! -e store/escapepod/pod/prunings ]]
+    run -0 --separate-stderr prune --keep-last 1
+    [[ ${lines[-1]} = "  done: 0 bytes are free again" ]]
+    [[ $(shown) = "$rest" && $(blobs trash) = 2 && $(blobs stored) = 3 ]]
+    # A second time there is nothing to do.
+    run -0 prune --keep-last 1
+    [[ $output = *"0 of 3 backups go"* && $(cd store/escapepod/pod/prunings && echo *) = 0000000001-* ]]
+    run -0 --separate-stderr timeout 60 escapepod verify ./pod.conf
+    [[ $output = *"5 backups, "*"; 2 were pruned"*"all of it is whole"* ]]
+    comes_back 4
+    run -10 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 3
+    [[ $output = *"generation 3 was pruned on 20"*"prune --undo"* && ! -e vol/back ]]
+    # The next backup, and a look at everything, go on as before.
+    backs_up 6 0
+    [[ $(newest) = "6 incremental" ]]
+    run -3 escapepod status ./pod.conf
+    [[ $output = *"chain          4 backups to read"* ]]
+
+    run -0 prune --undo --dry-run
+    [[ $output = "2 pruned backups are still there, "*"; 0 are gone" && $(blobs trash) = 2 ]]
+    run -0 prune --undo
+    [[ $(shown) = "$all incremental" && $(blobs trash) = 0 ]]
+    comes_back 3
+    run -0 timeout 60 escapepod verify ./pod.conf
+
+    run -0 prune --keep-last 1 --trash-age 0
+    [[ ${lines[-1]} =~ "done: "[1-9][0-9]*" bytes" && $(blobs trash) = 0 && $(blobs stored) = 4 ]]
+    run -0 prune --undo
+    [[ $output = "0 pruned backups are still there, 0 bytes; 2 are gone" && $(shown) = "$rest incremental" ]]
+    run -0 timeout 60 escapepod verify ./pod.conf
+}
+
+@test "what is lost is not pruned, and only the key's holder can say that it is" {
+    local name
+    name=$(basename store/escapepod/pod/metadata/0000000002-*)
+    prune --keep-last 1 --trash-age 0
+    # The newest of those that stay.
+    rm "store/escapepod/pod/blobs/$(basename store/escapepod/pod/metadata/0000000005-* | cut -d - -f 2)"
+    run -65 timeout 60 escapepod verify ./pod.conf
+    [[ $output = *"generation 5: the blob is missing"* && $output != *"generation 2:"* && $output != *"generation 3:"* ]]
+    # A record of another key's, one that is damaged, and none.
+    ep-key generate other.key >/dev/null
+    printf '{"version":1,"domain":"pod","date":"2026-11-23T06:10:00Z","policy":"x","pruned":[{"generation":5,"sha256":"%s"}],"recovered":[]}\n' \
+        "$(basename store/escapepod/pod/metadata/0000000005-* | cut -d - -f 2)" >record
+    local fault
+    ep-seal --kind pruning --key other.key <record | ep-store pruning "$store" --domain pod >/dev/null
+    run -65 timeout 60 escapepod verify ./pod.conf
+    [[ $output = *"sealed with another key"*"the record of a pruning is damaged: "*"generation 5: the blob is missing"* ]]
+    # What is damaged, cut or gone is said, and in no restore's way.
+    rm store/escapepod/pod/prunings/0000000002-*
+    cp store/escapepod/pod/prunings/0000000001-* kept
+    for fault in "flip $(echo store/escapepod/pod/prunings/*) 150" "truncate -s 20 $(echo store/escapepod/pod/prunings/*)" \
+        "flip $(echo store/escapepod/pod/prunings/*) 3"; do
+        cp kept store/escapepod/pod/prunings/0000000001-*
+        $fault
+        run -65 timeout 60 escapepod verify ./pod.conf
+        [[ $output = *"the record of a pruning is damaged: "*"generation 2: the blob is missing"*"generation 5: the blob is missing"* ]]
+        comes_back 4
+    done
+    rm store/escapepod/pod/prunings/*
+    run -65 timeout 60 escapepod verify ./pod.conf
+    [[ $output = *"generation 2: the blob is missing"* ]]
+    # The same by the right key, but of another domain; and then of this one.
+    sed 's/"pod"/"other"/' record | ep-seal --kind pruning --key pod.key | ep-store pruning "$store" --domain pod >/dev/null
+    run -65 timeout 60 escapepod verify ./pod.conf
+    [[ $output = *"it belongs to other, not to pod"*"generation 5: the blob is missing"* ]]
+    ep-seal --kind pruning --key pod.key <record | ep-store pruning "$store" --domain pod >/dev/null
+    [[ $(shown) = "full incremental incremental differential pruned" ]]
+}
+
+@test "cut at each step, the next run does what is left" {
+    local step
+    for step in pruning discard empty-trash; do
+        stand_in ep-store <<<'[[ $1 = '"$step"' ]] || exec "$real" "$@"; kill -KILL "$PPID"'
+        run -137 prune --keep-last 1 --trash-age 0
+        no_stand_in
+        case $step in
+        pruning) [[ $(shown) = "$all" && $(blobs stored) = 5 ]] ;;
+        discard) [[ $(shown) = "$rest" && $(blobs stored) = 5 ]] ;;
+        empty-trash) [[ $(shown) = "$rest" && $(blobs stored) = 3 && $(blobs trash) = 2 ]] ;;
+        esac
+        run -0 timeout 60 escapepod verify ./pod.conf
+        run -0 prune --keep-last 1 --trash-age 0
+        [[ $(shown) = "$rest" && $(blobs stored) = 3 && $(blobs trash) = 0 ]]
+        cleanup
+        cd / && prepared
+    done
+    prune --keep-last 1
+    for step in recover pruning; do
+        stand_in ep-store <<<'[[ $1 = '"$step"' ]] || exec "$real" "$@"; kill -KILL "$PPID"'
+        run -137 prune --undo
+        no_stand_in
+        run -0 timeout 60 escapepod verify ./pod.conf
+    done
+    run -0 prune --undo
+    [[ $(shown) = "$all" && $(blobs stored) = 5 ]]
+    comes_back 3
+}
+
+@test "what somebody planted in the store is not followed" {
+    mkdir outside && ln -s "$PWD/outside" store/escapepod/pod/trash
+    run -65 prune --keep-last 1
+    [[ $output = *"a file or a symbolic link in place of a directory"* && -z $(ls outside) ]]
+    rm store/escapepod/pod/trash
+    run -0 prune --keep-last 1
+    [[ $(blobs trash) = 2 ]]
+    local one
+    one=$(ls store/escapepod/pod/trash | head -n 1)
+    rm "store/escapepod/pod/trash/$one" && ln -s "$PWD/pod.key" "store/escapepod/pod/trash/$one"
+    run prune --undo
+    [[ $status = 65 && $output = *"not a regular file"* && ! -e store/escapepod/pod/blobs/$one ]]
+    run prune --keep-last 1 --trash-age 0
+    [[ $status = 65 && -e pod.key ]]
+}
+
+@test "what gives no decision changes nothing" {
+    run -64 prune
+    [[ $output = *"no rule says what stays"*hint:* ]]
+    run -64 prune --keep 3x
+    [[ $output = *"'3x' is invalid for '--keep <periods>'"* ]]
+    run -64 prune --keep-last 1 --trash-age never
+    # The clock went back to before the newest backup.
+    stand_in ep-meta <<<'[[ $1 = retain ]] || exec "$real" "$@"; exec "$real" "$@" --now "$((EPOCHSECONDS - 86400))"'
+    run -65 prune --keep-last 1
+    [[ $output = *"but the newest backup is of"*hint:* ]]
+    no_stand_in
+    cp store/escapepod/pod/metadata/0000000002-* kept
+    flip store/escapepod/pod/metadata/0000000002-* 150
+    run -65 prune --keep-last 1
+    cp kept store/escapepod/pod/metadata/0000000002-*
+    [[ $(shown) = "$all" && $(blobs trash) = 0 && ! -e store/escapepod/pod/prunings && -z $(ls -A tmp) ]]
+    # A minimum age of a week is the default.
+    run -0 timeout 60 escapepod prune ./pod.conf --keep-last 1
+    [[ $output = *"0 of 5 backups go"* ]]
+    printf '%s\n' keep_last=1 minimum_age=0 trash_age=x >>pod.conf
+    run -65 timeout 60 escapepod prune ./pod.conf
+    [[ $output = *"trash_age is an age such as 26h, 7d or 2w, or 0: ./pod.conf"* ]]
+    sed -i s/trash_age=x/trash_age=0/ pod.conf
+    run -0 timeout 60 escapepod prune ./pod.conf
+    [[ $(shown) = "$rest" && $(blobs trash) = 0 ]]
+}
+
+@test "on a drive, also of blobs in parts; a store that takes none says so" {
+    drives_alone
+    local device name
+    # As on a file system that has no file of more than 4 GiB.
+    for name in store/escapepod/pod/metadata/*; do
+        name=store/escapepod/pod/blobs/${name##*-}
+        split -d -a 3 -b 200 "$name" "$name." && rm "$name"
+    done
+    truncate -s 64M drive.img
+    mkfs.ext4 -q -L "ep-prune-$BASHPID" drive.img
+    device=$(losetup -f --show drive.img)
+    mkdir drive && mount "$device" drive && cp -r store/escapepod drive/ && umount drive
+    store=label:ep-prune-$BASHPID
+    configure
+    run -0 prune --keep-last 1
+    [[ $(blobs trash) = 2 && $(blobs stored) = 3 && $(shown) = "$rest" ]]
+    run -0 prune --undo
+    [[ $(blobs trash) = 0 && $(shown) = "$all" ]]
+    run -0 prune --keep-last 1 --trash-age 0
+    run -0 timeout 60 escapepod verify ./pod.conf
+    mount -o ro "$device" drive
+    run -77 prune --keep-last 1 --undo
+    umount drive
+    losetup -d "$device"
+}
