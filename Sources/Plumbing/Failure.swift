@@ -36,7 +36,7 @@ public struct Failure: Error, Equatable {
         self.init(status, what, at: place, hint: hint, code: nil)
     }
 
-    private init(_ status: ExitStatus, _ what: String, at place: String?, hint: String?, code: Int32?) {
+    public init(_ status: ExitStatus, _ what: String, at place: String?, hint: String?, code: Int32?) {
         self.status = status
         self.what = what
         self.place = place

@@ -102,15 +102,20 @@ struct Backup: ParsableCommand {
             valueName: "age"))
     var differentialEvery: Period?
 
+    @Flag(help: "After it, prune by the rules in the configuration, as escapepod prune does.")
+    var prune = false
+
     @OptionGroup var rehearsal: DryRun
 
     func run() throws {
         var run = Run("backup", of: subject, volume: volume)
+        run.offer("prune", prune)
         run.offer("compress", compression.compress)
         run.offer("full-every", fullEvery)
         run.offer("differential-every", differentialEvery)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name, member: member.member)
+        try run.requirePrunable(if: run.prunes)
         try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }
@@ -357,11 +362,7 @@ struct Prune: ParsableCommand {
         run.offer("undo", undo)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name)
-        guard !run.isSystem else {
-            throw Failure(
-                .usage, "the backups of a whole system cannot be pruned yet",
-                hint: "what a set needs of its subvolumes is not known without restoring it")
-        }
+        try run.requirePrunable(if: true)
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }

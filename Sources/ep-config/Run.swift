@@ -47,7 +47,7 @@ struct Run {
         + Drivers.standard.options.filter { $0.placeholder == nil }.map { .init($0.name, .toggle) }
     private static let known =
         ["domain", "volume", "store", "key", "key-space", "compress"].map { .init($0) } + planning
-        + [.init("max-age")] + retaining + [.init("trash-age")] + driverSettings
+        + [.init("max-age")] + retaining + [.init("trash-age"), .init("prune", .toggle)] + driverSettings
         + [.init("system", .toggle), .init("member", .list), .init("leave-out", .list)]
 
     private static let planning = ["full-every", "differential-every"].map { Configuration.Setting($0) }
@@ -56,6 +56,17 @@ struct Run {
 
     /// Whether it is about a whole system, and not one of its members.
     var isSystem: Bool { settings.values["system"] != nil }
+
+    /// Whether a backup prunes behind it.
+    var prunes: Bool { settings.values["prune"] != nil }
+
+    /// - Throws: `usage` for a whole system and its members.
+    func requirePrunable(if isWanted: Bool) throws {
+        guard isWanted, isSystem || settings.values["system-domain"] != nil else { return }
+        throw Failure(
+            .usage, "the backups of a whole system cannot be pruned yet", at: path,
+            hint: "what a set needs of its subvolumes is not known without restoring it")
+    }
 
     /// What the store's drive is called, where a drive is looked for by that.
     var storeLabel: String? {

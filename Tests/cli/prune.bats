@@ -147,12 +147,54 @@ comes_back() {
     run -0 prune --keep-last 1
     [[ $(blobs trash) = 2 ]]
     local one
-    one=$(ls store/escapepod/pod/trash | head -n 1)
+    one=$(cd store/escapepod/pod/trash && set -- * && echo "$1")
     rm "store/escapepod/pod/trash/$one" && ln -s "$PWD/pod.key" "store/escapepod/pod/trash/$one"
     run prune --undo
     [[ $status = 65 && $output = *"not a regular file"* && ! -e store/escapepod/pod/blobs/$one ]]
     run prune --keep-last 1 --trash-age 0
     [[ $status = 65 && -e pod.key ]]
+}
+
+@test "a drive that is full to the last byte is pruned, and has room again" {
+    cp -r store whole
+    truncate -s 16M disk.img
+    mkfs.ext4 -q -O ^has_journal -m 0 disk.img
+    mount -o loop disk.img store && cp -r whole/escapepod store/
+    # What the file system keeps for itself.
+    echo 0 >"/sys/fs/ext4/$(basename "$(findmnt -no SOURCE store)")/reserved_clusters"
+    keep_key
+    [[ $(stat -c %s store/escapepod/pod/.reserve) = 1048576 ]]
+    local n
+    for n in 1 2 3; do
+        head -c 100M /dev/zero >>store/ballast || :
+        sync -f store
+    done
+    run ! dd if=/dev/zero of=store/ballast bs=4096 count=1 oflag=append conv=notrunc,fsync
+    head -c 3M /dev/urandom >vol/big
+    run -74 timeout 60 escapepod backup ./pod.conf
+    [[ $output = *"no space left on device: "*"hint: "*"escapepod prune --trash-age 0"* ]]
+    run -0 prune --keep-last 1
+    [[ ! -e store/escapepod/pod/.reserve && $(shown) = "$rest" ]]
+    run -0 prune --keep-last 1 --trash-age 0
+    [[ $(blobs trash) = 0 && -e store/escapepod/pod/prunings ]]
+    rm store/ballast
+    run -0 prune --keep-last 1 --trash-age 0
+    [[ -e store/escapepod/pod/.reserve ]]
+    run -0 timeout 60 escapepod backup ./pod.conf
+    run -0 timeout 60 escapepod verify ./pod.conf
+}
+
+@test "after a backup, by the rules in the configuration" {
+    run -64 timeout 60 escapepod backup ./pod.conf --prune
+    [[ $output = *"done: "*"generation 6"*"no rule says what stays"* && ! -e $(echo state/*/*)/failed.json ]]
+    printf '%s\n' keep_last=1 minimum_age=0 prune=yes >>pod.conf
+    run -0 timeout 60 escapepod backup ./pod.conf
+    [[ $output = *"generation 7"*"2 of 7 backups go"*"bytes are free again" && $(shown) = "$rest incremental incremental" ]]
+    run -0 timeout 60 escapepod backup ./pod.conf --dry-run
+    [[ $output != *backups\ go* ]]
+    echo system=yes >>pod.conf
+    run -64 timeout 60 escapepod prune ./pod.conf
+    [[ $output = *"the backups of a whole system cannot be pruned yet"* ]]
 }
 
 @test "what gives no decision changes nothing" {

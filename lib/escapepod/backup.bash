@@ -7,7 +7,11 @@ backup() {
     lock "$volume"
     if [[ -n ${setting[system]-} ]]; then back_up_members "$@"; fi
     prepare
-    if [[ -z ${setting["dry-run"]-} ]]; then send; fi
+    [[ -z ${setting["dry-run"]-} ]] || return 0
+    send
+    # From here on it is not the backup that may fail.
+    under_way=''
+    if [[ -n ${setting[prune]-} ]]; then prune; fi
 }
 
 # The subvolumes of a system: their snapshots are taken in a row, before any of them is sent. What is committed of them is

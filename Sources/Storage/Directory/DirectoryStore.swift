@@ -137,7 +137,10 @@ struct DirectoryStore: Store {
 
     // MARK: Keys
 
-    func put(key: [UInt8], of domain: Domain) throws { try put(key, in: Layout.keys, of: domain) }
+    func put(key: [UInt8], of domain: Domain) throws {
+        try put(key, in: Layout.keys, of: domain)
+        if let home = try home(of: domain) { keepReserve(in: home) }
+    }
 
     /// Adds a small object to a folder of such, under the SHA-256 of its bytes.
     private func put(_ bytes: [UInt8], in folder: String, of domain: Domain) throws {
@@ -181,7 +184,35 @@ struct DirectoryStore: Store {
 
     // MARK: Pruning
 
-    func put(pruning: [UInt8], of domain: Domain) throws { try put(pruning, in: Layout.prunings, of: domain) }
+    func put(pruning: [UInt8], of domain: Domain) throws {
+        try givingUpReserve(of: domain) { try put(pruning, in: Layout.prunings, of: domain) }
+    }
+
+    /// Runs the body, and where there is no room for it, once more without the reserve.
+    private func givingUpReserve(of domain: Domain, _ body: () throws -> Void) throws {
+        do { try body() } catch let failure as Failure where failure.isOfFullDisk {
+            guard let home = try home(of: domain), try home.length(of: Layout.reserve) != nil else {
+                throw failure
+            }
+            try home.delete(Layout.reserve)
+            try home.sync()
+            try body()
+        }
+    }
+
+    /// Makes the reserve anew, where there is room for it.
+    private func keepReserve(in home: Folder) {
+        guard (try? home.length(of: Layout.reserve)) == .some(nil),
+            let file = try? home.open(Layout.reserve, O_WRONLY | O_CREAT | O_EXCL, mode: StagedBlob.mode)
+        else { return }
+        // No file system makes less of noise.
+        var noise = [UInt8](repeating: 0, count: 1 << 20)
+        arc4random_buf(&noise, noise.count)
+        do {
+            try file.write(noise)
+            try file.sync()
+        } catch { home.remove(Layout.reserve) }
+    }
 
     func prunings(
         of domain: Domain, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
@@ -205,7 +236,7 @@ struct DirectoryStore: Store {
     }
 
     func discard(_ blobs: [Address], of domain: Domain) throws {
-        try move(blobs, from: Layout.blobs, to: Layout.trash, of: domain)
+        try givingUpReserve(of: domain) { try move(blobs, from: Layout.blobs, to: Layout.trash, of: domain) }
     }
 
     func recover(_ blobs: [Address], of domain: Domain) throws {
@@ -247,6 +278,7 @@ struct DirectoryStore: Store {
                     freed += size
                 }
                 try trash.sync()
+                keepReserve(in: home)
                 return freed
             }
         }
@@ -285,6 +317,15 @@ struct DirectoryStore: Store {
             throw Failure(
                 .io, failure.what, at: failure.place,
                 hint: "the drive may have failed or been unplugged; nothing was committed")
+        } catch let failure as Failure where failure.isOfFullDisk {
+            throw Failure(
+                .io, failure.what, at: failure.place,
+                hint: "free some space there, or escapepod prune --trash-age 0; then run it again",
+                code: failure.code)
         }
     }
+}
+
+extension Failure {
+    fileprivate var isOfFullDisk: Bool { code == ENOSPC || code == EDQUOT }
 }
