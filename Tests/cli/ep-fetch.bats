@@ -242,7 +242,7 @@ teardown() {
         sed '1,/^\.Bd/d;/^\.Ed/d;s|/media/other|../other|' >lines
     grep -q cp lines
     (cd store && bash -eu ../lines)
-    diff -r -x .lock store other
+    diff -r -x .lock -x .reserve store other
     ep-fetch key "file:$PWD/other" --domain pod | cmp - key
     ep-fetch last "file:$PWD/other" --domain pod | cmp - "meta.$(sha256 blob)"
     ep-fetch blob "file:$PWD/other" --domain pod "$(sha256 blob)" | cmp - blob

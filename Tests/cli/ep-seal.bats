@@ -252,7 +252,7 @@ boundaries() {
     refuses 64 "'--key <file>'" timeout 20 ep-unseal <plain
     refuses 64 "'--kind <kind>'" seal --kind letter <plain
     refuses 64 "Please provide one of 'blob', 'metadata' or 'pruning'" seal --kind key <plain
-    refuses 64 "Please provide one of 'blob' and 'metadata'" unseal --kind key <plain
+    refuses 64 "Please provide one of 'blob', 'metadata' or 'pruning'" unseal --kind key <plain
     refuses 64 "unexpected argument 'cat'" seal cat <plain
     refuses 64 "'--expect <bytes>'" seal --expect many <plain
 }

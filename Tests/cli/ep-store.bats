@@ -11,7 +11,7 @@ setup() {
 }
 
 # What a reader may find, and what a dead writer has left.
-stored() { find store -type f ! -name .lock -printf '%f\n' | sort; }
+stored() { find store -type f ! -name .lock ! -name .reserve -printf '%f\n' | sort; }
 
 @test "a blob gets its receipt and its address" {
     sealed blob 3000001 >blob

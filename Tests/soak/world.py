@@ -147,10 +147,10 @@ class Place:
 
 
 def tree(root, below="escapepod"):
-    """Every file below a folder but the locks: its name and content."""
+    """Every file below a folder but the locks and what is only there to be given up: its name and content."""
     found = {}
     for folder, _, names in os.walk(f"{root}/{below}"):
-        for name in set(names) - {".lock"}:
+        for name in set(names) - {".lock", ".reserve"}:
             with open(f"{folder}/{name}", "rb") as file:
                 found[os.path.relpath(f"{folder}/{name}", root)] = file.read()
     return found

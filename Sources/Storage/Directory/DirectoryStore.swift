@@ -188,6 +188,8 @@ struct DirectoryStore: Store {
         try givingUpReserve(of: domain) { try put(pruning, in: Layout.prunings, of: domain) }
     }
 
+    private static let reserveLength: UInt64 = 1 << 20
+
     /// Runs the body, and where there is no room for it, once more without the reserve.
     private func givingUpReserve(of domain: Domain, _ body: () throws -> Void) throws {
         do { try body() } catch let failure as Failure where failure.isOfFullDisk {
@@ -200,13 +202,15 @@ struct DirectoryStore: Store {
         }
     }
 
-    /// Makes the reserve anew, where there is room for it.
+    /// Makes the reserve anew, where there is room for it; also one that was cut.
     private func keepReserve(in home: Folder) {
-        guard (try? home.length(of: Layout.reserve)) == .some(nil),
-            let file = try? home.open(Layout.reserve, O_WRONLY | O_CREAT | O_EXCL, mode: StagedBlob.mode)
+        guard let length = try? home.length(of: Layout.reserve) ?? 0, length < DirectoryStore.reserveLength
         else { return }
+        home.remove(Layout.reserve)
+        let flags = O_WRONLY | O_CREAT | O_EXCL
+        guard let file = try? home.open(Layout.reserve, flags, mode: StagedBlob.mode) else { return }
         // No file system makes less of noise.
-        var noise = [UInt8](repeating: 0, count: 1 << 20)
+        var noise = [UInt8](repeating: 0, count: Int(DirectoryStore.reserveLength))
         arc4random_buf(&noise, noise.count)
         do {
             try file.write(noise)
