@@ -61,6 +61,8 @@ memory() {
     peak ep-meta check <"$work/document" >/dev/null
     for tool in ep-snap ep-plan ep-meta; do memory_row "$tool" "$(mebibytes "$tool")"; done
     memory_row "escapepod backup, its largest process" "$(mebibytes escapepod)"
+    # Another section makes its own.
+    drop_volume
     for tool in restic borg; do
         [[ ! -e $work/memory.$tool ]] || memory_row "$tool, the last backup" "$(mebibytes "$tool")" "" -
     done
