@@ -105,7 +105,7 @@ extension Store {
     }
 
     private var keepsAll: Failure {
-        Failure(.unavailable, "this store deletes nothing", hint: "prune where it lies, if you can get there")
+        Failure(.unavailable, "this store deletes nothing", hint: "only a directory or a drive can be pruned")
     }
 
     public func put(pruning: [UInt8], of domain: Domain) throws { throw keepsAll }
