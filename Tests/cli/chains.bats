@@ -188,3 +188,14 @@ END
     new_machine
     comes_back 7
 }
+
+@test "a restore goes on from what an interrupted one of another generation has left" {
+    new_machine
+    stand_in ep-snap <<<'[[ $1 = promote ]] || exec "$real" "$@"; kill -KILL "$PPID"'
+    run -137 timeout 60 escapepod restore ./pod.conf --to new/pod --generation 3
+    no_stand_in
+    run -0 timeout 60 escapepod restore ./pod.conf --to new/pod --generation 5
+    tree new/pod | diff tree.5 -
+    volume=$PWD/new/pod
+    [[ $(ls -A new) = pod && $(<"$(slots)/last-parent/note") = 4 && $(<"$(slots)/root/note") = 1 ]]
+}
