@@ -30,6 +30,8 @@ public struct Pruning: Sendable {
     public let pruned: [Item]
     public let recovered: [Item]
 
+    public var isEmpty: Bool { pruned.isEmpty && recovered.isEmpty }
+
     public init(
         domain: String, at time: Time, policy: String, pruned: [Item] = [], recovered: [Item] = []
     ) {

@@ -57,7 +57,10 @@ extension Folder {
     /// The length in bytes of the file `name`, or nil where there is none.
     ///
     /// - Throws: `badData` where it is no file.
-    public func length(of name: String) throws -> UInt64? {
+    public func length(of name: String) throws -> UInt64? { try extent(of: name)?.length }
+
+    /// The same, and when it was modified last, in seconds since 1970.
+    public func extent(of name: String) throws -> (length: UInt64, modified: Int64)? {
         var status = stat()
         guard fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
             guard errno == ENOENT else { throw Failure.system("cannot stat", at: path(of: name)) }
@@ -69,16 +72,7 @@ extension Folder {
         guard let length = UInt64(exactly: status.st_size) else {
             throw Failure(.badData, "invalid file size: \(status.st_size) bytes", at: path(of: name))
         }
-        return length
-    }
-
-    /// When the file `name` was modified last, in seconds since 1970.
-    public func modified(_ name: String) throws -> Int64 {
-        var status = stat()
-        guard fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
-            throw Failure.system("cannot stat", at: path(of: name))
-        }
-        return Int64(status.st_mtim.tv_sec)
+        return (length, Int64(status.st_mtim.tv_sec))
     }
 
     /// The names of the entries, in no order.

@@ -25,29 +25,25 @@ public func unsealSeries(
     output.widenPipe()
     var reader = Series.Reader(at: input.name)
     var (count, missing) = (0, 0)
+    func open(_ sealed: [UInt8], _ kind: Envelope.Kind, at place: String, behind front: String) throws {
+        do {
+            let text = try line(unseal(kind, under: key, sealed, at: place), at: place)
+            try output.write(Array(front.utf8) + text)
+        } catch let failure as Failure where failure.status == .badData {
+            complain(failure)
+            missing += 1
+            try output.write(Array("\(front)damaged\n".utf8))
+        }
+    }
     func take(_ head: Series.Head, _ sealed: [UInt8]) throws {
         count += 1
         switch head {
         case .document(let address, _):
-            do {
-                let place = "the metadata of blob \(address.hex)"
-                let document = try line(unseal(.metadata, under: key, sealed, at: place), at: place)
-                try output.write(Array("\(address.hex) ".utf8) + document)
-            } catch let failure as Failure where failure.status == .badData {
-                complain(failure)
-                missing += 1
-                try output.write(Array("\(address.hex) damaged\n".utf8))
-            }
+            let place = "the metadata of blob \(address.hex)"
+            try open(sealed, .metadata, at: place, behind: "\(address.hex) ")
         case .pruning(let address, _):
             let place = "the pruning \(address.hex)"
-            do {
-                let record = try line(unseal(.pruning, under: key, sealed, at: place), at: place)
-                try output.write(Array("\(address.hex) pruning ".utf8) + record)
-            } catch let failure as Failure where failure.status == .badData {
-                complain(failure)
-                missing += 1
-                try output.write(Array("\(address.hex) pruning damaged\n".utf8))
-            }
+            try open(sealed, .pruning, at: place, behind: "\(address.hex) pruning ")
         case .missing(let address, let status):
             missing += 1
             let word = status == .badData ? "damaged" : "unreadable"

@@ -62,3 +62,20 @@ public struct Delay: ExpressibleByArgument, CustomStringConvertible {
         description = "\(days)d"
     }
 }
+
+/// When a chain is cut short: the options of the tools that plan a backup.
+public struct ChainAges: ParsableArguments {
+    @Option(
+        help: .init(
+            "Begin a new chain with a full backup when the last one is that old, or never (off); default: 24w.",
+            valueName: "age"))
+    public var fullEvery: Period?
+
+    @Option(
+        help: .init(
+            "Build on the full backup again when the last one that did is that old, or never (off); default: 4w.",
+            valueName: "age"))
+    public var differentialEvery: Period?
+
+    public init() {}
+}

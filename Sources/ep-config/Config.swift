@@ -90,17 +90,7 @@ struct Backup: ParsableCommand {
     @OptionGroup var volume: VolumeOption
     @OptionGroup var compression: CompressionOption
 
-    @Option(
-        help: .init(
-            "Begin a new chain with a full backup when the last one is that old, or never (off); default: 24w.",
-            valueName: "age"))
-    var fullEvery: Period?
-
-    @Option(
-        help: .init(
-            "Build on the full backup again when the last one that did is that old, or never (off); default: 4w.",
-            valueName: "age"))
-    var differentialEvery: Period?
+    @OptionGroup var ages: ChainAges
 
     @Flag(help: "After it, prune by the rules in the configuration, as escapepod prune does.")
     var prune = false
@@ -111,11 +101,11 @@ struct Backup: ParsableCommand {
         var run = Run("backup", of: subject, volume: volume)
         run.offer("prune", prune)
         run.offer("compress", compression.compress)
-        run.offer("full-every", fullEvery)
-        run.offer("differential-every", differentialEvery)
+        run.offer("full-every", ages.fullEvery)
+        run.offer("differential-every", ages.differentialEvery)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name, member: member.member)
-        try run.requirePrunable(if: run.prunes)
+        if run.prunes { try run.requirePrunable() }
         try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }
@@ -362,7 +352,7 @@ struct Prune: ParsableCommand {
         run.offer("undo", undo)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name)
-        try run.requirePrunable(if: true)
+        try run.requirePrunable()
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }

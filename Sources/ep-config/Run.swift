@@ -1,3 +1,4 @@
+import ArgumentParser
 import ConfigurationFile
 import Glibc
 import Plumbing
@@ -61,8 +62,8 @@ struct Run {
     var prunes: Bool { settings.values["prune"] != nil }
 
     /// - Throws: `usage` for a whole system and its members.
-    func requirePrunable(if isWanted: Bool) throws {
-        guard isWanted, isSystem || settings.values["system-domain"] != nil else { return }
+    func requirePrunable() throws {
+        guard isSystem || settings.values["system-domain"] != nil else { return }
         throw Failure(
             .usage, "the backups of a whole system cannot be pruned yet", at: path,
             hint: "what a set needs of its subvolumes is not known without restoring it")
@@ -189,17 +190,11 @@ struct Run {
         for name in names where settings.values[name, default: ""].isEmpty {
             throw Failure(.usage, "missing --\(name)", hint: "give it, or a NAME that has it")
         }
-        if let compress = settings.values["compress"], Compression(argument: compress) == nil {
-            throw Failure(.badData, "compress is none, or 1 to 19", at: path)
-        }
+        try check(.init("compress"), Compression.self, "none, or 1 to 19")
         for period in Run.planning {
-            guard settings.values[period.name].map({ Period(argument: $0) != nil }) ?? true else {
-                throw Failure(.badData, "\(period.key) is an age such as 26h, 84d or 12w, or off", at: path)
-            }
+            try check(period, Period.self, "an age such as 26h, 84d or 12w, or off")
         }
-        guard Delay(argument: settings.values["trash-age", default: "0"]) != nil else {
-            throw Failure(.badData, "trash_age is an age such as 26h, 7d or 2w, or 0", at: path)
-        }
+        try check(.init("trash-age"), Delay.self, "an age such as 26h, 7d or 2w, or 0")
         let store = settings.values["store", default: ""]
         let domain = try Domain(settings.values["domain", default: ""])
         let folder = try StoreURL(store).folderName
@@ -224,6 +219,14 @@ struct Run {
         answer.append(settings.list("member"), to: "members")
         answer.append(settings.list("leave-out").flatMap { ["--leave-out", $0] }, to: "left_out")
         return answer
+    }
+
+    /// - Parameter form: what a value of that type is, for people.
+    private func check(
+        _ setting: Configuration.Setting, _ type: any ExpressibleByArgument.Type, _ form: String
+    ) throws {
+        guard let value = settings.values[setting.name], type.init(argument: value) == nil else { return }
+        throw Failure(.badData, "\(setting.key) is \(form)", at: path)
     }
 
     /// Those that are given, as a command line has them.

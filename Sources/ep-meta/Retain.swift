@@ -18,9 +18,10 @@ struct PruningFiles: ParsableArguments {
             "Write the blobs to this file, one a line, for ep-store discard or recover.", valueName: "file"))
     var blobs: String?
 
-    func write(_ pruning: Pruning?, blobs: some Sequence<String>) throws {
+    func write(_ pruning: Pruning, blobs: some Sequence<String>) throws {
         if let path = record {
-            try AtomicFile.write(pruning?.json.line ?? [], to: path, mode: 0o600, replacing: true)
+            try AtomicFile.write(
+                pruning.isEmpty ? [] : pruning.json.line, to: path, mode: 0o600, replacing: true)
         }
         if let path = self.blobs {
             let lines = blobs.map { "\($0)\n" }.joined()
@@ -87,11 +88,9 @@ struct Retain: ParsableCommand {
         let going = retention.going
         // A run before this one may have died between its record and its blobs.
         try files.write(
-            going.isEmpty
-                ? nil
-                : Pruning(
-                    domain: history.domain, at: Time(seconds: now), policy: policy,
-                    pruned: going.map(Pruning.Item.init)),
+            Pruning(
+                domain: history.domain, at: Time(seconds: now), policy: policy,
+                pruned: going.map(Pruning.Item.init)),
             blobs: history.pruned.keys.sorted() + going.map(\.sha256))
         try Descriptor.standardOutput.write(Array(retention.page.utf8))
     }
@@ -105,11 +104,9 @@ struct Retain: ParsableCommand {
             history.isPruned($0) && there.contains($0.sha256)
         }
         try files.write(
-            back.isEmpty
-                ? nil
-                : Pruning(
-                    domain: history.domain, at: Time(seconds: now), policy: "undo",
-                    recovered: back.map(Pruning.Item.init)),
+            Pruning(
+                domain: history.domain, at: Time(seconds: now), policy: "undo",
+                recovered: back.map(Pruning.Item.init)),
             blobs: back.map(\.sha256))
         let size = readable(bytes: UInt64(clamping: back.reduce(0) { $0 + $1.size }))
         try put(

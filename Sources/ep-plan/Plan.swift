@@ -42,16 +42,7 @@ struct PlanTool: Tool {
     @Flag(help: "Standard input is a history: the output of ep-fetch history, opened by ep-unseal.")
     var history = false
 
-    @Option(
-        help: .init(
-            "How old the full backup of a chain may get: 90m, 26h, 84d, 12w, or off; default: 24w.",
-            valueName: "age"))
-    var fullEvery = Period.every(weeks: 24)
-
-    @Option(
-        help: .init(
-            "How old the differential backup of a chain may get, or off; default: 4w.", valueName: "age"))
-    var differentialEvery = Period.every(weeks: 4)
+    @OptionGroup var ages: ChainAges
 
     @Option(help: .init("The time, in seconds since 1970.", valueName: "seconds"))
     var now = Int64(time(nil))
@@ -65,7 +56,9 @@ struct PlanTool: Tool {
     func run() throws {
         try require(domain: domain)
         let (snapshots, stubs) = try list()
-        let policy = Policy(fullEvery: fullEvery.seconds, differentialEvery: differentialEvery.seconds)
+        let policy = Policy(
+            fullEvery: (ages.fullEvery ?? .every(weeks: 24)).seconds,
+            differentialEvery: (ages.differentialEvery ?? .every(weeks: 4)).seconds)
         let plan = try Plan(
             on: lineage(), snapshots: snapshots, stubs: stubs, policy: policy, at: Time(seconds: now))
         if let record { try AtomicFile.write(plan.json.line, to: record, mode: 0o600, replacing: true) }

@@ -7,27 +7,12 @@ load pod
 
 setup_file() { prepare a_long_chain; }
 
-# backs_up NOTE DAYS [OPTION…]: a backup of that note, as if so many days were gone.
+# backs_up NOTE DAYS: a backup of that note, as if so many days were gone.
 backs_up() {
     echo "$1" >vol/note
     head -c 100K /dev/urandom >"vol/file-$1"
-    later "$2" escapepod backup ./pod.conf "${@:3}"
+    later "$2" escapepod backup ./pod.conf
     tree vol >"tree.$1"
-}
-
-# later DAYS COMMAND…: the plan is made as if so many days were gone.
-later() {
-    stand_in ep-plan <<<'exec "$real" "$@" --now "$((EPOCHSECONDS + '"$1"' * 86400))"'
-    "${@:2}"
-    no_stand_in
-}
-
-# 1 full, 2 and 3 behind it; 4 differential, 5 behind it.
-a_long_chain() {
-    head -c 3M /dev/urandom >vol/big
-    backs_up 1 0 && backs_up 2 0 && backs_up 3 0
-    backs_up 4 28 && backs_up 5 28
-    cp -a store whole
 }
 
 setup() { prepared; }

@@ -1,5 +1,5 @@
 # A small system to back up, for the suites of the whole pipeline: a btrfs volume, a store, a key, a configuration.
-# shellcheck shell=bash disable=SC2119,SC2120,SC2154
+# shellcheck shell=bash disable=SC2016,SC2119,SC2120,SC2154
 
 # make_pod [URL]: the volume ./vol with a file of 3 MiB, the folder ./store, and ./pod.conf that puts them together.
 make_pod() {
@@ -63,6 +63,20 @@ three_backups() {
     escapepod backup ./pod.conf
     echo third >vol/note
     escapepod backup ./pod.conf
+}
+
+# later DAYS COMMAND…: what it plans is planned as if so many days were gone.
+later() {
+    stand_in ep-plan <<<'exec "$real" "$@" --now "$((EPOCHSECONDS + '"$1"' * 86400))"'
+    "${@:2}"
+    no_stand_in
+}
+
+# Five backups by the suite's backs_up NOTE DAYS: 1 full, 2 and 3 behind it; 4 differential, 5 behind it.
+a_long_chain() {
+    local note
+    for note in 1 2 3; do backs_up "$note" 0; done
+    for note in 4 5; do backs_up "$note" 28; done
 }
 
 # nothing_yet: as if the volume had not been backed up to the store.

@@ -10,13 +10,8 @@ setup_file() { prepare a_long_chain; }
 # backs_up NOTE DAYS: a backup of that note, planned as if so many days were gone.
 backs_up() {
     echo "$1" >vol/note
-    stand_in ep-plan <<<'exec "$real" "$@" --now "$((EPOCHSECONDS + '"$2"' * 86400))"'
-    escapepod backup ./pod.conf
-    no_stand_in
+    later "$2" escapepod backup ./pod.conf
 }
-
-# 1 full, 2 and 3 behind it; 4 differential, 5 behind it.
-a_long_chain() { backs_up 1 0 && backs_up 2 0 && backs_up 3 0 && backs_up 4 28 && backs_up 5 28; }
 
 setup() { prepared; }
 

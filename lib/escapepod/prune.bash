@@ -1,19 +1,23 @@
 # escapepod prune: what no rule keeps goes to the trash of the store, and from there, later, for good.
 
+# A blob that is gone without a record is lost: so the record comes first, and when blobs come back, last.
 prune() {
-    local of=(--domain "$domain" --store "$store" --record "$work/record" --blobs "$work/blobs") verb=discard
+    local of=(--domain "$domain" --store "$store" --record "$work/record" --blobs "$work/blobs")
     lock "$state" --own
     fetch_history
     if [[ -n ${setting[undo]-} ]]; then
-        verb=recover of+=(--undo "$work/there")
         ask there ep-fetch blobs "${place[@]}"
+        of+=(--undo "$work/there")
     fi
     tell ep-meta retain "${of[@]}" "${retaining[@]}" <"$work/history"
     [[ -z ${setting["dry-run"]-} ]] || return 0
-    # A blob that is gone without a record is lost: so the record comes first, and when they come back, last.
-    [[ $verb = recover ]] || record_pruning
-    ep-store "$verb" "${place[@]}" <"$work/blobs"
-    [[ $verb = discard ]] || { record_pruning && return; }
+    if [[ -n ${setting[undo]-} ]]; then
+        ep-store recover "${place[@]}" <"$work/blobs"
+        record_pruning
+        return
+    fi
+    record_pruning
+    ep-store discard "${place[@]}" <"$work/blobs"
     ask freed ep-store empty-trash "${place[@]}" --older-than "${setting["trash-age"]:-7d}"
     say "  done: $(<"$work/freed") bytes are free again"
 }

@@ -62,9 +62,10 @@ final class StoredBlob {
     /// The length of those files in bytes, and when the last of them was modified, in seconds since 1970.
     static func extent(of files: [String], in directory: Folder) throws -> (size: UInt64, modified: Int64) {
         try files.reduce((0, 0)) { sum, name in
-            let length = try directory.length(of: name) ?? 0
-            guard length <= Envelope.maximumLength else { return (sum.0, sum.1) }
-            return (sum.0 + length, max(sum.1, try directory.modified(name)))
+            guard let file = try directory.extent(of: name), file.length <= Envelope.maximumLength else {
+                return sum
+            }
+            return (sum.0 + file.length, max(sum.1, file.modified))
         }
     }
 
