@@ -103,7 +103,7 @@ let package = Package(
         tool("ep-seal", ["Sealing", "Envelope", "SendStream", "JSON"]),
         tool("ep-unseal", ["Sealing", "Envelope"]),
         tool("ep-key", ["Sealing", "OpenSSL"]),
-        tool("ep-meta", ["Catalog", "JSON", "Sealing"]),
+        tool("ep-meta", ["Catalog", "JSON", "Sealing", "StoreFormat"]),
         tool("ep-plan", ["Catalog", "JSON"]),
         tool("ep-store", ["StoreArguments", "Storage", "StoreFormat", "Envelope", "JSON"]),
         tool("ep-fetch", ["StoreArguments", "Storage", "StoreFormat", "JSON"]),

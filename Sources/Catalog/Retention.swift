@@ -10,11 +10,14 @@ public struct Retention: Sendable {
         public let last: Int
         /// What is younger than so many seconds.
         public let minimumAge: Int64
+        /// The blobs that the store does not let go for now.
+        public let held: Set<String>
 
-        public init(periods: [Periods], last: Int, minimumAge: Int64) {
+        public init(periods: [Periods], last: Int, minimumAge: Int64, held: Set<String> = []) {
             self.periods = periods
             self.last = last
             self.minimumAge = minimumAge
+            self.held = held
         }
     }
 
@@ -107,6 +110,9 @@ public struct Retention: Sendable {
             reasons[index].append("one of the last two full ones")
         }
         if let last = whole.last { reasons[last].append("the newest") }
+        for index in whole where rules.held.contains(backups[index].sha256) {
+            reasons[index].append("the store keeps it for now")
+        }
         // What a kept one builds on comes before it.
         for index in whole.reversed() where !reasons[index].isEmpty {
             guard let base = history.entries[index].base?.index else { continue }

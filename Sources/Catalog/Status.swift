@@ -56,6 +56,7 @@ public struct Status: Sendable {
     private let plan: Plan?
     private var newest: Backup?
     private var chain: (backups: Int64, bytes: Int64) = (0, 0)
+    private var forecast = Forecast()
     private var key: Key?
     /// Whether the store answered.
     private var isThere = false
@@ -112,6 +113,17 @@ public struct Status: Sendable {
                 "the newest backup is \(span(age)) old, but may be at most \(span(limit)) old",
                 "find out why escapepod backup does not run, or fails")
         }
+    }
+
+    /// Adds what is to come, after what the store shows.
+    ///
+    /// - Parameter room: how many bytes the store has room for; nil where it does not know.
+    public mutating func look(ahead history: History, under rules: Retention.Rules, room: Int64?) {
+        forecast = Forecast(of: history, under: rules, room: room, at: now, in: store)
+        guard let days = forecast.days, days < Forecast.soon else { return }
+        warn(
+            "the store will be full in about \(count(days, "day")): \(store)",
+            "escapepod prune makes room, or take a larger store")
     }
 
     private mutating func lookAtCopies(of key: Key) {
@@ -198,6 +210,7 @@ extension Status {
                 "\(count(chain.backups, "backup")) to read, \(readable(bytes: UInt64(clamping: chain.bytes)))"
             )
         }
+        for (label, text) in forecast.rows { row(label, text) }
         func verified(_ label: String, _ record: JSON) {
             let problems = record.number("problems")
             let share = record["sample"].flatMap { $0 == .null ? nil : ", \($0) %" } ?? ""
@@ -244,6 +257,7 @@ extension Status {
                 ?? .null,
             "lastFailure": memory.failed ?? .null,
             "chain": ["backups": .integer(chain.backups), "bytes": .integer(chain.bytes)],
+            "nextPrune": forecast.nextPrune, "room": forecast.roomRecord,
             "lastVerify": memory.verified ?? .null, "lastSample": memory.sampled ?? .null,
             "lastDrill": memory.drilled ?? .null, "lastProven": memory.proven ?? .null,
             "key": [
@@ -277,6 +291,14 @@ extension Status {
             gauge("last_backup_size_bytes", "The sealed size of the newest backup.", newest.size)
             gauge("chain_backups", "How many backups a restore has to read.", chain.backups)
             gauge("chain_size_bytes", "How many bytes a restore has to read.", chain.bytes)
+            if let going = forecast.going {
+                gauge("prune_size_bytes", "How many bytes the next prune would free.", going.bytes)
+            }
+            if let room = forecast.room {
+                gauge("room_bytes", "How many bytes the store has room for.", room)
+                gauge(
+                    "growth_bytes_per_day", "How many bytes a day were stored of late.", forecast.growth ?? 0)
+            }
             gauge(
                 "key_in_store", "Whether the store has the key, sealed under a passphrase.",
                 key?.inStore == .here ? 1 : 0)

@@ -16,7 +16,7 @@ extension Metadata {
     /// What `ep-meta show --format line` prints.
     public var line: String {
         "\(backup.generation) \(backup.type.rawValue) \(backup.date) \(backup.size) \(backup.sha256) \(backup.uuid) "
-            + "\(backup.domain) \(readable(bytes: UInt64(clamping: backup.size)))\n"
+            + "\(backup.domain) \(parent?.sha256 ?? "none") \(readable(bytes: UInt64(clamping: backup.size)))\n"
     }
 
     /// A page for people, 78 columns wide where the producers' names allow it.

@@ -1,3 +1,5 @@
+import Plumbing
+
 /// Whole seconds since 1970, UTC, as records write them and people read them.
 public struct Time: Comparable, Sendable {
     /// Since 1970-01-01T00:00:00Z.
@@ -55,6 +57,3 @@ public func span(_ seconds: Int64) -> String {
     let (length, name) = units.first { seconds >= $0.0 } ?? (1, "second")
     return count(seconds / length, name)
 }
-
-/// `1 blob`, `2 blobs`.
-func count(_ number: Int64, _ thing: String) -> String { "\(number) \(thing)\(number == 1 ? "" : "s")" }

@@ -14,6 +14,16 @@ public enum Resource: Equatable, Sendable {
     case metadata(String)
     /// By its address, or `last`.
     case key(String)
+    /// All blobs: what is there, and what is to come back from the trash.
+    case blobs
+    /// Where blobs go on their way out.
+    case trash
+    /// All records of prunings, as a series.
+    case prunings
+    /// By its address.
+    case pruning(String)
+    /// How many bytes there is room for.
+    case room
 
     /// The name of the newest document, or key.
     public static let last = "last"
@@ -31,6 +41,11 @@ public enum Resource: Equatable, Sendable {
         case ("blobs", 2): self = .blob(parts[1])
         case ("metadata", 2): self = .metadata(parts[1])
         case ("keys", 2): self = .key(parts[1])
+        case ("blobs", 1): self = .blobs
+        case ("trash", 1): self = .trash
+        case ("prunings", 1): self = .prunings
+        case ("prunings", 2): self = .pruning(parts[1])
+        case ("room", 1): self = .room
         default: return nil
         }
     }
@@ -42,6 +57,11 @@ public enum Resource: Equatable, Sendable {
         case .blob(let name): ["blobs", name]
         case .metadata(let name): ["metadata", name]
         case .key(let name): ["keys", name]
+        case .blobs: ["blobs"]
+        case .trash: ["trash"]
+        case .prunings: ["prunings"]
+        case .pruning(let name): ["prunings", name]
+        case .room: ["room"]
         }
     }
 

@@ -8,6 +8,8 @@ public enum DuneSeaProtocol {
     public static let newestFirst = "newest"
     /// Of a boolean structured field, RFC 8941.
     public static let yes = "?1"
+    /// How many blobs one request moves to the trash or back, at most.
+    public static let mostMoved = 10_000
     /// Whether the server is well; it needs no token.
     public static let health = "healthz"
 }
@@ -33,6 +35,8 @@ public enum Field: String, CaseIterable, Sendable {
 public enum Query: String, Sendable {
     /// The head's blob that a document follows, or `none`.
     case follows
+    /// The blob of the backup that a document's one builds on, or `none`.
+    case parent
     /// The backup before the first of a series.
     case after
     /// In which order a series comes: `newest` first; oldest where it is left out.
@@ -59,7 +63,7 @@ public enum Status: Int, CaseIterable, Sendable {
     case contentTooLarge = 413
     case rangeNotSatisfiable = 416
     case unprocessableContent = 422
-    /// The blob that a document needs is not there.
+    /// A blob that a document needs is not there.
     case failedDependency = 424
     case tooManyRequests = 429
     case internalServerError = 500

@@ -59,7 +59,7 @@ extension Folder {
     /// - Throws: `badData` where it is no file.
     public func length(of name: String) throws -> UInt64? { try extent(of: name)?.length }
 
-    /// The same, and when it was modified last, in seconds since 1970.
+    /// The same, and when it was modified last, in seconds since 1970, and not before that.
     public func extent(of name: String) throws -> (length: UInt64, modified: Int64)? {
         var status = stat()
         guard fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
@@ -72,7 +72,16 @@ extension Folder {
         guard let length = UInt64(exactly: status.st_size) else {
             throw Failure(.badData, "invalid file size: \(status.st_size) bytes", at: path(of: name))
         }
-        return (length, Int64(status.st_mtim.tv_sec))
+        return (length, max(0, Int64(status.st_mtim.tv_sec)))
+    }
+
+    /// How many bytes its file system has room for.
+    public func freeSpace() throws -> UInt64 {
+        var usage = statvfs()
+        guard retrying({ fstatvfs(number, &usage) }) == 0 else {
+            throw Failure.system("cannot learn the free space", at: path(of: ""))
+        }
+        return UInt64(usage.f_bavail) * UInt64(usage.f_frsize)
     }
 
     /// The names of the entries, in no order.
@@ -129,9 +138,12 @@ extension Folder {
         }
     }
 
-    /// Sets the time at which a file was modified to now.
-    public func touch(_ name: String) throws {
-        guard utimensat(number, name, nil, AT_SYMLINK_NOFOLLOW) == 0 else {
+    /// Sets the time at which a file was modified.
+    ///
+    /// - Parameter time: in seconds since 1970; nil for now.
+    public func touch(_ name: String, at time: Int? = nil) throws {
+        let times = time.map { [timespec](repeating: timespec(tv_sec: $0, tv_nsec: 0), count: 2) }
+        guard utimensat(number, name, times, AT_SYMLINK_NOFOLLOW) == 0 else {
             throw Failure.system("cannot set the times", at: path(of: name))
         }
     }

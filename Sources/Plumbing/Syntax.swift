@@ -48,6 +48,11 @@ extension BinaryInteger {
     }
 }
 
+/// `1 blob`, `2 blobs`.
+public func count(_ number: Int64, _ thing: String) -> String {
+    "\(number) \(thing)\(number == 1 ? "" : "s")"
+}
+
 /// A count of bytes for a person, in the unit that suits it, with one decimal from 1 KiB on.
 public func readable(bytes: UInt64) -> String {
     guard bytes >= 1024 else { return "\(bytes) bytes" }

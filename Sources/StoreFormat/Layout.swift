@@ -11,8 +11,6 @@ public enum Layout {
     public static let keys = "keys"
     /// A file of a record of a pruning has the name of an `History.Entry` with its own address.
     public static let prunings = "prunings"
-    /// A file of 1 MiB that is only there to be given up, so that a full drive can be pruned.
-    public static let reserve = ".reserve"
     /// Blobs on their way out, with the names that they had in `blobs`.
     public static let trash = "trash"
 }

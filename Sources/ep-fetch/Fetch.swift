@@ -13,8 +13,8 @@ struct Fetch: Tool {
         abstract: "Get a sealed backup out of a store.",
         version: version,
         subcommands: [
-            Last.self, Document.self, History.self, Blob.self, List.self, Blobs.self, Key.self, File.self,
-            Differing.self, Apart.self,
+            Last.self, Document.self, History.self, Blob.self, List.self, Blobs.self, Room.self, Key.self,
+            File.self, Differing.self, Apart.self,
         ])
 }
 
@@ -166,15 +166,27 @@ struct Blobs: ParsableCommand {
         abstract: "Print every blob that is there, whether or not a backup has it.",
         discussion: """
             A line for each: its SHA-256, its size in bytes, the seconds since it was stored, and "stored"; in the trash, the \
-            seconds since it came there, and "trash".
+            seconds since it came there, and "trash". What the store does not let go for now, whoever asks, is "held". \
+            The last line says how many there are.
             """)
 
     @OptionGroup var place: Place
 
     func run() throws {
-        let blobs = try place.read { try $0.blobs(of: $1) }.sorted { $0.address.hex < $1.address.hex }
-        let lines = blobs.map { "\($0.address) \($0.size) \($0.age) \($0.isInTrash ? "trash" : "stored")\n" }
-        try Descriptor.standardOutput.write(Array(lines.joined().utf8))
+        let text = BlobEntry.text(of: try place.read { try $0.blobs(of: $1) })
+        try Descriptor.standardOutput.write(Array(text.utf8))
+    }
+}
+
+struct Room: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "room",
+        abstract: "Print how many bytes the store has room for; or \"unknown\".")
+
+    @OptionGroup var place: Place
+
+    func run() throws {
+        try put(place.read { try $0.room(for: $1) }.map { "\($0)" } ?? "unknown")
     }
 }
 

@@ -40,6 +40,20 @@ struct Witnessed: ParsableArguments {
             "The document that this machine committed last; the file need not exist.", valueName: "file"))
     var witness: String?
 
+    /// The history, if it has what this machine committed.
+    ///
+    /// - Throws: `badData` where it has not.
+    func history() throws -> History {
+        let history = try subject.history()
+        guard let backup = try committed(witness, of: subject.domain),
+            !history.entries.contains(where: { $0.backup == backup })
+        else { return history }
+        throw Failure(
+            .badData, "generation \(backup.generation), which this machine committed, is not there",
+            at: subject.store,
+            hint: "the store is an old copy, or somebody changed it: escapepod status says more")
+    }
+
     /// - Parameter complain: is told what is wrong with a document.
     func audit(complain: (Failure) -> Void = Subject.complain) throws -> (History, Catalog.Audit) {
         let history = try subject.history(complain: complain)

@@ -3,6 +3,7 @@ import Catalog
 import Glibc
 import JSON
 import Plumbing
+import StoreFormat
 import Tool
 
 /// What a pruning leaves for the tools behind it.
@@ -30,21 +31,8 @@ struct PruningFiles: ParsableArguments {
     }
 }
 
-struct Retain: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "retain",
-        abstract: "Decide which backups stay under a policy, and print which go, and why the others stay.",
-        usage: """
-            ep-meta retain --domain DOMAIN --store URL [--keep PERIODS] [--keep-last N] [--minimum-age AGE] \
-            [--now SECONDS] [--undo FILE] [--record FILE] [--blobs FILE] < HISTORY
-            """,
-        discussion: """
-            PERIODS are words such as 24h, 14d, 10w, 12m, 3y: of each of the last 24 hours, 14 days, 10 weeks, 12 months and 3 \
-            years that have a backup, the first one stays.
-            """)
-
-    @OptionGroup var subject: Subject
-
+/// Which backups stay.
+struct RetentionRules: ParsableArguments {
     @Option(help: .init("Of so many hours, days, weeks, months, years, the first one.", valueName: "periods"))
     var keep: Periods?
 
@@ -54,52 +42,105 @@ struct Retain: ParsableCommand {
     @Option(help: .init("Nothing that is younger goes; default: 7d.", valueName: "age"))
     var minimumAge: Delay?
 
-    @Option(help: .init("The time, in seconds since 1970.", valueName: "seconds"))
-    var now = Int64(time(nil))
-
     @Option(
         help: .init(
-            "Instead, find what was pruned and is still there, as ep-fetch blobs prints it into this file.",
+            "The output of ep-fetch blobs: what the store keeps for now stays, and old blobs that no backup names go.",
             valueName: "file"))
-    var undo: String?
-
-    @OptionGroup var files: PruningFiles
+    var there: String?
 
     func validate() throws {
         guard keepLast >= 0 else { throw ValidationError("--keep-last is a number, not \(keepLast)") }
     }
 
-    func run() throws {
-        let history = try subject.history()
-        try undo.map { try recover(in: history, from: $0) } ?? prune(history)
+    var minimum: Delay { minimumAge ?? Delay(days: 7) }
+
+    /// What is in the file `there`; nothing without one.
+    func blobs() throws -> [BlobEntry] {
+        guard let path = there else { return [] }
+        return try BlobEntry.parse(
+            Descriptor(opening: path, O_RDONLY).readAll(limit: 100 * StoreLimits.history), at: path)
     }
 
-    private func prune(_ history: History) throws {
-        let minimum = minimumAge ?? Delay(days: 7)
-        let rules = Retention.Rules(
-            periods: keep?.periods ?? [], last: keepLast, minimumAge: minimum.seconds)
-        let retention = try Retention(
-            of: history, under: rules, at: Time(seconds: now), in: subject.store)
+    func rules(holding there: [BlobEntry]) -> Retention.Rules {
+        .init(
+            periods: keep?.periods ?? [], last: keepLast, minimumAge: minimum.seconds,
+            held: Set(there.filter { $0.state == .held }.map(\.address.hex)))
+    }
+
+    /// As a record of a pruning has them.
+    var text: String {
         let words = [
-            keep.map { "keep \($0)" }, keepLast > 0 ? "keep-last \(keepLast)" : nil,
-            "minimum-age \(minimum)",
+            keep.map { "keep \($0)" }, keepLast > 0 ? "keep-last \(keepLast)" : nil, "minimum-age \(minimum)",
         ]
-        let policy = words.compactMap(\.self).joined(separator: ", ")
+        return words.compactMap(\.self).joined(separator: ", ")
+    }
+}
+
+struct Retain: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "retain",
+        abstract: "Decide which backups stay under a policy, and print which go, and why the others stay.",
+        usage: """
+            ep-meta retain --domain DOMAIN --store URL [--keep PERIODS] [--keep-last N] [--minimum-age AGE] \
+            [--now SECONDS] [--witness FILE] [--there FILE] [--undo] [--record FILE] [--blobs FILE] < HISTORY
+            """,
+        discussion: """
+            PERIODS are words such as 24h, 14d, 10w, 12m, 3y: of each of the last 24 hours, 14 days, 10 weeks, 12 months and 3 \
+            years that have a backup, the first one stays.
+            """)
+
+    @OptionGroup var witnessed: Witnessed
+
+    @OptionGroup var rules: RetentionRules
+
+    @Option(help: .init("The time, in seconds since 1970.", valueName: "seconds"))
+    var now = Int64(time(nil))
+
+    @Flag(help: "Instead, find what was pruned and, by --there, is still there.")
+    var undo = false
+
+    @OptionGroup var files: PruningFiles
+
+    func validate() throws {
+        guard !undo || rules.there != nil else { throw ValidationError("--undo needs --there") }
+    }
+
+    func run() throws {
+        let there = try rules.blobs()
+        let history = try witnessed.history()
+        try undo ? recover(in: history, from: there) : prune(history, of: there)
+    }
+
+    private func prune(_ history: Catalog.History, of there: [BlobEntry]) throws {
+        let retention = try Retention(
+            of: history, under: rules.rules(holding: there), at: Time(seconds: now),
+            in: witnessed.subject.store)
         let going = retention.going
+        let strays = strays(among: there, of: history, olderThan: rules.minimum.seconds)
         // A run before this one may have died between its record and its blobs.
         try files.write(
             Pruning(
-                domain: history.domain, at: Time(seconds: now), policy: policy,
+                domain: history.domain, at: Time(seconds: now), policy: rules.text,
                 pruned: going.map(Pruning.Item.init)),
-            blobs: history.pruned.keys.sorted() + going.map(\.sha256))
+            blobs: history.pruned.keys.sorted() + going.map(\.sha256) + strays.map(\.address.hex))
         try Descriptor.standardOutput.write(Array(retention.page.utf8))
+        guard !strays.isEmpty else { return }
+        let size = readable(bytes: strays.reduce(0) { $0.addingClamped($1.size) })
+        try put("also \(count(Int64(strays.count), "blob")), \(size), of runs that were never committed")
     }
 
-    private func recover(in history: History, from path: String) throws {
-        var there: Set<String> = []
-        try Descriptor(opening: path, O_RDONLY).lines(upTo: 4096) { line, _ in
-            there.insert(String(decoding: line.prefix(64), as: UTF8.self))
+    /// What no backup names, and no run that is under way: that one has stored it within a day.
+    private func strays(among there: [BlobEntry], of history: Catalog.History, olderThan age: Int64)
+        -> [BlobEntry]
+    {
+        let named = Set(history.entries.map(\.blob))
+        return there.filter {
+            $0.state == .stored && $0.age >= max(age, 86400) && !named.contains($0.address.hex)
         }
+    }
+
+    private func recover(in history: Catalog.History, from entries: [BlobEntry]) throws {
+        let there = Set(entries.map(\.address.hex))
         let back = history.entries.compactMap(\.backup).filter {
             history.isPruned($0) && there.contains($0.sha256)
         }

@@ -12,7 +12,8 @@ struct Status: ParsableCommand {
         abstract: "Report whether a restore is possible now, as text, a record and metrics.",
         usage: """
             ep-meta status --domain DOMAIN --store URL --key FILE --state DIR [--plan FILE] [--now SECONDS] \
-            [--max-age AGE] [--sealed-key FILE] [--key-space DIR] [--differing FILE] [--warning TEXT …] \
+            [--max-age AGE] [--keep PERIODS] [--keep-last N] [--minimum-age AGE] [--there FILE] [--room FILE] \
+            [--sealed-key FILE] [--key-space DIR] [--differing FILE] [--warning TEXT …] \
             [--json] [--prometheus FILE] [--ending STATUS | < HISTORY]
             """,
         discussion: """
@@ -35,6 +36,11 @@ struct Status: ParsableCommand {
     @Option(
         help: .init("How old the newest backup may be: 90m, 26h, 8d; default: no limit.", valueName: "age"))
     var maxAge: Age?
+
+    @OptionGroup var rules: RetentionRules
+
+    @Option(help: .init("The output of ep-fetch room.", valueName: "file"))
+    var room: String?
 
     @Option(
         help: .init("The sealed key that the store has; an empty file, or none: none.", valueName: "file"))
@@ -78,6 +84,10 @@ struct Status: ParsableCommand {
             {
                 nothing = failure
             }
+            if nothing == nil {
+                try status.look(
+                    ahead: history, under: rules.rules(holding: rules.blobs()), room: bytes(of: room))
+            }
         }
         for warning in status.warnings {
             warn(warning.what, hint: warning.hint, from: "ep-meta")
@@ -93,6 +103,14 @@ struct Status: ParsableCommand {
         }
         if let prometheus { try write(status.metrics(ending: ending), to: prometheus) }
         guard ending != nil || status.exit == .done else { throw ExitCode(status.exit.rawValue) }
+    }
+
+    /// Nil where the store does not know.
+    private func bytes(of room: String?) throws -> Int64? {
+        try room.flatMap { path in
+            let text = try Descriptor(opening: path, O_RDONLY).readAll(limit: 64).dropLast()
+            return Int64(String(decoding: text, as: UTF8.self))
+        }
     }
 
     private func copies(of key: Key) throws -> Catalog.Status.Key {

@@ -52,16 +52,25 @@ struct Metadata: ParsableCommand {
     @Option(help: "The blob of the head that it follows: a SHA-256, or none.")
     var follows: String
 
+    @Option(help: "The blob of the backup that it builds on: a SHA-256, or none for a full one.")
+    var parent: String
+
+    private func address(orNone text: String) throws -> Address? {
+        text == "none" ? nil : try Address(text)
+    }
+
     func run() throws {
-        let (blob, head) = (try Address(blob), follows == "none" ? nil : try Address(follows))
+        let (blob, head, parent) = try (Address(blob), address(orNone: follows), address(orNone: parent))
         signal(SIGXFSZ, SIG_IGN)
         let input = Descriptor.standardInput
         let metadata = try input.readAll(limit: StoreLimits.document)
         try place.open(for: .writing, by: "ep-store") {
-            try $0.storeMetadata(metadata, of: $1, for: blob, following: head, from: input.name)
+            try $0.storeMetadata(
+                metadata, of: $1, for: blob, following: head, buildingOn: parent, from: input.name)
         }
         let record: JSON = [
             "blob": .string(blob.hex), "follows": head.map { .string($0.hex) } ?? .null,
+            "parent": parent.map { .string($0.hex) } ?? .null,
             "size": .integer(Int64(metadata.count)),
         ]
         try Descriptor.standardOutput.write(record.line)
@@ -144,7 +153,11 @@ struct Discard: ParsableCommand {
 
     func run() throws {
         let blobs = try addresses()
-        try place.open(for: .writing, by: "ep-store") { try $0.discard(blobs, of: $1) }
+        let held = try place.open(for: .writing, by: "ep-store") { try $0.discard(blobs, of: $1) }
+        guard held > 0 else { return }
+        say(
+            "ep-store: the store keeps \(held) of \(count(Int64(blobs.count), "blob")) for now: younger than what it keeps, needed by such, or "
+                + "more than it lets go in a day")
     }
 }
 

@@ -25,7 +25,7 @@ import Testing
         #expect(plan.lines == "incremental 2 \(head.backup.sha256) full root\n\(plan.reason)\n\n")
         #expect(
             head.line
-                == "1 full 2026-11-21T06:10:00Z 1234568 \(head.backup.sha256) \(uuid(1)) pod.example.org 1.2 MiB\n"
+                == "1 full 2026-11-21T06:10:00Z 1234568 \(head.backup.sha256) \(uuid(1)) pod.example.org none 1.2 MiB\n"
         )
     }
 

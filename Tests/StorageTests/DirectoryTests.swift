@@ -33,7 +33,8 @@ import Testing
 
     private func describe(_ blob: Address, after head: Address?) throws {
         try store.storeMetadata(
-            sealed(.metadata, length: 400), of: pod, for: blob, following: head, from: "test")
+            sealed(.metadata, length: 400), of: pod, for: blob, following: head, buildingOn: nil, from: "test"
+        )
     }
 
     /// Lays the blob out in parts by hand, as a file system with short files would have it.

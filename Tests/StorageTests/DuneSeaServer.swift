@@ -15,7 +15,8 @@ final class DuneSeaServer {
         scratch = try Scratch()
         program = try DuneSeaServer.find()
         process = try Child([
-            "sh", "-c", "exec \"$1\" serve --dir \"$2\" --listen 127.0.0.1:0 2>\"$2/log\"", "sh", program,
+            "sh", "-c", "exec \"$1\" serve --dir \"$2\" --listen 127.0.0.1:0 --keep-at-least 0 2>\"$2/log\"",
+            "sh", program,
             scratch.path,
         ])
         url = try StoreURL("dunesea+http://127.0.0.1:\(DuneSeaServer.port(in: scratch))")
@@ -47,7 +48,8 @@ final class DuneSeaServer {
     /// Who may read and append in the domain.
     func settings(for domain: Domain) throws -> Settings {
         var adding = try Child([
-            program, "token", "add", domain.description, "--read", "--append", "--dir", scratch.path,
+            program, "token", "add", domain.description, "--read", "--append", "--prune", "--dir",
+            scratch.path,
         ])
         let token = try adding.output.readAll(limit: 4096)
         guard try adding.wait().isSuccess else { throw Failure(.bug, "no token", at: program) }
@@ -85,9 +87,37 @@ struct PerDomain: Store {
 
     func put(_ blob: Intake, of domain: Domain) throws { try store(of: domain).put(blob, of: domain) }
 
-    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
-        try store(of: domain).put(metadata: metadata, of: domain, for: blob, following: head)
+    func put(
+        metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?,
+        buildingOn parent: Address?
+    ) throws {
+        try store(of: domain).put(
+            metadata: metadata, of: domain, for: blob, following: head, buildingOn: parent)
     }
+
+    func put(pruning: [UInt8], of domain: Domain) throws {
+        try store(of: domain).put(pruning: pruning, of: domain)
+    }
+
+    func prunings(
+        of domain: Domain, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws { try store(of: domain).prunings(of: domain, visit) }
+
+    func blobs(of domain: Domain) throws -> [BlobEntry] { try store(of: domain).blobs(of: domain) }
+
+    func discard(_ blobs: [Address], of domain: Domain) throws -> Int {
+        try store(of: domain).discard(blobs, of: domain)
+    }
+
+    func recover(_ blobs: [Address], of domain: Domain) throws {
+        try store(of: domain).recover(blobs, of: domain)
+    }
+
+    func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64 {
+        try store(of: domain).emptyTrash(of: domain, olderThan: age)
+    }
+
+    func room(for domain: Domain) throws -> UInt64? { try store(of: domain).room(for: domain) }
 
     func put(key: [UInt8], of domain: Domain) throws { try store(of: domain).put(key: key, of: domain) }
 

@@ -70,9 +70,10 @@ private struct Told: Store {
     }
 
     func put(_ blob: Intake, of domain: Domain) throws { throw none }
-    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
-        throw none
-    }
+    func put(
+        metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?,
+        buildingOn parent: Address?
+    ) throws { throw none }
     func last(of domain: Domain) throws -> Backup { throw none }
     func document(of blob: Address, in domain: Domain) throws -> [UInt8] { throw none }
     func put(key: [UInt8], of domain: Domain) throws { throw none }

@@ -52,7 +52,8 @@ import Testing
         let name = String(repeating: "0f", count: 32)
         for resource in [
             Resource.uploads, .upload("id"), .blob(name), .metadata(Resource.last),
-            .metadata(Resource.history), .metadata(name), .key(Resource.last), .key(name),
+            .metadata(Resource.history), .metadata(name), .key(Resource.last), .key(name), .blobs, .trash,
+            .prunings, .pruning(name), .room,
         ] {
             let (domain, rest) = try #require(Resource.split(resource.path(in: pod)))
             #expect(domain == pod.description)
@@ -64,7 +65,7 @@ import Testing
         for path in ["", "/", "/v1", "/v1/pod", "/v2/pod/uploads", "x/v1/pod/uploads"] {
             #expect(Resource.split(path) == nil)
         }
-        for rest in ["", "x", "blobs", "blobs/a/b", "uploads/", "metadata", "/blobs/a"] {
+        for rest in ["", "x", "blobs/a/b", "trash/a", "room/", "uploads/", "metadata", "/blobs/a"] {
             let parts = rest.split(separator: "/", omittingEmptySubsequences: false)
             #expect(rest == "uploads/" ? Resource(parts) == .upload("") : Resource(parts) == nil)
         }

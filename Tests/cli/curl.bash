@@ -4,7 +4,7 @@
 setup() {
     cd "$BATS_TEST_TMPDIR" || return
     export DUNESEA_DIR=$BATS_TEST_TMPDIR/store
-    authorize pod.example.org --append --read >auth
+    authorize pod.example.org --append --read --prune >auth
 }
 
 # authorize DOMAIN FLAG…: a new token, as curl sends it.

@@ -19,7 +19,7 @@ load curl
     sealed metadata 436 >document
     put blob
     sha=$(sha256 blob)
-    ask 201 -T document "$store/metadata/$sha?follows=none"
+    ask 201 -T document "$store/metadata/$sha?follows=none&parent=none"
     begin
 
     for who in none wrong other; do
@@ -27,7 +27,7 @@ load curl
         for domain in pod.example.org nowhere; do
             base=$DUNESEA_URL/v1/$domain
             for request in "-X POST $base/uploads" "-I $base/uploads/$id" "-X PATCH $base/uploads/$id" \
-                "-X PUT $base/blobs/$sha" "$base/blobs/$sha" "-X PUT $base/metadata/$sha?follows=none" \
+                "-X PUT $base/blobs/$sha" "$base/blobs/$sha" "-X PUT $base/metadata/$sha?follows=none&parent=none" \
                 "$base/metadata/last" "$base/metadata/history" "-X DELETE $base/uploads/$id" "-X PUT $base/keys/$sha" \
                 "$base/keys/last" "$base/nothing"; do
                 # shellcheck disable=SC2086
@@ -42,7 +42,7 @@ load curl
     [[ $(as reader "$store/metadata/last") == 200 ]]
     [[ $(as reader "$store/blobs/$sha") == 200 ]]
     for request in "-X POST $store/uploads" "-I $upload" "-X PATCH $upload" "-X DELETE $upload" \
-        "-X PUT $store/blobs/$sha" "-X PUT $store/metadata/$sha?follows=none" "-X PUT $store/keys/$sha"; do
+        "-X PUT $store/blobs/$sha" "-X PUT $store/metadata/$sha?follows=none&parent=none" "-X PUT $store/keys/$sha"; do
         # shellcheck disable=SC2086
         [[ $(as reader $request) == 403 ]]
     done
@@ -106,11 +106,11 @@ load curl
     for query in "" "?upload=$id" "?length=5136" "?upload=$id&length=-1" "?upload=$id&length=1e3"; do
         ask 400 -X PUT "$store/blobs/$sha$query"
     done
-    for query in "" "?follows=" "?follows=None" "?follows=$sha%20"; do ask 400 -T blob "$store/metadata/$sha$query"; done
-    ask 422 -T blob "$store/metadata/$sha?follows=none"
+    for query in "" "?follows=" "?follows=None" "?follows=$sha%20&parent=none" "?follows=none" "?follows=none&parent=x"; do ask 400 -T blob "$store/metadata/$sha$query"; done
+    ask 422 -T blob "$store/metadata/$sha?follows=none&parent=none"
     head -c 1200000 /dev/zero >huge
-    ask 413 -T huge "$store/metadata/$sha?follows=none"
-    ask 413 -T - "$store/metadata/$sha?follows=none" <huge
+    ask 413 -T huge "$store/metadata/$sha?follows=none&parent=none"
+    ask 413 -T - "$store/metadata/$sha?follows=none&parent=none" <huge
     for raw in 'GARBAGE\r\n\r\n' 'GET / HTTP/9.9\r\n\r\n' 'GET /healthz HTTP/1.1\r\nContent-Length: -5\r\n\r\n'; do
         exec 9<>"/dev/tcp/127.0.0.1/${DUNESEA_URL##*:}"
         printf "$raw" >&9
@@ -141,7 +141,7 @@ load curl
     sealed blob 3000136 >blob
     sealed metadata 436 >document
     put blob
-    ask 201 -T document "$store/metadata/$(sha256 blob)?follows=none"
+    ask 201 -T document "$store/metadata/$(sha256 blob)?follows=none&parent=none"
     ask 200 "$store/blobs/$(sha256 blob)"
     cmp blob body
     command curl -sS "$store/metadata/last" 2>err && return 1
@@ -156,7 +156,7 @@ load curl
     refuses 64 "without TLS only a loopback address is allowed" timeout 10 dunesea serve --dir store --listen 0.0.0.0:0
     refuses 64 "not HOST:PORT" timeout 10 dunesea serve --dir store --listen 8443
     refuses 64 "must be given together" timeout 10 dunesea serve --dir store --tls-cert x
-    refuses 64 "give --append, --read, or both" timeout 10 dunesea token add pod --dir store
+    refuses 64 "give --append, --read, --prune, or several of them" timeout 10 dunesea token add pod --dir store
     refuses 64 "not a valid domain" timeout 10 dunesea token add ../pod --read --dir store
     refuses 74 "no such file or directory: nowhere" timeout 10 dunesea serve --dir nowhere --listen 127.0.0.1:0
     echo garbage >bad.pem

@@ -46,7 +46,7 @@ load curl
                 sealed metadata 436 >"document-$round"
                 put "blob-$round" || break
                 sha256 "blob-$round" >>acknowledged
-                [[ $(as auth -T "document-$round" "$store/metadata/$(sha256 "blob-$round")?follows=$head") == 201 ]] || break
+                [[ $(as auth -T "document-$round" "$store/metadata/$(sha256 "blob-$round")?follows=$head&parent=none") == 201 ]] || break
                 head=$(sha256 "blob-$round")
                 echo "$head" >>heads
             done
@@ -174,7 +174,7 @@ dunesea+$DUNESEA_URL, pod.example.org, dunesea/uploads/pod.example.org/" \
             esac
             case $what in
             blob) url="$store/blobs/$(sha256 blob)?upload=$id&length=5136" ;;
-            document) url="$store/metadata/$(sha256 blob)?follows=$head" ;;
+            document) url="$store/metadata/$(sha256 blob)?follows=$head&parent=none" ;;
             key) url=$store/keys/$(sha256 key) ;;
             esac
             run curl -sS --max-time 20 -H @auth -T "${what/blob/document}" "$url"
@@ -185,7 +185,7 @@ dunesea+$DUNESEA_URL, pod.example.org, dunesea/uploads/pod.example.org/" \
             # The client asks again.
             code=$(as auth -X PUT "$store/blobs/$(sha256 blob)?upload=$id&length=5136")
             [[ $code == 20[01] ]]
-            code=$(as auth -T document "$store/metadata/$(sha256 blob)?follows=$head")
+            code=$(as auth -T document "$store/metadata/$(sha256 blob)?follows=$head&parent=none")
             [[ $code == 20[01] ]]
             curl -sS -H @auth "$store/metadata/last" | cmp - document
             code=$(as auth -T key "$store/keys/$(sha256 key)")

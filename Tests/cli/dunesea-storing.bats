@@ -12,6 +12,7 @@ load curl
     sealed blob 5136 >blob
     sealed metadata 436 >document
     sealed key 184 >key
+    sealed pruning 300 >pruning
     awk '/^\.Bd -literal/ { on = 1; next } /^\.Ed/ { on = 0 } on' "$EP_REPO/man/dunesea-protocol.7" >session
     [[ $(grep -c curl session) -ge 14 ]]
     store=$store bash -euo pipefail session >out
@@ -21,8 +22,10 @@ load curl
     [[ $(head -c 8 series) == EPODITEM && $(grep -ac EPODENDS series) -eq 1 ]]
     cmp blob copy
     cmp key wrapped
+    grep -q "^$(sha256 blob) 5136 [0-9]* held$" out
+    [[ $(head -c 8 prunings) == EPODPRUN && $(tail -c +49 prunings | head -c 300 | cmp - pruning) = "" ]]
     grep -qi "^Backup-Blob: $(sha256 blob)" headers
-    [[ $(dunesea check --dir store) == "1 blobs, 5136 bytes, 1 backups, 1 keys, 0 faults" ]]
+    [[ $(dunesea check --dir store) == "1 blobs, 5136 bytes, 1 backups, 0 of them pruned, 1 keys, 0 faults" ]]
 }
 
 @test "an upload is acknowledged in the middle of a request, to a client that asks for it" {
@@ -137,7 +140,7 @@ load curl
     sealed blob 236 >base
     sealed metadata 436 >document
     put base
-    ask 201 -T document "$store/metadata/$(sha256 base)?follows=none"
+    ask 201 -T document "$store/metadata/$(sha256 base)?follows=none&parent=none"
     head=$(sha256 base)
     for round in {1..10}; do
         for one in a b; do
@@ -147,7 +150,7 @@ load curl
         clients=()
         for one in a b; do
             curl -sS --max-time 20 -o "body-$one" -w '%{http_code}\n' -H @auth -T document \
-                "$store/metadata/$(sha256 "$one")?follows=$head" >"code-$one" 3>&- &
+                "$store/metadata/$(sha256 "$one")?follows=$head&parent=none" >"code-$one" 3>&- &
             clients+=($!)
         done
         wait "${clients[@]}"
@@ -160,9 +163,9 @@ load curl
         for one in a b; do ask 200 "$store/blobs/$(sha256 "$one")"; done
     done
     # A lost answer.
-    ask 200 -T document "$store/metadata/$head?follows=$(sha256 base)"
-    ask 424 -T document "$store/metadata/$(printf 'a%.0s' {1..64})?follows=$head"
-    ask 409 -T document "$store/metadata/$(sha256 base)?follows=none"
+    ask 200 -T document "$store/metadata/$head?follows=$(sha256 base)&parent=none"
+    ask 424 -T document "$store/metadata/$(printf 'a%.0s' {1..64})?follows=$head&parent=none"
+    ask 409 -T document "$store/metadata/$(sha256 base)?follows=none&parent=none"
     [[ $(field Backup-Blob) == "$head" ]]
 }
 
@@ -186,7 +189,7 @@ for name in open("ids").read().split():
     sha = hashlib.sha256(data).hexdigest()
     patches.append(f'header = "Upload-Offset: 0"\nrequest = PATCH\nupload-file = blobs/{name}\nurl = {store}/uploads/{name}\n')
     puts.append(f'url = "{store}/blobs/{sha}?upload={name}&length=236"\n')
-    metas.append(f'upload-file = document\nurl = "{store}/metadata/{sha}?follows={follows}"\n')
+    metas.append(f'upload-file = document\nurl = "{store}/metadata/{sha}?follows={follows}&parent=none"\n')
     addresses.append(sha + "\n")
     follows = sha
 open("patches", "w").write((quiet + quiet.join(patches)).removeprefix("next\n"))
@@ -207,7 +210,7 @@ END
     [[ $(field Backup-Blob) == $(sed -n 501p addresses) ]]
     sealed blob 336 >newest
     put newest
-    ask 201 -T document "$store/metadata/$(sha256 newest)?follows=$previous"
+    ask 201 -T document "$store/metadata/$(sha256 newest)?follows=$previous&parent=none"
     previous=$(sha256 newest)
     sha256 newest >>addresses
     untrace
@@ -221,7 +224,7 @@ END
     [[ $(grep -c ' /v1/' "$DUNESEA_LOG") -eq 1 ]]
     ask 200 "$store/metadata/last"
     [[ $(field Backup-Blob) == "$previous" ]]
-    [[ $(dunesea check --dir store) == "1001 blobs, 236336 bytes, 1001 backups, 0 keys, 0 faults" ]]
+    [[ $(dunesea check --dir store) == "1001 blobs, 236336 bytes, 1001 backups, 0 of them pruned, 0 keys, 0 faults" ]]
 }
 
 @test "ranges, heads, health, metrics and the log" {
@@ -277,14 +280,14 @@ END
     sealed blob 6136 >blob2
     sealed metadata 536 >document2
     ep-store blob "file:$PWD/store" --domain pod.example.org <blob >receipt
-    ep-store metadata "file:$PWD/store" --domain pod.example.org --blob "$(sha256 blob)" --follows none <document
+    ep-store metadata "file:$PWD/store" --domain pod.example.org --blob "$(sha256 blob)" --follows none --parent none <document
     dunesea check --dir store
     serve
     ask 200 "$store/metadata/last"
     cmp document body
     [[ $(field Backup-Blob) == "$(sha256 blob)" ]]
     put blob2
-    ask 201 -T document2 "$store/metadata/$(sha256 blob2)?follows=$(sha256 blob)"
+    ask 201 -T document2 "$store/metadata/$(sha256 blob2)?follows=$(sha256 blob)&parent=none"
     stop_dunesea
     ep-fetch last "file:$PWD/store" --domain pod.example.org | cmp - document2
     ep-fetch blob "file:$PWD/store" --domain pod.example.org "$(sha256 blob2)" | cmp - blob2
@@ -297,18 +300,18 @@ END
     sealed blob 6136 >blob2
     sealed metadata 436 >document
     put blob
-    ask 201 -T document "$store/metadata/$(sha256 blob)?follows=none"
+    ask 201 -T document "$store/metadata/$(sha256 blob)?follows=none&parent=none"
     put blob2
     sealed key 184 >key
     ask 201 -T key "$store/keys/$(sha256 key)"
-    [[ $(dunesea check --dir store) == "2 blobs, 11272 bytes, 1 backups, 1 keys, 0 faults" ]]
+    [[ $(dunesea check --dir store) == "2 blobs, 11272 bytes, 1 backups, 0 of them pruned, 1 keys, 0 faults" ]]
     flip "store/escapepod/pod.example.org/blobs/$(sha256 blob2)" 3000
     rm "store/escapepod/pod.example.org/blobs/$(sha256 blob)"
     touch store/escapepod/pod.example.org/blobs/stray
     key=store/escapepod/pod.example.org/keys/0000000001-$(sha256 key)
     flip "$key" 100
     run -65 --separate-stderr dunesea check --dir store
-    [[ $output == "1 blobs, 6136 bytes, 1 backups, 1 keys, 4 faults" ]]
+    [[ $output == "1 blobs, 6136 bytes, 1 backups, 0 of them pruned, 1 keys, 4 faults" ]]
     [[ $stderr == *"damaged: its bytes have the SHA-256"*"$(sha256 blob2)"* ]]
     [[ $stderr == *"damaged: its bytes have the SHA-256"*"$key"* ]]
     [[ $stderr == *"its blob is missing"*"$(sha256 blob)"* ]]

@@ -73,7 +73,7 @@ breaks_off() {
     [[ $(jq -r .sha256 receipt) = $(sha256 blob) ]]
     [[ $(jq -r .sha512 receipt) = $(sha512sum <blob | cut -d' ' -f1) ]]
     [[ $(jq -r .size receipt) = 20000000 ]]
-    ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none <meta
+    ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none --parent none <meta
     ep-store key "${place[@]}" <key
     fetches blob
     ep-fetch last "${place[@]}" | cmp - meta
@@ -125,7 +125,7 @@ breaks_off() {
         through "down:$offset:cut"
         place+=(--domain "pod-$offset")
         stores blob
-        ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none <meta
+        ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none --parent none <meta
         count=$((count + $(events)))
         [[ $(ep-fetch list "${place[@]}") = $(sha256 blob) ]]
         fetches blob
@@ -237,7 +237,7 @@ breaks_off() {
     done
     reach "$port"
     stores blob
-    ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none <meta
+    ep-store metadata "${place[@]}" --blob "$(sha256 blob)" --follows none --parent none <meta
     ep-fetch last "${place[@]}" | cmp - meta
     fetches blob
     grep -q PATCH "$DUNESEA_LOG"
@@ -299,7 +299,7 @@ breaks_off() {
             for racer in 1 2; do
                 (
                     status=0
-                    ep-store metadata "${place[@]}" --blob "$(sha256 "blob.$round.$racer")" --follows "$first" \
+                    ep-store metadata "${place[@]}" --blob "$(sha256 "blob.$round.$racer")" --follows "$first" --parent none \
                         <meta 2>"err.$racer" >"record.$racer" || status=$?
                     echo "$status"
                 ) &
@@ -431,7 +431,8 @@ requests() { grep -c "^$1" said || :; }
     sealed metadata 400 >two
     { printf %s "$head" && item a one && item b two | head -c 300; } >half
     { printf %s "$head" && item b two && ends 1; } >rest
-    lying says half rest
+    { printf %s "$head" && ends 0; } >unpruned
+    lying says half rest unpruned
     timeout 20 ep-fetch history "${place[@]}" --patience 10 >series 2>err
     cmp series <(item a one && item b two && ends 2)
     grep -q "^GET /v1/pod/metadata/history?after=aaaaaaaa" said

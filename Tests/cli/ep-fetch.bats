@@ -189,7 +189,7 @@ $(sha256 three)" ]
         [[ $name != *.000 && $name != *.001 ]] || continue
         refuses 65 "too long for a blob" timeout 20 ep-fetch blob "$store" --domain pod "$address"
         sealed metadata 400 |
-            refuses 65 "too long for a blob" timeout 20 ep-store metadata "$store" --domain pod --blob "$address" --follows none
+            refuses 65 "too long for a blob" timeout 20 ep-store metadata "$store" --domain pod --blob "$address" --follows none --parent none
     done
     rm "$blobs/$address"
     timeout 20 ep-store blob "$store" --domain pod <blob

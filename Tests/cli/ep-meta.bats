@@ -117,9 +117,9 @@ create() {
     [[ $(wc -l <line) -eq 1 ]]
     [[ $(ep-meta show --format line --domain pod.example.org <meta2) = "$(<line)" ]]
     refuses 65 "the metadata of pod.example.org instead of pea" meta show --format line --domain pea <meta2
-    read -r generation type date size blob id of readable <line
+    read -r generation type date size blob id of on readable <line
     [[ $generation == 2 && $type == incremental && $date == 2026-11-23T06:10:00Z && $size == 1001128 ]]
-    [[ $blob == "$(jq -r .sha256 meta2)" && $id == "$two" && $of == "$domain" && $readable == "977.7 KiB" ]]
+    [[ $blob == "$(jq -r .sha256 meta2)" && $id == "$two" && $of == "$domain" && $on == "$(jq -r .parent.sha256 meta2)" && $readable == "977.7 KiB" ]]
 }
 
 @test "a history: a list, a chain, an audit, what a fault takes down; cut it is none" {

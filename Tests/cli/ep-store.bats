@@ -73,8 +73,8 @@ stored() { find store -type f ! -name .lock ! -name .reserve -printf '%f\n' | so
         refuses 64 "file:/path, label:NAME or dunesea+https://HOST:PORT" ep-store blob "$url" --domain pod <blob
     done
     refuses 64 "--domain" ep-store blob "$store" <blob
-    refuses 64 "not an address of a blob" ep-store metadata "$store" --domain pod --blob 12 --follows none <blob
-    refuses 64 "not an address of a blob" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows None <blob
+    refuses 64 "not an address of a blob" ep-store metadata "$store" --domain pod --blob 12 --follows none --parent none <blob
+    refuses 64 "not an address of a blob" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows None --parent none <blob
     [ -z "$(stored)" ]
 }
 
@@ -82,7 +82,7 @@ stored() { find store -type f ! -name .lock ! -name .reserve -printf '%f\n' | so
     sealed blob 200 >blob
     refuses 69 "the store is not available" ep-store blob "$store/absent" --domain pod <blob
     refuses 69 "the store is not a directory" ep-store blob "file:$PWD/blob" --domain pod <blob
-    refuses 69 "the store is not available" ep-store metadata "$store/absent" --domain pod --blob "$(sha256 blob)" --follows none < <(sealed metadata 200)
+    refuses 69 "the store is not available" ep-store metadata "$store/absent" --domain pod --blob "$(sha256 blob)" --follows none --parent none < <(sealed metadata 200)
     needs_root
     make_btrfs drive 120M
     mount -o remount,ro drive
@@ -105,7 +105,7 @@ stored() { find store -type f ! -name .lock ! -name .reserve -printf '%f\n' | so
     [ "$(ep-fetch list "$store" --domain pod)" = "$(sha256 one)
 $(sha256 two)" ]
     # The answer was lost, the question comes again.
-    ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows "$(sha256 one)" <"meta.$(sha256 two)"
+    ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows "$(sha256 one)" --parent none <"meta.$(sha256 two)"
     [ "$(find "$metadata" -type f | wc -l)" -eq 2 ]
 }
 
@@ -126,7 +126,7 @@ $(sha256 two)" ]
     sealed metadata 1200000 >huge
     head -c 999 whole >part
     for input in /dev/null blob part huge; do
-        refuses 65 "standard input" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <$input
+        refuses 65 "standard input" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none --parent none <$input
     done
     [ "$(stored)" = "$(sha256 blob)" ]
 }
@@ -139,8 +139,8 @@ $(sha256 two)" ]
         sealed metadata $length >$name
         length=$((length + 1))
     done
-    refuses 65 "larger than" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <longer
-    ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <longest
+    refuses 65 "larger than" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none --parent none <longer
+    ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none --parent none <longest
     ep-fetch last "$store" --domain pod | cmp - longest
 }
 
@@ -166,8 +166,8 @@ $(sha256 two)" ]
     for _ in 1 2 3 4 5; do
         rm -rf "$metadata"
         first=0 second=0
-        ep-store metadata "$store" --domain pod --blob "$(sha256 one)" --follows none <meta.one 2>/dev/null &
-        ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows none <meta.two 2>/dev/null || second=$?
+        ep-store metadata "$store" --domain pod --blob "$(sha256 one)" --follows none --parent none <meta.one 2>/dev/null &
+        ep-store metadata "$store" --domain pod --blob "$(sha256 two)" --follows none --parent none <meta.two 2>/dev/null || second=$?
         wait $! || first=$?
         [ $((first + second)) -eq 75 ]
         [ "$(stored | grep -c ^0000000001)" -eq 1 ]
@@ -267,10 +267,10 @@ $(sha256 two)" ]
     for n in 1 2 3 4; do
         refuses 74 "cannot sync: input/output error" \
             timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=$n \
-            ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
+            ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none --parent none <meta
         [ "$(stored)" = "$(sha256 blob)" ]
     done
-    ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
+    ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none --parent none <meta
     # A good blob that is stored again does not go with the failure.
     refuses 74 "cannot sync" \
         timeout 60 strace -f -o trace -e inject=fsync:error=EIO:when=5 ep-store blob "$store" --domain pod <blob
@@ -315,10 +315,10 @@ $(sha256 two)" ]
     for step in fsync:{1,2,3,4} renameat2:1 flock:1 write:{1,2} fchmod:1; do
         rm -f "$metadata"/0000000002-*
         timeout 60 strace -f -o trace -e "inject=${step%:*}:signal=KILL:when=${step#*:}" \
-            ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" <meta 2>err && false
+            ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" --parent none <meta 2>err && false
         ep-fetch last "$store" --domain pod >last
         cmp last meta || cmp last "meta.$(sha256 first)"
-        ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" <meta
+        ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows "$(sha256 first)" --parent none <meta
         ep-fetch last "$store" --domain pod | cmp - meta
         [ "$(stored | grep -c partial)" -eq 0 ]
     done
@@ -370,7 +370,7 @@ hold() {
     cmp README store/README
     # What he could have locked.
     [ "$(find store -name .lock -printf '%m %s\n' | sort -u)" = "600 0" ]
-    [ "$(find store -type f ! -name .lock -printf '%m\n' | sort -u)" = 644 ]
+    [ "$(find store -type f ! -name .lock ! -name .reserve -printf '%m\n' | sort -u)" = 644 ]
     store_half
     [ "$(stat -c %a "$blobs"/.partial-*)" = 600 ]
     kill -9 "$pid"
@@ -382,10 +382,10 @@ hold() {
     sealed metadata 400 >meta
     # Held up under the lock, at the sync of the blob's name.
     timeout 20 strace -f -o trace -e inject=fsync:delay_enter=3000000:when=2 ep-store metadata "$store" --domain pod \
-        --blob "$(sha256 one)" --follows none <meta 3>&- &
+        --blob "$(sha256 one)" --follows none --parent none <meta 3>&- &
     eventually test -s store/escapepod/pod/.lock
     refuses 75 "; gave up after 1 s: $PWD/store/escapepod/pod/.lock" timeout 20 ep-store metadata "$store" --domain pod \
-        --blob "$(sha256 two)" --follows none --patience 1 <meta
+        --blob "$(sha256 two)" --follows none --parent none --patience 1 <meta
     grep -qE "process [0-9]+, .*ep-store metadata $store --domain pod" err
     timeout 20 strace -f -o reading -e trace=flock,openat ep-fetch blob "$store" --domain pod "$(sha256 one)" | cmp - one
     lacks 'flock|\.lock|O_RDWR|O_CREAT' reading
@@ -451,7 +451,7 @@ hold() {
         without=(timeout 60 strace -f -o trace -e "inject=renameat2,sync_file_range:error=$error")
         [ $error = ENOSYS ] || without+=(-e inject=linkat:error=EPERM)
         "${without[@]}" ep-store blob "$store" --domain pod <blob >receipt
-        "${without[@]}" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none <meta
+        "${without[@]}" ep-store metadata "$store" --domain pod --blob "$(sha256 blob)" --follows none --parent none <meta
         ep-fetch last "$store" --domain pod | cmp - meta
         "${without[@]}" ep-key generate key >id
         refuses 74 "will not overwrite" "${without[@]}" ep-key generate key

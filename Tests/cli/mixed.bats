@@ -132,7 +132,7 @@ not_restored() {
     ep-unseal --kind metadata --key pod.key <"whole/escapepod/pod/metadata/${entries[2]}" |
         ep-seal --kind metadata --key pod.key >sealed
     cp "whole/escapepod/pod/metadata/${entries[0]}" "$pod/blobs/${blobs[2]}"
-    refuses 65 "metadata, not blob" ep-store metadata "$store" --domain pod --blob "${blobs[2]}" --follows "${blobs[1]}" <sealed
+    refuses 65 "metadata, not blob" ep-store metadata "$store" --domain pod --blob "${blobs[2]}" --follows "${blobs[1]}" --parent none <sealed
 }
 
 @test "metadata served as a blob: restore, ep-fetch, ep-unseal" {
@@ -150,7 +150,7 @@ not_restored() {
     refuses 65 "metadata, not blob" ep-unseal --key pod.key <"$sealed"
     printf '\001' | dd of="$pod/blobs/$address" bs=1 seek=10 conv=notrunc status=none
     refuses 65 "damaged or tampered with" ep-unseal --key pod.key <"$pod/blobs/$address"
-    refuses 65 "blob, not metadata" ep-store metadata "$store" --domain pod --blob "$address" --follows "${blobs[2]}" \
+    refuses 65 "blob, not metadata" ep-store metadata "$store" --domain pod --blob "$address" --follows "${blobs[2]}" --parent none \
         <"$pod/blobs/$address"
 }
 

@@ -134,6 +134,64 @@ comes_back() {
     comes_back 3
 }
 
+@test "what no backup names goes when it is old, and what a killed writer left" {
+    local stray
+    ep-seal --key pod.key <<<stray >sealed
+    stray=$(ep-store blob "$store" --domain pod <sealed | jq -r .sha256)
+    echo half >store/escapepod/pod/blobs/.partial-0123456789abcdef
+    run -0 prune --keep-last 1
+    # It may be of a run that is under way.
+    [[ $output != *"never committed"* && $(blobs trash) = 2 && ! -e store/escapepod/pod/blobs/.partial-0123456789abcdef ]]
+    touch -d '25 hours ago' "store/escapepod/pod/blobs/$stray"
+    run -0 timeout 60 escapepod prune ./pod.conf --keep-last 1 --minimum-age 2d
+    [[ $output != *"never committed"* && $(blobs trash) = 2 ]]
+    run -0 prune --keep-last 1 --dry-run
+    [[ $output = *"also 1 blob, "*" of runs that were never committed" && $(blobs trash) = 2 ]]
+    run -0 prune --keep-last 1
+    [[ $(blobs trash) = 3 && -e store/escapepod/pod/trash/$stray ]]
+    run -0 timeout 60 escapepod verify ./pod.conf
+    run -0 prune --undo
+    [[ $(shown) = "$all" && -e store/escapepod/pod/trash/$stray ]]
+}
+
+@test "a store that shows an old history is not pruned, and nothing is committed upon what is lost" {
+    local name
+    mkdir away && mv store/escapepod/pod/metadata/0000000005-* away/
+    touch -d '9 days ago' store/escapepod/pod/blobs/*
+    run -65 prune --keep-last 1
+    [[ $output = *"generation 5, which this machine committed, is not there: "*hint:* && $(blobs trash) = 0 ]]
+    run -65 prune --undo
+    mv away/* store/escapepod/pod/metadata/
+    name=$(basename store/escapepod/pod/metadata/0000000005-*)
+    mv "store/escapepod/pod/blobs/${name##*-}" away/
+    run -10 timeout 60 escapepod backup ./pod.conf
+    [[ $output = *"what this backup builds on is not there: blob ${name##*-}"*"hint: "*"--full-every 1h"* && $(newest) = "5 incremental" ]]
+    mv away/* store/escapepod/pod/blobs/
+    run -0 timeout 60 escapepod backup ./pod.conf
+}
+
+@test "status says what the next prune takes, and when the store is full" {
+    keep_key
+    run -0 escapepod status ./pod.conf
+    [[ $output != *"next prune"* ]]
+    printf '%s\n' keep_last=1 minimum_age=0 >>pod.conf
+    run -0 escapepod status ./pod.conf --prometheus metrics
+    [[ $output = *"  next prune     2 backups would go, "*" bytes"* ]]
+    grep -qE '^escapepod_prune_size_bytes\{.*\} [0-9]+$' metrics
+    run -0 escapepod status ./pod.conf --json
+    [[ $(jq -c '[.nextPrune.backups, .room.bytes > 0, .room.bytesPerDay > 0, .room.days > 7]' <<<"$output") = '[2,true,true,true]' ]]
+    stand_in ep-fetch <<<'[[ $1 = room ]] || exec "$real" "$@"; echo 9000'
+    run -3 escapepod status ./pod.conf
+    [[ $output = *"warning: the store will be full in about "[0-6]" day"*hint:*"room "*", full in about "* ]]
+    stand_in ep-fetch <<<'[[ $1 = room ]] || exec "$real" "$@"; echo unknown'
+    run -0 escapepod status ./pod.conf
+    [[ $output != *"  room "* ]]
+    no_stand_in
+    flip store/escapepod/pod/metadata/0000000002-* 150
+    run -0 escapepod status ./pod.conf
+    [[ $output = *"  next prune     not known: the metadata of blob "*" is damaged"* ]]
+}
+
 @test "what somebody planted in the store is not followed" {
     mkdir outside && ln -s "$PWD/outside" store/escapepod/pod/trash
     run -65 prune --keep-last 1

@@ -337,7 +337,7 @@ forge() {
         "$uuid" >snapshot
     ep-meta create --domain pod --plan plan --snapshot snapshot --report report --receipt receipt --btrfs-progs 6.2 |
         ep-seal --kind metadata --key pod.key |
-        ep-store metadata "$store" --domain pod --blob "$(jq -r .sha256 receipt)" --follows none
+        ep-store metadata "$store" --domain pod --blob "$(jq -r .sha256 receipt)" --follows none --parent none
 }
 
 @test "what was restored has somebody's own .escapepod: the data come back, without slots, and the status says so" {

@@ -96,7 +96,7 @@ END
     unshare --mount --propagation slave bash -c '
         mount -t tmpfs none /proc
         ep-store blob "$1" --domain pod <blob >receipt
-        ep-store metadata "$1" --domain pod --blob "$2" --follows "$3" <meta >record
+        ep-store metadata "$1" --domain pod --blob "$2" --follows "$3" --parent none <meta >record
         ep-fetch last "$1" --domain pod >back' - "$store" "$(sha256 blob)" "$follows"
     cmp meta back
     [[ $(jq -r '[.blob, .follows, .size] | @sh' record) = "'$(sha256 blob)' '$follows' 400" ]]

@@ -55,9 +55,10 @@ long_ago() {
     [[ ${lines[1]} = "  last backup    generation 3, incremental, 20"*"Z (0d 0h "?"m ago)" ]]
     [[ ${lines[2]} = "  next backup    incremental: "* ]]
     [[ ${lines[3]} = "  chain          3 backups to read, 6."*MiB ]]
-    [[ ${lines[4]} = "  last verify    9 days ago: 3 blobs, 6."*"MiB, all whole" ]]
-    [[ ${lines[5]} =~ ^"  last proven    restorable: 3 days ago, generation 3, in "[0-9]+" second"s?$ ]]
-    [[ ${lines[6]} = "  key            here, id $(ep-key id pod.key); in the store, under a passphrase" ]]
+    [[ ${lines[4]} =~ ^"  room           "[0-9.]+" "[KMGT]"iB, "(full in about|not full in ten) ]]
+    [[ ${lines[5]} = "  last verify    9 days ago: 3 blobs, 6."*"MiB, all whole" ]]
+    [[ ${lines[6]} =~ ^"  last proven    restorable: 3 days ago, generation 3, in "[0-9]+" second"s?$ ]]
+    [[ ${lines[7]} = "  key            here, id $(ep-key id pod.key); in the store, under a passphrase" ]]
     run -0 status --json
     wanted="[\"pod\",\"$store\",0,3,\"incremental\",\"incremental\",3,0,null,\"proven\",3,\"$(ep-key id pod.key)\",true,[]]"
     [[ $(jq -c '[.domain, .store, .status, .lastBackup.generation, .lastBackup.type, .nextBackup.type, .chain.backups,
@@ -66,7 +67,7 @@ long_ago() {
     escapepod verify ./pod.conf --sample 1%
     run -0 status
     # One, and in front of it perhaps the one that is smaller than that share.
-    [[ ${lines[5]} =~ ^"  last sample    ".*" ago: "[12]" blob"s?", ".*", 1 %, all whole"$ ]]
+    [[ ${lines[6]} =~ ^"  last sample    ".*" ago: "[12]" blob"s?", ".*", 1 %, all whole"$ ]]
     [[ -z $(ls -A tmp) ]]
 }
 

@@ -4,7 +4,7 @@
 # sealed KIND LENGTH: a whole stream of LENGTH bytes in all, at least 152; KIND is blob or metadata.
 sealed() {
     local kind length
-    case $1 in blob) kind='\001' ;; metadata) kind='\002' ;; key) kind='\003' ;; esac
+    case $1 in blob) kind='\001' ;; metadata) kind='\002' ;; key) kind='\003' ;; pruning) kind='\004' ;; esac
     printf 'EPODSEAL\001\001%b\000\000\000\000\000' "$kind"
     printf 'key-id-of-tests!'
     head -c 32 /dev/zero
@@ -34,7 +34,7 @@ store_blob() {
 # store_backup SHA256 FOLLOWS [URL]: the metadata of a blob, whose bytes are kept in meta.SHA256.
 store_backup() {
     sealed metadata 400 >"$BATS_TEST_TMPDIR/meta.$1"
-    ep-store metadata "${3:-$store}" --domain pod --blob "$1" --follows "$2" <"$BATS_TEST_TMPDIR/meta.$1"
+    ep-store metadata "${3:-$store}" --domain pod --blob "$1" --follows "$2" --parent none <"$BATS_TEST_TMPDIR/meta.$1"
 }
 
 # Starts to store a blob of 40 MB and stops in the middle, with the tool waiting for more; its process is $pid.

@@ -171,7 +171,7 @@ END
     ep-store blob "$store" --domain pod <rubbish
     entry=$(head_file)
     ep-seal --key other.key --kind metadata <rubbish |
-        ep-store metadata "$store" --domain pod --blob "$(sha256sum <rubbish | cut -d' ' -f1)" --follows "${entry##*-}"
+        ep-store metadata "$store" --domain pod --blob "$(sha256sum <rubbish | cut -d' ' -f1)" --follows "${entry##*-}" --parent none
     refused 65 "another key"
     run -65 timeout 60 escapepod restore ./pod.conf --to vol/back
     # What was put there by somebody who may append and has no key.

@@ -227,7 +227,7 @@ class Commit(Recorded):
         try:
             world.run("ep-store", "blob", f"file://{at}", "--domain", "pod", stdin=blob, check=True)
             stored = len(log)
-            world.run("ep-store", "metadata", f"file://{at}", "--domain", "pod", "--blob", two, "--follows", one,
+            world.run("ep-store", "metadata", f"file://{at}", "--domain", "pod", "--blob", two, "--follows", one, "--parent", one,
                       stdin=document, check=True)
             committed = len(log)
             # Power may go long after, too; whatever comes from the file system by then.
@@ -275,7 +275,7 @@ class Commit(Recorded):
         if rng.random() < 0.15:
             url = f"file://{point}"
             world.run("ep-store", "blob", url, "--domain", "pod", stdin=blob, check=True)
-            world.run("ep-store", "metadata", url, "--domain", "pod", "--blob", two, "--follows", one, stdin=document, check=True)
+            world.run("ep-store", "metadata", url, "--domain", "pod", "--blob", two, "--follows", one, "--parent", one, stdin=document, check=True)
             require(tree(point) == files, f"behind a plain second run: {sorted(tree(point))}")
         return done
 
@@ -320,7 +320,7 @@ class Failing(Commit):
                 else:
                     disk.fail(mode, after)
                     results.append(world.run("ep-store", "blob", f"file://{at}", "--domain", "pod", stdin=blob))
-                    results.append(world.run("ep-store", "metadata", f"file://{at}", "--domain", "pod", "--blob", two, "--follows", one, stdin=document))
+                    results.append(world.run("ep-store", "metadata", f"file://{at}", "--domain", "pod", "--blob", two, "--follows", one, "--parent", one, stdin=document))
             finally:
                 if os.path.ismount(at):
                     names.unmount(at)
@@ -340,7 +340,7 @@ class Failing(Commit):
                 require(statuses[0] != 0 or f"escapepod/pod/blobs/{two}" in there, f"there was a receipt, and the blob is not there: {results[0]}")
                 require(statuses[1:] != [0] or there == files, f"called stored, and it is not there: {results[-1]}")
                 world.run("ep-store", "blob", f"file://{at}", "--domain", "pod", stdin=blob, check=True)
-                world.run("ep-store", "metadata", f"file://{at}", "--domain", "pod", "--blob", two, "--follows", one, stdin=document, check=True)
+                world.run("ep-store", "metadata", f"file://{at}", "--domain", "pod", "--blob", two, "--follows", one, "--parent", one, stdin=document, check=True)
                 require(tree(at) == files, f"behind a plain second run: {sorted(tree(at))}")
                 return statuses[-1] == 0
             finally:

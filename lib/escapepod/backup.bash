@@ -69,7 +69,7 @@ prepare() {
 
 # Stores what `prepare` made.
 send() {
-    local base=() expected=() options=() status=0 estimate blob size slots=$volume/.escapepod/$folder_name
+    local base=() expected=() options=() status=0 estimate blob on size slots=$volume/.escapepod/$folder_name
     take_plan
     read -ra options <"$work/looked"
     under_way="a backup, $type, generation $next"
@@ -93,12 +93,12 @@ send() {
     ask document ep-meta create --domain "$domain" --plan "$work/plan" --snapshot "$work/snapshot" \
         --report "$work/report" --receipt "$work/receipt" --line "$work/line"
     owed ep-meta "$work/line"
-    read -r _ _ _ _ blob _ _ size <"$work/line"
+    read -r _ _ _ _ blob _ _ on size <"$work/line"
     ask sealed ep-seal --kind metadata --key "$key" <"$work/document"
 
     # From here on the store may have said yes without our hearing it: only the next run can tell, from the head.
     uncommitted=("${uncommitted[@]:1}")
-    ask committed ep-store metadata "${place[@]}" --blob "$blob" --follows "$follows" <"$work/sealed"
+    ask committed ep-store metadata "${place[@]}" --blob "$blob" --follows "$follows" --parent "$on" <"$work/sealed"
     # What was committed is what the store shows, even where another machine has been quick and the head has moved on.
     read_back "$work/sealed" document "$blob"
     ep-meta keep "$witness" --parents <"$work/document" ||

@@ -29,11 +29,16 @@ status() {
         ((apart == 0)) || warnings+=("the store is on the file system that is backed up: $store")
     fi
     compare_files
+    ask room ep-fetch room "${place[@]}"
+    if ((${#retaining[@]})); then
+        ask there ep-fetch blobs "${place[@]}"
+        report+=(--there "$work/there" "${retaining[@]}")
+    fi
     # The members of a system have one key, which is kept with the system's own backups.
     place[2]=${setting["system-domain"]:-$domain}
     fetch wrapped key
     reported=1
-    ask screen ep-meta status "${report[@]}" --plan "$work/plan" --sealed-key "$work/wrapped" --differing "$work/differing" \
+    ask screen ep-meta status "${report[@]}" --plan "$work/plan" --room "$work/room" --sealed-key "$work/wrapped" --differing "$work/differing" \
         ${setting["key-space"]:+--key-space "${setting["key-space"]}"} "${warnings[@]/#/--warning=}" <"$work/history"
     ep-meta printable <"$work/screen"
 }

@@ -2,14 +2,11 @@
 
 # A blob that is gone without a record is lost: so the record comes first, and when blobs come back, last.
 prune() {
-    local of=(--domain "$domain" --store "$store" --record "$work/record" --blobs "$work/blobs")
     lock "$state" --own
     fetch_history
-    if [[ -n ${setting[undo]-} ]]; then
-        ask there ep-fetch blobs "${place[@]}"
-        of+=(--undo "$work/there")
-    fi
-    tell ep-meta retain "${of[@]}" "${retaining[@]}" <"$work/history"
+    ask there ep-fetch blobs "${place[@]}"
+    tell ep-meta retain --domain "$domain" --store "$store" --witness "$witness" --there "$work/there" \
+        ${setting[undo]:+--undo} "${retaining[@]}" --record "$work/record" --blobs "$work/blobs" <"$work/history"
     [[ -z ${setting["dry-run"]-} ]] || return 0
     if [[ -n ${setting[undo]-} ]]; then
         ep-store recover "${place[@]}" <"$work/blobs"

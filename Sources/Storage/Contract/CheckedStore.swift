@@ -17,15 +17,15 @@ extension Store {
         return try intake.receipt()
     }
 
-    /// Stores sealed metadata: `put(metadata:of:for:following:)` after a look at what it is.
+    /// Stores sealed metadata: `put(metadata:of:for:following:buildingOn:)` after a look at what it is.
     ///
     /// - Throws: `badData` where it is not whole sealed metadata.
     public func storeMetadata(
         _ metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?,
-        from place: String
+        buildingOn parent: Address?, from place: String
     ) throws {
         try Framing.check(metadata, .metadata, at: place)
-        try put(metadata: metadata, of: domain, for: blob, following: head)
+        try put(metadata: metadata, of: domain, for: blob, following: head, buildingOn: parent)
     }
 
     /// Stores a key that is sealed under a passphrase.

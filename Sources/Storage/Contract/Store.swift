@@ -15,10 +15,15 @@ public protocol Store {
 
     /// Makes a blob's sealed metadata the domain's head, durably or not at all.
     ///
-    /// - Parameter head: the blob of the head that it follows; nil where it is to be the first.
-    /// - Throws: `busy` where the head is another; `notFound` where the blob is not there; `badData` where it is
-    ///   not whole, or is in the history already. The very same metadata as the head's is a success: the answer was lost.
-    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws
+    /// - Parameters:
+    ///   - head: the blob of the head that it follows; nil where it is to be the first.
+    ///   - parent: the blob of the backup that it builds on; nil for a full one.
+    /// - Throws: `busy` where the head is another; `notFound` where the blob or the parent's is not there; `badData` where the
+    ///   blob is not whole, or is in the history already. The very same metadata as the head's is a success: the answer was
+    ///   lost.
+    func put(
+        metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?,
+        buildingOn parent: Address?) throws
 
     /// - Throws: `notFound` where the domain has no backup; the hint says which domains have.
     func last(of domain: Domain) throws -> Backup
@@ -77,15 +82,21 @@ public protocol Store {
     func blobs(of domain: Domain) throws -> [BlobEntry]
 
     /// Moves blobs to the trash, from where they are not read, durably. What is not there, or there already, is passed over.
-    func discard(_ blobs: [Address], of domain: Domain) throws
+    ///
+    /// - Returns: how many of them the store keeps for now, by rules of its own.
+    func discard(_ blobs: [Address], of domain: Domain) throws -> Int
 
     /// Brings them back from there, durably.
     func recover(_ blobs: [Address], of domain: Domain) throws
 
-    /// Removes for good what came to the trash so many seconds ago, or before that.
+    /// Removes for good what came to the trash so many seconds ago, or before that, and what writers that are no more have
+    /// left. A server does so by itself, at the age that is its own.
     ///
-    /// - Returns: its length in bytes.
+    /// - Returns: the length in bytes of what has come from the trash.
     func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64
+
+    /// How many bytes there is room for; nil where nobody knows.
+    func room(for domain: Domain) throws -> UInt64?
 
     /// Adds the blob's bytes to the outlet. Whether they are the right ones is the outlet's to check.
     ///
@@ -104,9 +115,7 @@ extension Store {
             hint: "\(Drivers.standard.formsWithFiles) has one")
     }
 
-    private var keepsAll: Failure {
-        Failure(.unavailable, "this store deletes nothing", hint: "only a directory or a drive can be pruned")
-    }
+    private var keepsAll: Failure { Failure(.unavailable, "this store deletes nothing") }
 
     public func put(pruning: [UInt8], of domain: Domain) throws { throw keepsAll }
 
@@ -116,11 +125,13 @@ extension Store {
 
     public func blobs(of domain: Domain) throws -> [BlobEntry] { throw keepsAll }
 
-    public func discard(_ blobs: [Address], of domain: Domain) throws { throw keepsAll }
+    public func discard(_ blobs: [Address], of domain: Domain) throws -> Int { throw keepsAll }
 
     public func recover(_ blobs: [Address], of domain: Domain) throws { throw keepsAll }
 
     public func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64 { throw keepsAll }
+
+    public func room(for domain: Domain) throws -> UInt64? { nil }
 
     public func list(of domain: Domain) throws -> [Address] {
         var blobs: [Address] = []

@@ -29,23 +29,6 @@ public struct Receipt: Equatable, Sendable {
     }
 }
 
-/// A blob that is in a store, whether or not a document names it.
-public struct BlobEntry: Sendable {
-    public let address: Address
-    /// The sealed length in bytes.
-    public let size: UInt64
-    /// The seconds since it was stored, or, in the trash, since it came there.
-    public let age: Int64
-    public let isInTrash: Bool
-
-    public init(address: Address, size: UInt64, age: Int64, isInTrash: Bool) {
-        self.address = address
-        self.size = size
-        self.age = age
-        self.isInTrash = isInTrash
-    }
-}
-
 /// One backup of a history: its blob, and its sealed metadata.
 public struct Backup: Equatable, Sendable {
     public let blob: Address

@@ -46,7 +46,10 @@ struct DirectoryStore: Store {
 
     // MARK: Metadata
 
-    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+    func put(
+        metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?,
+        buildingOn parent: Address?
+    ) throws {
         guard let home = try home(of: domain), let blobs = try home.folder(Layout.blobs) else {
             throw missing(blob, of: domain)
         }
@@ -71,6 +74,7 @@ struct DirectoryStore: Store {
             }
             guard let stored = try StoredBlob(blob, in: blobs) else { throw missing(blob, of: domain) }
             try stored.checkWhole()
+            if let parent, try StoredBlob(parent, in: blobs) == nil { throw lost(parent, of: domain) }
             try blobs.sync()
             guard history.entries.count < StoreLimits.history else {
                 throw Failure(.badData, "the history is full", at: "\(url), \(domain)")
@@ -139,7 +143,7 @@ struct DirectoryStore: Store {
 
     func put(key: [UInt8], of domain: Domain) throws {
         try put(key, in: Layout.keys, of: domain)
-        if let home = try home(of: domain) { keepReserve(in: home) }
+        if let home = try home(of: domain) { Reserve(in: home).make() }
     }
 
     /// Adds a small object to a folder of such, under the SHA-256 of its bytes.
@@ -188,34 +192,10 @@ struct DirectoryStore: Store {
         try givingUpReserve(of: domain) { try put(pruning, in: Layout.prunings, of: domain) }
     }
 
-    private static let reserveLength: UInt64 = 1 << 20
-
     /// Runs the body, and where there is no room for it, once more without the reserve.
     private func givingUpReserve(of domain: Domain, _ body: () throws -> Void) throws {
-        do { try body() } catch let failure as Failure where failure.isOfFullDisk {
-            guard let home = try home(of: domain), try home.length(of: Layout.reserve) != nil else {
-                throw failure
-            }
-            try home.delete(Layout.reserve)
-            try home.sync()
-            try body()
-        }
-    }
-
-    /// Makes the reserve anew, where there is room for it; also one that was cut.
-    private func keepReserve(in home: Folder) {
-        guard let length = try? home.length(of: Layout.reserve) ?? 0, length < DirectoryStore.reserveLength
-        else { return }
-        home.remove(Layout.reserve)
-        let flags = O_WRONLY | O_CREAT | O_EXCL
-        guard let file = try? home.open(Layout.reserve, flags, mode: StagedBlob.mode) else { return }
-        // No file system makes less of noise.
-        var noise = [UInt8](repeating: 0, count: Int(DirectoryStore.reserveLength))
-        arc4random_buf(&noise, noise.count)
-        do {
-            try file.write(noise)
-            try file.sync()
-        } catch { home.remove(Layout.reserve) }
+        guard let home = try home(of: domain) else { return try body() }
+        try Reserve(in: home).givingUp(body)
     }
 
     func prunings(
@@ -234,13 +214,15 @@ struct DirectoryStore: Store {
             return try StoredBlob.files(in: folder).map { blob, files in
                 let (size, modified) = try StoredBlob.extent(of: files, in: folder)
                 let age = Int64(time(nil)) - modified
-                return BlobEntry(address: blob, size: size, age: max(0, age), isInTrash: isTrash)
+                return BlobEntry(
+                    address: blob, size: size, age: max(0, age), state: isTrash ? .trash : .stored)
             }
         }
     }
 
-    func discard(_ blobs: [Address], of domain: Domain) throws {
+    func discard(_ blobs: [Address], of domain: Domain) throws -> Int {
         try givingUpReserve(of: domain) { try move(blobs, from: Layout.blobs, to: Layout.trash, of: domain) }
+        return 0
     }
 
     func recover(_ blobs: [Address], of domain: Domain) throws {
@@ -270,9 +252,13 @@ struct DirectoryStore: Store {
     }
 
     func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64 {
-        guard let home = try home(of: domain), let trash = try home.folder(Layout.trash) else { return 0 }
+        guard let home = try home(of: domain) else { return 0 }
         return try home.locked {
             try pulledOutIsIO {
+                for name in [Layout.blobs, Layout.metadata, Layout.prunings] {
+                    if let folder = try home.folder(name) { try StagedBlob.sweep(folder) }
+                }
+                guard let trash = try home.folder(Layout.trash) else { return 0 }
                 let now = Int64(time(nil))
                 var freed: UInt64 = 0
                 for (_, files) in try StoredBlob.files(in: trash) {
@@ -282,11 +268,13 @@ struct DirectoryStore: Store {
                     freed += size
                 }
                 try trash.sync()
-                keepReserve(in: home)
+                Reserve(in: home).make()
                 return freed
             }
         }
     }
+
+    func room(for domain: Domain) throws -> UInt64? { try root.freeSpace() }
 
     // MARK: Places and failures
 
@@ -315,6 +303,12 @@ struct DirectoryStore: Store {
             .notFound, "no blob \(blob)", at: "\(url), \(domain)", hint: "ep-fetch list shows what there is")
     }
 
+    private func lost(_ parent: Address, of domain: Domain) -> Failure {
+        Failure(
+            .notFound, "what this backup builds on is not there: blob \(parent)", at: "\(url), \(domain)",
+            hint: "escapepod verify names what is lost; escapepod backup --full-every 1h makes a full backup")
+    }
+
     /// A file system that lost its drive turns read-only; by then that is no longer a matter of permission.
     private func pulledOutIsIO<Result>(_ body: () throws -> Result) throws -> Result {
         do { return try body() } catch let failure as Failure where failure.status == .denied {
@@ -328,8 +322,4 @@ struct DirectoryStore: Store {
                 code: failure.code)
         }
     }
-}
-
-extension Failure {
-    fileprivate var isOfFullDisk: Bool { code == ENOSPC || code == EDQUOT }
 }

@@ -149,10 +149,14 @@ final class DuneSeaStore: Store {
 
     // MARK: Metadata
 
-    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+    func put(
+        metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?,
+        buildingOn parent: Address?
+    ) throws {
+        let none = DuneSeaProtocol.none
         let answer = try persist(
-            "PUT", .metadata(blob.hex), [(.follows, head?.hex ?? DuneSeaProtocol.none)], of: domain,
-            body: metadata)
+            "PUT", .metadata(blob.hex), [(.follows, head?.hex ?? none), (.parent, parent?.hex ?? none)],
+            of: domain, body: metadata)
         switch answer.means {
         case .ok, .created: return
         case .conflict:
@@ -160,9 +164,7 @@ final class DuneSeaStore: Store {
             throw Failure(
                 .busy, "the head has moved; it is now \(newest?.hex ?? "none")", at: place(domain),
                 hint: "run the backup again; it will build on the new head")
-        case .failedDependency:
-            throw Failure(
-                .notFound, "no blob \(blob)", at: place(domain), hint: "store it first, with ep-store blob")
+        case .failedDependency: throw failure(.notFound, answer, of: domain)
         default: throw refusal(answer, of: domain)
         }
     }
@@ -202,10 +204,7 @@ final class DuneSeaStore: Store {
                             blob = try Address(address.hex)
                             let what = "the server cannot read the metadata of blob \(blob)"
                             result = .failure(Failure(status, what, at: self.place(domain)))
-                        case .pruning:
-                            throw Failure(
-                                .badData, "a record of a pruning, and no server keeps one",
-                                at: self.place(domain))
+                        case .pruning: throw self.unasked(of: domain)
                         case .end: return
                         }
                         try visit(blob, result)
@@ -249,6 +248,91 @@ final class DuneSeaStore: Store {
         guard answer.means == .ok else { throw refusal(answer, of: domain) }
         let tag = answer[.eTag].map { $0.filter { $0 != "\"" } }
         return StoredKey(bytes: answer.body, address: tag.flatMap { try? Address($0) })
+    }
+
+    // MARK: Pruning
+
+    func put(pruning: [UInt8], of domain: Domain) throws {
+        let answer = try persist(
+            "PUT", .pruning(Digest.hex(.sha256, of: pruning)), of: domain, body: pruning)
+        guard answer.isStored else { throw refusal(answer, of: domain) }
+    }
+
+    func prunings(
+        of domain: Domain, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
+    ) throws {
+        var found: [(Address, [UInt8])] = []
+        try policy(for: domain).run {
+            var reader = Series.Reader(at: place(domain))
+            found = []
+            let answer = try request("GET", .prunings, of: domain) { _, bytes in
+                try reader.add(bytes) { head, pruning in
+                    switch head {
+                    case .pruning(let address, _): found.append((try Address(address.hex), pruning))
+                    case .end: return
+                    case .document, .missing: throw self.unasked(of: domain)
+                    }
+                }
+            }
+            guard answer.means == .ok else { throw refusal(answer, of: domain) }
+            guard reader.isWhole else {
+                throw Interruption(failure: Failure(.unavailable, "the records of prunings were truncated"))
+            }
+        }
+        for (address, pruning) in found { try visit(address, .success(pruning)) }
+    }
+
+    private func unasked(of domain: Domain) -> Failure {
+        Failure(.badData, "the server sent something other than it was asked for", at: place(domain))
+    }
+
+    /// In bytes: a line for each blob of as many backups as a store may have.
+    private static let longestList = 100 * StoreLimits.history
+
+    func blobs(of domain: Domain) throws -> [BlobEntry] {
+        let answer = try persist("GET", .blobs, of: domain, limit: DuneSeaStore.longestList)
+        guard answer.means == .ok else { throw refusal(answer, of: domain) }
+        return try BlobEntry.parse(answer.body, at: place(domain))
+    }
+
+    func discard(_ blobs: [Address], of domain: Domain) throws -> Int {
+        try move(blobs, "POST", .trash, of: domain)
+    }
+
+    func recover(_ blobs: [Address], of domain: Domain) throws {
+        _ = try move(blobs, "POST", .blobs, of: domain)
+    }
+
+    /// - Returns: how many were not moved, though they are there.
+    private func move(_ blobs: [Address], _ method: String, _ resource: Resource, of domain: Domain) throws
+        -> Int
+    {
+        var held = 0
+        for start in stride(from: 0, to: blobs.count, by: DuneSeaProtocol.mostMoved) {
+            let some = blobs[start...].prefix(DuneSeaProtocol.mostMoved)
+            let answer = try persist(
+                method, resource, of: domain, body: Array(some.map { "\($0)\n" }.joined().utf8))
+            guard answer.means == .ok else { throw refusal(answer, of: domain) }
+            held += Int(clamping: try number(in: answer, of: domain))
+        }
+        return held
+    }
+
+    /// The server does that by itself.
+    func emptyTrash(of domain: Domain, olderThan age: Int64) throws -> UInt64 { 0 }
+
+    func room(for domain: Domain) throws -> UInt64? {
+        let answer = try persist("GET", .room, of: domain)
+        guard answer.means == .ok else { throw refusal(answer, of: domain) }
+        return try number(in: answer, of: domain)
+    }
+
+    /// A number alone on a line.
+    private func number(in answer: HTTP.Answer, of domain: Domain) throws -> UInt64 {
+        guard let number = UInt64(String(decoding: answer.body, as: UTF8.self).dropLast()) else {
+            throw foreign("it did not answer with a number", of: domain)
+        }
+        return number
     }
 
     // MARK: Requests

@@ -71,7 +71,10 @@ struct ToyStore: Store {
         try change(domain) { $0.blobs[address] = bytes }
     }
 
-    func put(metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?) throws {
+    func put(
+        metadata: [UInt8], of domain: Domain, for blob: Address, following head: Address?,
+        buildingOn parent: Address?
+    ) throws {
         try change(domain) { content in
             let backup = Backup(blob: blob, metadata: metadata)
             if content.backups.last == backup { return }
@@ -79,7 +82,9 @@ struct ToyStore: Store {
             guard !content.backups.contains(where: { $0.blob == blob }) else {
                 throw Failure(.badData, "it is already in the history")
             }
-            guard content.blobs[blob] != nil else { throw Failure(.notFound, "no such blob") }
+            guard content.blobs[blob] != nil, parent.map({ content.blobs[$0] != nil }) ?? true else {
+                throw Failure(.notFound, "no such blob")
+            }
             content.backups.append(backup)
         }
     }

@@ -142,6 +142,24 @@ public struct API: HTTPResponder {
                 return try await document(
                     shelf.has(blob) ? blob : nil, of: shelf, for: request, none: "no backup with this blob")
             }
+        case (.get, .blobs), (.head, .blobs):
+            try may(.read)
+            return try await list(shelf, for: request)
+        case (.post, .blobs):
+            try may(.prune)
+            return try await recover(request, on: shelf, context)
+        case (.post, .trash):
+            try may(.prune)
+            return try await discard(request, on: shelf, context)
+        case (.put, .pruning(let name)):
+            try may(.prune)
+            return try await keep(pruning: request, address(name), on: shelf, context)
+        case (.get, .prunings), (.head, .prunings):
+            try may(.read)
+            return try await prunings(of: shelf, for: request)
+        case (.get, .room), (.head, .room):
+            try may(.read)
+            return try await room(on: shelf, for: request)
         case (.put, .key(let name)):
             try may(.append)
             return try await keep(request, address(name), on: shelf, context)
@@ -152,7 +170,7 @@ public struct API: HTTPResponder {
         default:
             throw Refusal(
                 .methodNotAllowed, "\(request.method.rawValue) is not allowed here",
-                hint: "what is stored is never changed or removed")
+                hint: "what is stored is never changed, and removed only by way of the trash")
         }
     }
 
@@ -176,11 +194,11 @@ extension API {
             body: .init(byteBuffer: ByteBuffer(bytes: refusal.problem.json.line)))
     }
 
-    private func text(_ status: HTTPResponse.Status, _ text: String, for request: Request) -> Response {
+    func text(_ status: HTTPResponse.Status, _ text: String, for request: Request) -> Response {
         let headers: HTTPFields = [
             .contentType: "text/plain; charset=utf-8", .contentLength: "\(text.utf8.count)",
         ]
-        guard request.method == .get else { return Response(status: status, headers: headers) }
+        guard request.method != .head else { return Response(status: status, headers: headers) }
         return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
     }
 }

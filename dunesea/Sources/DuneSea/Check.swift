@@ -6,7 +6,7 @@ import Plumbing
 import StoreFormat
 
 /// Verifies what a directory holds, beside a running server or without one: every blob and key against its address, every
-/// document, and that each backup has its blob.
+/// document, and that each backup has its blob, or that this was pruned.
 public final class Check {
     private let directory: String
     private let report: (String) -> Void
@@ -15,6 +15,8 @@ public final class Check {
     public private(set) var bytes: UInt64 = 0
     public private(set) var backups = 0
     public private(set) var keys = 0
+    /// Backups whose blobs went to the trash.
+    public private(set) var pruned = 0
     public private(set) var faults = 0
 
     /// - Parameter report: takes a line for each fault.
@@ -25,9 +27,11 @@ public final class Check {
 
     /// Blocks for as long as it takes to read everything.
     public func run() throws {
-        guard let stored = try Folder(.folder(at: directory)).folder(Layout.root) else {
+        let top = Folder(try .folder(at: directory))
+        guard let stored = try top.folder(Layout.root) else {
             throw Failure(.notFound, "there is no store", at: directory)
         }
+        let records = try top.folder(Places.ownName)?.folder(Places.domainsName)
         for name in try stored.visibleNames().sorted() {
             guard (try? Domain(name)) != nil, let domain = try stored.folder(name) else {
                 fault("not the name of a domain", stored.path(of: name))
@@ -36,8 +40,18 @@ public final class Check {
             // A store that no server has opened yet may lack a folder.
             let blobs = try domain.folder(Layout.blobs)
             if let blobs { try verifyBlobs(in: blobs) }
-            if let metadata = try domain.folder(Layout.metadata) { try backups(in: metadata, blobs: blobs) }
-            if let keys = try domain.folder(Layout.keys) { try verifyKeys(in: keys) }
+            // What is in there may yet come back.
+            if let trash = try domain.folder(Layout.trash) { try verifyBlobs(in: trash) }
+            if let metadata = try domain.folder(Layout.metadata) {
+                let pruned = try records?.folder(name).map(Folders.pruned(by:)) ?? []
+                try backups(in: metadata, blobs: blobs, pruned: pruned)
+            }
+            if let keys = try domain.folder(Layout.keys) {
+                try verifyNamed(.key, in: keys) { self.keys += 1 }
+            }
+            if let prunings = try domain.folder(Layout.prunings) {
+                try verifyNamed(.pruning, in: prunings) {}
+            }
         }
     }
 
@@ -60,20 +74,25 @@ public final class Check {
         }
     }
 
-    private func backups(in folder: Folder, blobs: Folder?) throws {
+    private func backups(in folder: Folder, blobs: Folder?, pruned: Set<Address>) throws {
         try entries(in: folder, called: "metadata document") { entry in
             if try blobs?.length(ofFile: entry.address.hex) == nil {
-                fault("its blob is missing", folder.path(of: entry.name))
+                if pruned.contains(entry.address) {
+                    self.pruned += 1
+                } else {
+                    fault("its blob is missing", folder.path(of: entry.name))
+                }
             }
             verify(entry.name, in: folder, .metadata) { _, _ in self.backups += 1 }
         }
     }
 
-    private func verifyKeys(in folder: Folder) throws {
-        try entries(in: folder, called: "key") { entry in
-            verify(entry.name, in: folder, .key) { file, _ in
+    /// Small objects that are named by their own SHA-256.
+    private func verifyNamed(_ kind: Envelope.Kind, in folder: Folder, _ counted: () -> Void) throws {
+        try entries(in: folder, called: "\(kind)") { entry in
+            verify(entry.name, in: folder, kind) { file, _ in
                 try self.digest(of: file, is: entry.address.hex)
-                self.keys += 1
+                counted()
             }
         }
     }

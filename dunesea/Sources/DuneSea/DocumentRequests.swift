@@ -16,11 +16,18 @@ extension API {
         guard let follows = request.query(.follows) else {
             throw Refusal(.badRequest, "?follows=SHA256 must state which head this one follows, or none")
         }
-        let head = follows == DuneSeaProtocol.none ? nil : try address(follows)
+        guard let parent = request.query(.parent) else {
+            throw Refusal(.badRequest, "&parent=SHA256 must state which backup this one builds on, or none")
+        }
+        let (head, base) = try (addressOrNone(follows), addressOrNone(parent))
         let document = try await sealed(
             .metadata, request, atMost: StoreLimits.document, context)
-        let new = try await shelf.advance(to: blob, following: head, document: document)
+        let new = try await shelf.advance(to: blob, following: head, buildingOn: base, document: document)
         return Response(status: new ? .created : .ok, headers: [.backupBlob: "\(blob)"])
+    }
+
+    private func addressOrNone(_ text: String) throws -> Address? {
+        text == DuneSeaProtocol.none ? nil : try address(text)
     }
 
     func document(_ blob: Address?, of shelf: Shelf, for request: Request, none: String) async throws
@@ -104,10 +111,21 @@ extension API {
     }
 
     /// The body of a request, if it is a whole sealed stream of that kind.
-    private func sealed(
+    func sealed(
         _ kind: Envelope.Kind, _ request: Request, atMost limit: Int, _ context: Connection
     ) async throws -> [UInt8] {
-        let tooLong = Refusal(.contentTooLarge, "sealed \(kind) has at most \(limit) bytes")
+        let bytes = try await body(of: request, "sealed \(kind)", atMost: limit, context)
+        try Refusal.unlessWhole { try Framing.check(bytes, kind, at: "body") }
+        return bytes
+    }
+
+    /// All of a body.
+    ///
+    /// - Parameter what: it should be.
+    func body(of request: Request, _ what: String, atMost limit: Int, _ context: Connection) async throws
+        -> [UInt8]
+    {
+        let tooLong = Refusal(.contentTooLarge, "\(what) has at most \(limit) bytes")
         if let announced = request.headers[.contentLength].flatMap(number), announced > limit {
             throw tooLong
         }
@@ -117,13 +135,12 @@ extension API {
             guard bytes.count + part.readableBytes <= limit else { throw tooLong }
             bytes.append(contentsOf: part.readableBytesView)
         }
-        try Refusal.unlessWhole { try Framing.check(bytes, kind, at: "body") }
         metrics.received(bytes.count)
         return bytes
     }
 
     /// What may be another the next time.
-    private func newest(_ bytes: [UInt8], _ fields: HTTPFields, for request: Request) -> Response {
+    func newest(_ bytes: [UInt8], _ fields: HTTPFields, for request: Request) -> Response {
         var headers = fields
         headers[.contentType] = "application/octet-stream"
         headers[.cacheControl] = "no-store"

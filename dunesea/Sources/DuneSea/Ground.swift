@@ -2,38 +2,13 @@ import DurableFiles
 import Glibc
 import NIOPosix
 import Plumbing
-import StoreFormat
 
 /// What every part of a store stands on: its folders, open, and the threads that work in them.
 struct Ground: Sendable {
-    /// As it was given, for messages.
-    let directory: String
-    /// `DIR/escapepod`
-    let stored: Folder
-    /// `DIR/dunesea`
-    let own: Folder
-    /// `DIR/dunesea/uploads`
-    let uploads: Folder
+    let places: Places
     let limits: Limits
     /// The only threads that touch the disk.
     let threads: NIOThreadPool
-
-    static let ownName = "dunesea"
-    static let uploadsName = "uploads"
-
-    /// Makes DIR's own folders, durably, where they are missing. Blocks.
-    init(directory: String, limits: Limits, threads: NIOThreadPool) throws {
-        self.directory = directory
-        self.limits = limits
-        self.threads = threads
-        let top = Folder(try .folder(at: directory))
-        stored = try top.making(Layout.root, mode: 0o700)
-        own = try Ground.own(in: top)
-        uploads = try own.making(Ground.uploadsName, mode: 0o700)
-    }
-
-    /// The folder that is the server's own, made where it is missing.
-    static func own(in top: Folder) throws -> Folder { try top.making(ownName, mode: 0o700) }
 
     /// Runs what blocks on a disk thread.
     func onDisk<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
@@ -57,7 +32,8 @@ struct Ground: Sendable {
 
     /// Where that is, for somebody who knows nothing of this machine's paths.
     func relative(_ place: String) -> String {
-        place.hasPrefix("\(directory)/") ? String(place.dropFirst(directory.utf8.count + 1)) : place
+        let directory = "\(places.directory)/"
+        return place.hasPrefix(directory) ? String(place.dropFirst(directory.utf8.count)) : place
     }
 }
 

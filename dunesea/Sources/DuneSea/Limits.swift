@@ -11,6 +11,7 @@ public struct Limits: Sendable {
     public var connections = 64
     /// Connections of one address that have shown no valid token; see `Strangers`.
     public var strangers = 16
+    public var pruning = PruningRules()
     /// Seconds in which a client has to move; see `SlowPeer`.
     public var patience: Int64 = 30
 

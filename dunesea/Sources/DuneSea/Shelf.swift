@@ -16,19 +16,13 @@ final class Shelf: Sendable {
         var history: [History.Entry] = []
         var position: [Address: Int] = [:]
         var newestKey: History.Entry?
+        /// Oldest first.
+        var prunings: [History.Entry] = []
         var uploads: [String: Upload] = [:]
-        /// Bytes of blobs, metadata, keys and unfinished uploads.
+        /// Bytes of blobs, those in the trash too, of metadata, keys, records of prunings and unfinished uploads.
         var used: UInt64 = 0
         /// Nil until they are there and durable.
         var folders: Folders?
-    }
-
-    /// Where its files are.
-    struct Folders {
-        let blobs: Folder
-        let metadata: Folder
-        let keys: Folder
-        let unfinished: Folder
     }
 
     /// A domain without anything.
@@ -46,16 +40,20 @@ extension Shelf {
     convenience init(loading domain: Domain, on ground: Ground) throws {
         self.init(domain, on: ground)
         let folders = try makeFolders()
+        folders.reserve.make()
         var found = State()
         found.folders = folders
-        for name in try folders.blobs.visibleNames() where (try? Address(name)) != nil {
-            found.used = found.used.addingClamped(try folders.blobs.length(ofFile: name) ?? 0)
+        for folder in [folders.blobs, folders.trash] {
+            for name in try folder.visibleNames() where (try? Address(name)) != nil {
+                found.used = found.used.addingClamped(try folder.length(ofFile: name) ?? 0)
+            }
         }
         for entry in try entries(of: folders.metadata, countedIn: &found.used) {
             found.position[entry.address] = found.history.count
             found.history.append(entry)
         }
         found.newestKey = try entries(of: folders.keys, countedIn: &found.used).last
+        found.prunings = try entries(of: folders.prunings, countedIn: &found.used)
         for name in try folders.unfinished.visibleNames() {
             guard Upload.isID(name) else {
                 // A document or a key whose writer was killed.
@@ -79,16 +77,12 @@ extension Shelf {
 
     /// What is in them first, then their own names: `making` syncs the folder above.
     private func makeFolders() throws -> Folders {
-        let own = try ground.stored.making(domain.description, mode: 0o700)
-        let folders = Folders(
-            blobs: try own.making(Layout.blobs, mode: 0o700),
-            metadata: try own.making(Layout.metadata, mode: 0o700),
-            keys: try own.making(Layout.keys, mode: 0o700),
-            unfinished: try ground.uploads.making(domain.description, mode: 0o700))
+        let folders = try Folders(of: domain, in: ground.places)
         // A server that was killed may have named a file and not yet said so.
-        for folder in [folders.unfinished, folders.blobs, folders.metadata, folders.keys] {
-            try folder.sync()
-        }
+        for folder in [
+            folders.unfinished, folders.blobs, folders.metadata, folders.keys, folders.prunings,
+            folders.trash,
+        ] { try folder.sync() }
         return folders
     }
 

@@ -28,10 +28,13 @@ extension Shelf {
 
     /// Makes the backup of `blob` the head, if the head is still that of `follows`.
     ///
+    /// - Parameter parent: the blob of the backup that it builds on; nil for a full one.
     /// - Returns: false where it is the head already, with the same document.
-    /// - Throws: `Refusal` 409 where the head moved, 424 where the blob is not there.
-    func advance(to blob: Address, following follows: Address?, document: [UInt8]) async throws -> Bool {
-        let metadata = try await ready().metadata
+    /// - Throws: `Refusal` 409 where the head moved, 424 where the blob or the parent's is not there.
+    func advance(
+        to blob: Address, following follows: Address?, buildingOn parent: Address?, document: [UInt8]
+    ) async throws -> Bool {
+        let folders = try await ready()
         return try await naming.withLock {
             let head = state.withLock { $0.history.last }
             if head?.address == blob, try await self.document(of: blob) == document { return false }
@@ -45,11 +48,17 @@ extension Shelf {
             guard state.withLock({ $0.position[blob] == nil }) else {
                 throw Refusal(.unprocessableContent, "this blob is already in the history")
             }
-            guard try await size(ofBlob: blob) != nil else {
-                throw Refusal(.failedDependency, "the blob is not in the store", hint: "store the blob first")
+            if let parent, state.withLock({ $0.position[parent] == nil }) {
+                throw Refusal(
+                    .failedDependency, "what this backup builds on is no backup here: blob \(parent)",
+                    hint: "fetch the last metadata and plan again")
             }
             let backup = try entry(blob, after: head)
-            try await keep(document, as: backup, in: metadata)
+            try await keep(document, as: backup, in: folders.metadata) {
+                try folders.require(blob, buildingOn: parent)
+                try Receipt(of: backup.name, parent: parent, received: Int64(time(nil))).keep(
+                    in: folders.records)
+            }
             state.withLock { state in
                 state.position[blob] = state.history.count
                 state.history.append(backup)
@@ -71,13 +80,27 @@ extension Shelf {
     }
 
     /// Brings a whole file to stable storage, then its name. The caller holds `naming`.
-    func keep(_ bytes: [UInt8], as entry: History.Entry, in folder: Folder) async throws {
-        let staging = try await ready().unfinished
-        try reserve(UInt64(bytes.count))
+    ///
+    /// - Parameters:
+    ///   - usingReserve: it makes room, and so may be written where there is none.
+    ///   - first: what has to have happened before; it may refuse.
+    func keep(
+        _ bytes: [UInt8], as entry: History.Entry, in folder: Folder, usingReserve: Bool = false,
+        first: @escaping @Sendable () throws -> Void = {}
+    ) async throws {
+        let folders = try await ready()
+        try reserve(UInt64(bytes.count), beyond: usingReserve ? Reserve.length : 0)
+        @Sendable func put() throws {
+            try folder.put(
+                bytes, as: entry.name, stagedAs: "document", in: folders.unfinished, mode: 0o600,
+                taken: .refused)
+        }
         do {
             try await ground.onDisk {
-                try folder.put(
-                    bytes, as: entry.name, stagedAs: "document", in: staging, mode: 0o600, taken: .refused)
+                try folders.own.locked {
+                    try first()
+                    try usingReserve ? folders.reserve.givingUp(put) : put()
+                }
             }
         } catch {
             release(UInt64(bytes.count))

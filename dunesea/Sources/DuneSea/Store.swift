@@ -11,7 +11,11 @@ import Synchronization
 /// DIR/escapepod/DOMAIN/blobs/SHA256                  as on a drive: escapepod-storage(7)
 /// DIR/escapepod/DOMAIN/metadata/NUMBER-SHA256
 /// DIR/escapepod/DOMAIN/keys/NUMBER-SHA256
+/// DIR/escapepod/DOMAIN/prunings/NUMBER-SHA256
+/// DIR/escapepod/DOMAIN/trash/SHA256
 /// DIR/dunesea/uploads/DOMAIN/ID                      unfinished
+/// DIR/dunesea/domains/DOMAIN/received                Receipts
+/// DIR/dunesea/domains/DOMAIN/pruned                  Folders.pruned(by:)
 /// DIR/dunesea/tokens                                 hashed
 /// DIR/dunesea/lock                                   held by the one server
 /// ```
@@ -20,15 +24,16 @@ import Synchronization
 public final class Store: Sendable {
     let ground: Ground
     private let lock: Lock
+    static let lock = "lock"
     private let shelves = Mutex<[Domain: Shelf]>([:])
 
     /// Opens the directory, makes it ready where it is new, and reads what is there. Blocks.
     ///
     /// - Throws: `busy` where another server has it.
     public init(directory: String, limits: Limits, threads: NIOThreadPool) throws {
-        ground = try Ground(directory: directory, limits: limits, threads: threads)
-        lock = try ground.own.withDescriptor {
-            try Lock("lock", in: $0, within: 0, hint: "another dunesea serves this directory")
+        ground = Ground(places: try Places(in: directory), limits: limits, threads: threads)
+        lock = try ground.places.own.withDescriptor {
+            try Lock(Store.lock, in: $0, within: 0, hint: "another dunesea serves this directory")
         }
         try load()
     }
@@ -36,7 +41,7 @@ public final class Store: Sendable {
     /// Every domain's names are synced here, since a server that was killed may have named a file and not yet said so.
     private func load() throws {
         var found: [Domain: Shelf] = [:]
-        for folder in [ground.stored, ground.uploads] {
+        for folder in [ground.places.stored, ground.places.uploads] {
             for domain in try folder.visibleNames().compactMap({ try? Domain($0) }) where found[domain] == nil
             {
                 found[domain] = try Shelf(loading: domain, on: ground)
@@ -59,18 +64,20 @@ public final class Store: Sendable {
 
     /// Whether the directory still answers.
     func isThere() async -> Bool {
-        let own = ground.own
+        let own = ground.places.own
         return
             (try? await ground.onDisk {
-                faccessat(own.number, Ground.uploadsName, R_OK | W_OK | X_OK, 0) == 0
+                faccessat(own.number, Places.uploadsName, R_OK | W_OK | X_OK, 0) == 0
             }) ?? false
     }
 
-    /// Removes the unfinished uploads that nobody has touched for `limits.uploadAge`.
+    /// Removes the unfinished uploads that nobody has touched for `limits.uploadAge`, and what has been in the trash for
+    /// `limits.pruning.trashAge`.
     ///
     /// - Parameter failed: hears of each that cannot be removed.
     func removeStale(_ failed: (Failure) -> Void) async throws {
         for shelf in allShelves {
+            do { try await shelf.emptyTrash() } catch let failure as Failure { failed(failure) }
             for upload in shelf.uploads where upload.idle >= ground.limits.uploadAge {
                 do {
                     try await upload.abandon()

@@ -19,22 +19,21 @@ public struct Tokens: Sendable {
         public static let read = Rights(rawValue: 2)
         /// The domains below it, too: those of a whole system's subvolumes.
         public static let below = Rights(rawValue: 4)
+        public static let prune = Rights(rawValue: 8)
+
+        private static let words: [(right: Rights, word: String)] = [
+            (.append, "append"), (.read, "read"), (.prune, "prune"), (.below, "below"),
+        ]
 
         public var description: String {
-            [(Rights.append, "append"), (.read, "read"), (.below, "below")].filter { contains($0.0) }.map(\.1)
-                .joined(
-                    separator: ",")
+            Rights.words.filter { contains($0.right) }.map(\.word).joined(separator: ",")
         }
 
         init?(_ text: Substring) {
             self = []
             for word in text.split(separator: ",") {
-                switch word {
-                case "append": insert(.append)
-                case "read": insert(.read)
-                case "below": insert(.below)
-                default: return nil
-                }
+                guard let known = Rights.words.first(where: { $0.word == word }) else { return nil }
+                insert(known.right)
             }
         }
     }
@@ -81,7 +80,7 @@ public struct Tokens: Sendable {
 
     /// Blocks. No file means no tokens.
     public init(in directory: String) throws {
-        guard let own = try Folder(.folder(at: directory)).folder(Ground.ownName) else {
+        guard let own = try Folder(.folder(at: directory)).folder(Places.ownName) else {
             self.init()
             return
         }
@@ -145,8 +144,8 @@ extension Tokens {
     }
 
     private static func change(in directory: String, _ change: (inout [Entry]) throws -> Void) throws {
-        try becomeOwner(of: "\(directory)/\(Ground.ownName)", orOf: directory)
-        let own = try Ground.own(in: Folder(.folder(at: directory)))
+        try Places.becomeOwner(of: directory)
+        let own = try Places.own(in: Folder(.folder(at: directory)))
         let lock = try own.withDescriptor { try Lock("tokens.lock", in: $0, within: 30) }
         defer { withExtendedLifetime(lock) {} }
         var tokens = try Tokens(in: own)
@@ -155,17 +154,6 @@ extension Tokens {
             Array(tokens.entries.map(\.line).joined().utf8), as: Tokens.file, stagedAs: "tokens.new",
             mode: 0o600,
             taken: .replaced)
-    }
-
-    /// Root does in a directory of the server's user what that user could do, and no more, whatever is put in its way there;
-    /// and what it makes is the user's.
-    private static func becomeOwner(of home: String, orOf directory: String) throws {
-        var status = stat()
-        guard geteuid() == 0, lstat(home, &status) == 0 || stat(directory, &status) == 0, status.st_uid != 0
-        else { return }
-        guard setgroups(0, nil) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
-            throw Failure.system("cannot become the owner of this directory", at: directory)
-        }
     }
 
     private static func timestamp() -> String {
@@ -198,7 +186,7 @@ final class TokenCache: Sendable {
     /// Blocks. A file that cannot be read or understood is an error for everybody, never an open door.
     func current() throws -> Tokens {
         var status = stat()
-        let there = stat("\(directory)/\(Ground.ownName)/\(Tokens.file)", &status) == 0
+        let there = stat("\(directory)/\(Places.ownName)/\(Tokens.file)", &status) == 0
         let file =
             there
             ? [

@@ -10,7 +10,7 @@ import Tool
 struct Dunesea: Tool {
     static let configuration = CommandConfiguration(
         commandName: "dunesea", abstract: "Keep sealed backups for other machines.", version: version,
-        subcommands: [Serve.self, Token.self, Check.self])
+        subcommands: [Serve.self, Token.self, Prune.self, Check.self])
 }
 
 struct Place: ParsableArguments {
@@ -50,6 +50,15 @@ struct Serve: Tool {
     @Option(help: "Remove an unfinished upload after this time without new bytes, such as 90m.")
     var uploadAge = Span(seconds: 24 * 3600)
 
+    @Option(help: "Whoever asks, keep what came in within this time, and what that builds on; or 0.")
+    var keepAtLeast = Span(seconds: 30 * 86400)
+
+    @Option(help: "At most this share of what may go leaves a domain in a day, such as 25%.")
+    var pruneShare = Share(percent: 25)
+
+    @Option(help: "Remove for good what has been in the trash for this time, 24h or more.")
+    var trashAge = Span(seconds: 7 * 86400)
+
     @Option(help: "The maximum number of connections.")
     var connections = 64
 
@@ -71,8 +80,13 @@ struct Serve: Tool {
                 hint: "give --tls-cert and --tls-key, or --insecure if TLS ends in front of the server")
         }
         let strangers = strangers ?? max(1, connections / 4)
-        guard uploads > 0, connections > 0, strangers > 0 else {
+        guard uploads > 0, connections > 0, strangers > 0, uploadAge.seconds > 0, patience.seconds > 0 else {
             throw Failure(.usage, "a limit must not be 0")
+        }
+        guard trashAge.seconds >= 86400 else {
+            throw Failure(
+                .usage, "what goes stays in the trash for 24h at least",
+                hint: "dunesea prune --trash-age 0 removes it at once")
         }
         var limits = Limits()
         limits.domainBytes = domainBytes?.bytes
@@ -82,6 +96,9 @@ struct Serve: Tool {
         limits.connections = connections
         limits.strangers = strangers
         limits.patience = patience.seconds
+        limits.pruning.keepAtLeast = keepAtLeast.seconds
+        limits.pruning.share = pruneShare.percent
+        limits.pruning.trashAge = trashAge.seconds
         allowOpenFiles()
         let server = try Server(
             directory: place.dir, limits: limits, listen: endpoint, metrics: metrics.map(self.endpoint),
@@ -146,6 +163,9 @@ struct Token: Tool {
         @Flag(help: "The token may get backups.")
         var read = false
 
+        @Flag(help: "The token may let go of backups, as far as the server's rules go.")
+        var prune = false
+
         @Flag(help: "The token opens the domains below that one, too, as a whole system needs them.")
         var below = false
 
@@ -154,10 +174,13 @@ struct Token: Tool {
 
         func run() throws {
             let domain = try Domain(domain)
-            guard append || read else { throw Failure(.usage, "give --append, --read, or both") }
+            guard append || read || prune else {
+                throw Failure(.usage, "give --append, --read, --prune, or several of them")
+            }
             var rights: Tokens.Rights = []
             if append { rights.insert(.append) }
             if read { rights.insert(.read) }
+            if prune { rights.insert(.prune) }
             if below { rights.insert(.below) }
             try put(Tokens.add(domain, rights, in: place.dir))
         }
@@ -190,6 +213,60 @@ struct Token: Tool {
     }
 }
 
+struct Prune: Tool {
+    static let configuration = CommandConfiguration(
+        abstract: "Move old blobs of a domain to the trash, whatever its owner keeps.",
+        discussion: "It needs no key, and may run beside a server.")
+
+    @OptionGroup var place: Place
+
+    @Option(help: "Keep what came in within this time, and what that builds on.")
+    var keepAtLeast: Span?
+
+    @Option(help: "Then remove for good what has been in the trash for this time; or 0, all of it.")
+    var trashAge: Span?
+
+    @Flag(help: "Only say what would go.")
+    var dryRun = false
+
+    @Flag(help: "Instead, bring back all that is in the trash.")
+    var undo = false
+
+    @Argument(help: "The domain.")
+    var domain: String
+
+    func validate() throws {
+        guard !undo || keepAtLeast == nil && trashAge == nil && !dryRun else {
+            throw ValidationError("--undo stands alone")
+        }
+        guard undo || keepAtLeast != nil || trashAge != nil else {
+            throw ValidationError("give --keep-at-least, --trash-age, or --undo")
+        }
+        guard !dryRun || keepAtLeast != nil else { throw ValidationError("--dry-run needs --keep-at-least") }
+    }
+
+    func run() throws {
+        let pruning = try OperatorPruning(of: Domain(domain), in: place.dir)
+        if undo {
+            let back = try pruning.recover()
+            return try put("\(said(back)) came back from the trash")
+        }
+        if let age = keepAtLeast {
+            let gone = try pruning.discard(keepingAtLeast: age.seconds, isRehearsal: dryRun)
+            try put("\(said(gone)) \(dryRun ? "would go" : "went") to the trash")
+        }
+        guard let age = trashAge, !dryRun else { return }
+        guard let freed = try pruning.emptyTrash(olderThan: age.seconds) else {
+            return try put("the server that is running empties the trash within a minute")
+        }
+        try put("\(readable(bytes: freed)) are free again")
+    }
+
+    private func said(_ outcome: OperatorPruning.Outcome) -> String {
+        "\(count(Int64(outcome.blobs), "blob")), \(readable(bytes: outcome.bytes)),"
+    }
+}
+
 struct Check: Tool {
     static let configuration = CommandConfiguration(
         abstract: "Verify every blob and key against its address.")
@@ -200,7 +277,7 @@ struct Check: Tool {
         let check = DuneSea.Check(directory: place.dir) { say("dunesea: \($0)") }
         try check.run()
         try put(
-            "\(check.blobs) blobs, \(check.bytes) bytes, \(check.backups) backups, \(check.keys) keys, \(check.faults) faults"
+            "\(check.blobs) blobs, \(check.bytes) bytes, \(check.backups) backups, \(check.pruned) of them pruned, \(check.keys) keys, \(check.faults) faults"
         )
         guard check.faults == 0 else {
             throw Failure(
@@ -226,7 +303,22 @@ struct Size: ExpressibleByArgument {
     }
 }
 
-/// A time: `90s`, `15m`, `24h`, `7d`.
+/// A share: `25%`.
+struct Share: ExpressibleByArgument {
+    let percent: UInt64
+
+    init(percent: UInt64) { self.percent = percent }
+
+    init?(argument: String) {
+        guard argument.last == "%", let percent = UInt64(argument.dropLast()), (1...100).contains(percent)
+        else { return nil }
+        self.percent = percent
+    }
+
+    var defaultValueDescription: String { "\(percent)%" }
+}
+
+/// A time: `90s`, `15m`, `24h`, `7d`; or `0`.
 struct Span: ExpressibleByArgument {
     let seconds: Int64
 
@@ -234,6 +326,10 @@ struct Span: ExpressibleByArgument {
 
     init?(argument: String) {
         let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
+        guard argument != "0" else {
+            seconds = 0
+            return
+        }
         guard let unit = argument.last.flatMap({ units[$0] }), let count = Int64(argument.dropLast()),
             count > 0, count < 1_000_000
         else { return nil }
@@ -241,6 +337,10 @@ struct Span: ExpressibleByArgument {
     }
 
     var defaultValueDescription: String {
-        seconds % 3600 == 0 ? "\(seconds / 3600)h" : "\(seconds)s"
+        switch seconds {
+        case let days where days % 86400 == 0 && days > 86400: "\(days / 86400)d"
+        case let hours where hours % 3600 == 0: "\(hours / 3600)h"
+        default: "\(seconds)s"
+        }
     }
 }

@@ -33,27 +33,37 @@ import Testing
         let document = sealed(.metadata, 300)
 
         #expect(
-            await refusal { _ = try await shelf.advance(to: first, following: second, document: document) }
+            await refusal {
+                _ = try await shelf.advance(to: first, following: second, buildingOn: nil, document: document)
+            }
                 == 409)
-        #expect(
-            await refusal { _ = try await shelf.advance(to: missing, following: nil, document: document) }
-                == 424)
-        #expect(try await shelf.advance(to: first, following: nil, document: document))
-        // A lost answer.
-        #expect(try await shelf.advance(to: first, following: nil, document: document) == false)
         #expect(
             await refusal {
-                _ = try await shelf.advance(to: first, following: nil, document: sealed(.metadata, 301))
+                _ = try await shelf.advance(to: missing, following: nil, buildingOn: nil, document: document)
+            }
+                == 424)
+        #expect(try await shelf.advance(to: first, following: nil, buildingOn: nil, document: document))
+        // A lost answer.
+        #expect(
+            try await shelf.advance(to: first, following: nil, buildingOn: nil, document: document) == false)
+        #expect(
+            await refusal {
+                _ = try await shelf.advance(
+                    to: first, following: nil, buildingOn: nil, document: sealed(.metadata, 301))
             } == 409)
         #expect(
-            await refusal { _ = try await shelf.advance(to: second, following: nil, document: document) }
+            await refusal {
+                _ = try await shelf.advance(to: second, following: nil, buildingOn: nil, document: document)
+            }
                 == 409)
-        #expect(try await shelf.advance(to: second, following: first, document: document))
+        #expect(try await shelf.advance(to: second, following: first, buildingOn: nil, document: document))
         // Not twice in one history.
         #expect(
-            await refusal { _ = try await shelf.advance(to: first, following: second, document: document) }
+            await refusal {
+                _ = try await shelf.advance(to: first, following: second, buildingOn: nil, document: document)
+            }
                 == 422)
-        #expect(try await shelf.advance(to: third, following: second, document: document))
+        #expect(try await shelf.advance(to: third, following: second, buildingOn: nil, document: document))
 
         #expect(shelf.last == third)
         #expect(shelf.blobs == [first, second, third])
@@ -72,7 +82,8 @@ import Testing
         let wins = await withTaskGroup(of: Bool.self) { group in
             for blob in blobs {
                 group.addTask {
-                    (try? await shelf.advance(to: blob, following: nil, document: sealed(.metadata, 10)))
+                    (try? await shelf.advance(
+                        to: blob, following: nil, buildingOn: nil, document: sealed(.metadata, 10)))
                         ?? false
                 }
             }
@@ -114,7 +125,8 @@ import Testing
         let foreign = try opened(path, O_RDWR | O_CREAT)
         try [7, 7].withUnsafeBytes { try foreign.write(.init(rebasing: $0.prefix(1)), at: 0) }
         await #expect(throws: Failure.self) {
-            try await shelf.advance(to: blob, following: nil, document: sealed(.metadata, 10))
+            try await shelf.advance(
+                to: blob, following: nil, buildingOn: nil, document: sealed(.metadata, 10))
         }
         #expect(try opened(path, O_RDONLY).read(at: 0, count: 10) == [7])
         #expect(shelf.backups == 0)
@@ -129,7 +141,7 @@ import Testing
         #expect(
             await refusal {
                 _ = try await shelf.advance(
-                    to: blob, following: address(of: [1]), document: sealed(.metadata, 10))
+                    to: blob, following: address(of: [1]), buildingOn: nil, document: sealed(.metadata, 10))
             } == 507)
         #expect(try names(place.metadata) == [last])
     }
@@ -143,7 +155,7 @@ import Testing
         do {
             let shelf = try place.open().shelf(pod)
             first = try await shelf.store(kept)
-            _ = try await shelf.advance(to: first, following: nil, document: document)
+            _ = try await shelf.advance(to: first, following: nil, buildingOn: nil, document: document)
             let upload = try await shelf.open()
             try await upload.append(blob[..<70_000])
             id = upload.id
@@ -196,7 +208,8 @@ import Testing
         let shelf = store.shelf(pod)
         let first = try await shelf.store(sealed(.blob, 50_000, filler: 1))
         let second = try await shelf.store(sealed(.blob, 50_000, filler: 2))
-        _ = try await shelf.advance(to: first, following: nil, document: sealed(.metadata, 300))
+        _ = try await shelf.advance(
+            to: first, following: nil, buildingOn: nil, document: sealed(.metadata, 300))
         #expect(try faults() == [])
 
         let file = try opened("\(place.blobs)/\(second)", O_RDWR)
