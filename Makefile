@@ -98,10 +98,11 @@ check: build dunesea-tests needs-test
 bench: build dunesea needs-bench
 	EP_BIN="$(CURDIR)/.build/release" Tests/bench/run
 
-# Faults, for so many seconds; the same SEED draws the same ones.
+# Years of backups and prunings, then faults for so many seconds; the same SEED draws the same ones.
 soak: build dunesea needs-soak
 	PATH="$(CURDIR)/.build/release:$(CURDIR)/bin:$$PATH" EP_DUNESEA="$(CURDIR)/$(DUNESEA)" \
-		python3 Tests/soak --seconds $(or $(SECONDS),3600) $(if $(SEED),--seed $(SEED))
+		sh -c 'python3 Tests/soak/history.py $(if $(SEED),--seed $(SEED)) && \
+			exec python3 Tests/soak --seconds $(or $(SECONDS),3600) $(if $(SEED),--seed $(SEED))'
 
 # Each target for so many seconds; see Fuzz/run.
 fuzz: needs-build

@@ -5,6 +5,7 @@
 load helper
 load dunesea
 
+years() { EP_DUNESEA=$EP_DUNESEA timeout 300 python3 "$EP_REPO/Tests/soak/history.py" --seed 1 "$@"; }
 soak() { EP_DUNESEA=$EP_DUNESEA timeout 300 python3 "$EP_REPO/Tests/soak" "$@"; }
 
 # catches WORDS CLASS: a violation is found that says so, in a store in a directory.
@@ -29,6 +30,24 @@ instead_of() {
     [[ ${lines[-1]} = *" faults in "*", 0 violations" ]]
     base=${lines[0]##* in }
     [[ $base = */escapepod-soak.* && ! -e $base && $(losetup -nO BACK-FILE) != *"$base"* ]]
+}
+
+@test "backed up and pruned while clocks jump and runs die: what is kept comes back, from every store" {
+    needs_root
+    run -0 years --generations 25 --restore 3
+    [[ ${#lines[@]} = 4 ]]
+    for line in "${lines[@]:1}"; do [[ $line =~ ^[a-z]*": 25 generations, "[0-9]+" kept, 3 prunes, "[1-9][0-9]*" killed" ]]; done
+}
+
+@test "the campaign catches a pruning that takes more than it says" {
+    needs_root
+    instead_of ep-store <<'END'
+[[ $1 = discard ]] || exec "$real" "$@"
+{ cat; ep-fetch list "${@:2}" | tail -n 5 | head -n 1; } | "$real" "$@"
+END
+    run -1 years --generations 16 --kinds directory
+    [[ $output = *"VIOLATION: verify: "*"the blob is missing"*"again: python3 Tests/soak/history.py --seed 1 --kinds directory "* ]] ||
+        { echo "$output" && return 1; }
 }
 
 @test "the campaign catches a store that does not sync" {

@@ -25,7 +25,7 @@ import rot
 import runs
 import servers
 import stages
-from world import KINDS, Violation, World, libc
+from world import KINDS, Violation, World, die_with_parent
 
 # Each class, and how often it has its turn.
 CLASSES = [(stages.Calls, 40), (stages.Signals, 12), (stages.Limits, 14), (stages.Room, 8), (rot.Rot, 20),
@@ -90,10 +90,6 @@ def job(said):
 
 def hangs(*_):
     raise Violation("it hangs")
-
-
-def die_with_parent():
-    libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def spent():

@@ -28,6 +28,10 @@ class Violation(Exception):
     """An invariant that does not hold."""
 
 
+def die_with_parent():
+    libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def require(truth, text):
     if not truth:
         raise Violation(text)
@@ -206,8 +210,9 @@ def alike(root, wanted, result):
 class World:
     """One job's own: nothing in it is seen from outside, and all of it goes when the job ends."""
 
-    def __init__(self, base, kinds):
-        self.base = base
+    def __init__(self, base, kinds, serving=()):
+        """`serving` are further options of the server."""
+        self.base, self.serving = base, serving
         self.server = self.port = None
         self.stored = {}
         self.clean = {}  # what the modules learn from runs without a fault
@@ -329,14 +334,14 @@ class World:
         folder = self.path("served")
         if not os.path.isdir(folder):
             os.makedirs(folder)
-            token = self.run("dunesea", "token", "add", "--dir", folder, "--append", "--read", "pod", check=True)
+            token = self.run("dunesea", "token", "add", "--dir", folder, "--append", "--read", "--prune", "pod", check=True)
             with open(self.path("token"), "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.write(token.out)
         log = self.path("dunesea.log")
         with open(log, "wb") as file:
             self.server = subprocess.Popen(
                 ["dunesea", "serve", "--dir", folder, "--listen", f"127.0.0.1:{self.port or 0}", "--uploads", "1000",
-                 "--upload-age", "30s", "--patience", "5s"],
+                 "--upload-age", "30s", "--patience", "5s", *self.serving],
                 executable=self.real["dunesea"], stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=self.env, start_new_session=True)
         end = time.monotonic() + 30
         while time.monotonic() < end:

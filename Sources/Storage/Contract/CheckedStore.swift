@@ -110,7 +110,8 @@ extension Store {
                 }
             }
         } catch let failure as Failure where failure.status == .notFound && orNone && count == 0 {}
-        try prunings(of: domain) { address, result in
+        var prunings = 0
+        try self.prunings(of: domain) { address, result in
             var pruning: [UInt8]
             do {
                 pruning = try result.get()
@@ -122,6 +123,10 @@ extension Store {
                 pruning = [UInt8](repeating: 0, count: Envelope.minimumLength)
             }
             count += 1
+            prunings += 1
+            guard prunings <= StoreLimits.history else {
+                throw History.tooLong(StoreLimits.history, at: "\(domain)")
+            }
             try sink.write(
                 Series.bytes(of: .pruning(address: address.bytes, length: pruning.count)) + pruning)
         }

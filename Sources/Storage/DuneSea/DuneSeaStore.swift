@@ -261,25 +261,34 @@ final class DuneSeaStore: Store {
     func prunings(
         of domain: Domain, _ visit: (Address, Result<[UInt8], Failure>) throws -> Void
     ) throws {
-        var found: [(Address, [UInt8])] = []
-        try policy(for: domain).run {
-            var reader = Series.Reader(at: place(domain))
-            found = []
-            let answer = try request("GET", .prunings, of: domain) { _, bytes in
-                try reader.add(bytes) { head, pruning in
-                    switch head {
-                    case .pruning(let address, _): found.append((try Address(address.hex), pruning))
-                    case .end: return
-                    case .document, .missing: throw self.unasked(of: domain)
+        let policy = policy(for: domain)
+        var visited = 0
+        // A series that was cut is read again from its start: there is little of it.
+        try withoutActuallyEscaping(visit) { visit in
+            try policy.run {
+                var reader = Series.Reader(at: place(domain))
+                var count = 0
+                let answer = try request("GET", .prunings, of: domain) { _, bytes in
+                    try reader.add(bytes) { head, pruning in
+                        switch head {
+                        case .pruning(let address, _):
+                            count += 1
+                            guard count > visited else { return }
+                            try visit(Address(address.hex), .success(pruning))
+                            visited = count
+                            policy.progressed()
+                        case .end: return
+                        case .document, .missing: throw self.unasked(of: domain)
+                        }
                     }
                 }
-            }
-            guard answer.means == .ok else { throw refusal(answer, of: domain) }
-            guard reader.isWhole else {
-                throw Interruption(failure: Failure(.unavailable, "the records of prunings were truncated"))
+                guard answer.means == .ok else { throw refusal(answer, of: domain) }
+                guard reader.isWhole else {
+                    throw Interruption(
+                        failure: Failure(.unavailable, "the records of prunings were truncated"))
+                }
             }
         }
-        for (address, pruning) in found { try visit(address, .success(pruning)) }
     }
 
     private func unasked(of domain: Domain) -> Failure {
