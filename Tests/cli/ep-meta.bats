@@ -68,6 +68,27 @@ create() {
     [[ $(jq -r .previous.metadataSha512 meta2) == "$(head -c -1 meta1 | sha512sum | cut -d' ' -f1)" ]]
 }
 
+@test "the members of a machine: in its document, and in what is shown of it" {
+    local member
+    for member in home root; do
+        sed "s/$domain/$member.$domain/" meta1 >"$member"
+        meta member --label $member --folder usb-1 <"$member" >>members
+    done
+    create 2 --members members >meta3
+    jq -c '{domain, generation, sha256}' members | diff <(jq -c '.members[]' meta3) -
+    jq -c 'del(.members)' meta3 | diff meta2 -
+    [[ $(jq -c 'keys_unsorted[-2:]' meta3) = '["parent","members"]' ]]
+    meta check < <(cat meta1 meta3)
+    run -0 meta show <meta3
+    [[ $output = *"  home.$domain, generation 1"$'\n'"  root.$domain, generation 1" ]]
+    refuses 74 absent create 2 --members absent
+    refuses 65 "the new document" create 2 --members /dev/null
+    head -c 100 members >half
+    refuses 65 "half, line 1" create 2 --members half
+    { cat members && meta member --label x --folder usb-1 <meta1; } >other
+    refuses 65 "member members[2].domain is $domain, which is not below $domain" create 2 --members other
+}
+
 @test "create refuses records that contradict one another" {
     sed s/$two/$one/ snapshot2 >s && cp snapshot2 keep && cp s snapshot2
     refuses 65 "the snapshot has $one" create 2
