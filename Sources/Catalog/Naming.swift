@@ -60,3 +60,72 @@ public struct NamedBackup: Equatable, Sendable {
         }
     }
 }
+
+/// What sets of a machine name: the backups of its members that have to stay as long as those sets do.
+public struct Naming: Sendable {
+    public struct Item: Equatable, Sendable {
+        public let backup: NamedBackup
+        /// The generation of the set, which is that of the machine's own backup.
+        public let set: Int64
+    }
+
+    /// By domain, and oldest set first; none where a volume is no machine.
+    public let items: [Item]
+
+    init(items: [Item]) { self.items = items }
+
+    /// - Parameters:
+    ///   - sets: some of the history's backups.
+    ///   - store: what messages call it.
+    /// - Throws: `badData` where one of them names none, though others do: it is not known what that one needs.
+    public init(of sets: [Backup], in history: History, of store: String) throws {
+        let blobs = Set(sets.map(\.sha256))
+        let entries = history.entries.filter { blobs.contains($0.blob) }
+        if entries.contains(where: { $0.members != nil }),
+            let silent = entries.first(where: { $0.members == nil })?.backup
+        {
+            throw Failure(
+                .badData,
+                "generation \(silent.generation) does not name the backups of its members, as others do",
+                at: store, hint: "nothing can be pruned while that one stays: nobody knows what it needs")
+        }
+        items = entries.flatMap { entry in
+            (entry.members ?? []).map { Item(backup: $0, set: entry.backup?.generation ?? 0) }
+        }.sorted { ($0.backup.domain, $0.set) < ($1.backup.domain, $1.set) }
+    }
+
+    /// Reads what `text` is.
+    ///
+    /// - Throws: `badData` where it is anything else, or cut.
+    public init(from input: borrowing Descriptor) throws {
+        var (items, isWhole): ([Item], Bool) = ([], false)
+        func broken() -> Failure {
+            Failure(
+                .badData, "not what sets name", at: input.name, hint: "ep-meta retain --named writes it")
+        }
+        try input.lines(upTo: 4096) { line, _ in
+            guard !isWhole else { throw broken() }
+            let text = String(decoding: line, as: UTF8.self)
+            if text == "end \(items.count)\n" {
+                isWhole = true
+                return
+            }
+            let words = text.dropLast().split(separator: " ", omittingEmptySubsequences: false).map(
+                String.init)
+            guard text.last == "\n", words.count == 4, words[0].isDomain, let generation = Int64(words[1]),
+                words[2].isHex(bytes: 32), let set = Int64(words[3])
+            else { throw broken() }
+            let backup = NamedBackup(domain: words[0], generation: generation, sha256: words[2])
+            items.append(Item(backup: backup, set: set))
+        }
+        guard isWhole else { throw broken() }
+        self.items = items
+    }
+
+    /// A line for each: domain, generation and blob of the member's backup, and the generation of the set. The last line is
+    /// `end` and the number of lines before it.
+    public var text: String {
+        items.map { "\($0.backup.domain) \($0.backup.generation) \($0.backup.sha256) \($0.set)\n" }.joined()
+            + "end \(items.count)\n"
+    }
+}

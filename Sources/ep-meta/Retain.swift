@@ -36,7 +36,7 @@ struct Retain: ParsableCommand {
         abstract: "Decide which backups stay under a policy, and print which go, and why the others stay.",
         usage: """
             ep-meta retain --domain DOMAIN --store URL [--keep PERIODS] [--keep-last N] [--minimum-age AGE] \
-            [--now SECONDS] [--undo FILE] [--record FILE] [--blobs FILE] < HISTORY
+            [--named FILE | --by-sets FILE] [--now SECONDS] [--undo FILE] [--record FILE] [--blobs FILE] < HISTORY
             """,
         discussion: """
             PERIODS are words such as 24h, 14d, 10w, 12m, 3y: of each of the last 24 hours, 14 days, 10 weeks, 12 months and 3 \
@@ -63,6 +63,18 @@ struct Retain: ParsableCommand {
             valueName: "file"))
     var undo: String?
 
+    @Option(
+        help: .init(
+            "Write to this file what those that stay name of a machine's members; with --undo, what any of them names.",
+            valueName: "file"))
+    var named: String?
+
+    @Option(
+        help: .init(
+            "Of a member, keep what that file names, whatever --keep and --keep-last say.", valueName: "file")
+    )
+    var bySets: String?
+
     @OptionGroup var files: PruningFiles
 
     func validate() throws {
@@ -76,15 +88,19 @@ struct Retain: ParsableCommand {
 
     private func prune(_ history: History) throws {
         let minimum = minimumAge ?? Delay(days: 7)
-        let rules = Retention.Rules(
-            periods: keep?.periods ?? [], last: keepLast, minimumAge: minimum.seconds)
+        let rules = try Retention.Rules(
+            periods: keep?.periods ?? [], last: keepLast, minimumAge: minimum.seconds,
+            named: bySets.map { try Naming(from: Descriptor(opening: $0, O_RDONLY)) })
         let retention = try Retention(
             of: history, under: rules, at: Time(seconds: now), in: subject.store)
         let words = [
             keep.map { "keep \($0)" }, keepLast > 0 ? "keep-last \(keepLast)" : nil,
             "minimum-age \(minimum)",
         ]
-        let policy = words.compactMap(\.self).joined(separator: ", ")
+        let policy =
+            (bySets == nil ? "" : "what sets name that stay by ")
+            + words.compactMap(\.self).joined(separator: ", ")
+        try write(naming: retention.verdicts.filter(\.stays).map(\.backup), in: history)
         let going = retention.going
         // A run before this one may have died between its record and its blobs.
         try files.write(
@@ -95,6 +111,12 @@ struct Retain: ParsableCommand {
         try Descriptor.standardOutput.write(Array(retention.page.utf8))
     }
 
+    private func write(naming sets: [Backup], in history: Catalog.History) throws {
+        guard let path = named else { return }
+        let naming = try Naming(of: sets, in: history, of: subject.store)
+        try AtomicFile.write(Array(naming.text.utf8), to: path, mode: 0o600, replacing: true)
+    }
+
     private func recover(in history: History, from path: String) throws {
         var there: Set<String> = []
         try Descriptor(opening: path, O_RDONLY).lines(upTo: 4096) { line, _ in
@@ -103,6 +125,8 @@ struct Retain: ParsableCommand {
         let back = history.entries.compactMap(\.backup).filter {
             history.isPruned($0) && there.contains($0.sha256)
         }
+        // What a member has in the trash comes back, whatever becomes of the set.
+        try write(naming: history.entries.filter { $0.members != nil }.compactMap(\.backup), in: history)
         try files.write(
             Pruning(
                 domain: history.domain, at: Time(seconds: now), policy: "undo",
