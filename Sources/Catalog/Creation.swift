@@ -5,10 +5,12 @@ import Plumbing
 extension Document {
     /// The document of a backup that is in the store, from what the stages said of it.
     ///
+    /// - Parameter members: of a machine's own backup, those of its members; nil for any other.
     /// - Returns: it, and its bytes: one line, with its newline.
     /// - Throws: `badData` where two of them contradict each other; a document made of such would describe no backup.
     public static func create(
-        domain: String, plan: Plan, snapshot: Snapshot, report: Report, receipt: Receipt, producer: Producer
+        domain: String, plan: Plan, snapshot: Snapshot, report: Report, receipt: Receipt, producer: Producer,
+        members: [NamedBackup]? = nil
     ) throws -> (document: Document, line: [UInt8]) {
         func require(_ agrees: Bool, _ what: @autoclosure () -> String, hint: String? = nil) throws {
             guard agrees else { throw Failure(.badData, what(), hint: hint) }
@@ -38,7 +40,8 @@ extension Document {
             date: snapshot.created, receipt: receipt,
             uncompressed: report.compressed == nil ? nil : report.bytes, producer: producer)
         let line = Metadata(
-            backup: backup, previous: plan.previous, parent: plan.parent, ancestry: plan.ancestry
+            backup: backup, previous: plan.previous, parent: plan.parent, ancestry: plan.ancestry,
+            members: members
         ).json.line
         // What a restore would refuse must not become the head.
         return (try Document(parsing: line, at: "the new document"), line)

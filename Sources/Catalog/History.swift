@@ -8,6 +8,14 @@ public struct History: Sendable {
         /// The blob, by the store's word: a SHA-256.
         public let blob: String
         public let content: Content
+        /// What its document names, where it is a machine's own.
+        public let members: [NamedBackup]?
+
+        init(blob: String, content: Content, members: [NamedBackup]? = nil) {
+            self.blob = blob
+            self.content = content
+            self.members = members
+        }
     }
 
     public enum Content: Sendable {
@@ -38,7 +46,7 @@ public struct History: Sendable {
 
     /// Reads all the lines.
     ///
-    /// Memory is some hundred bytes for each backup.
+    /// Memory is some hundred bytes for each backup, and for each that one names.
     ///
     /// - Parameter complain: hears why a document is called damaged.
     /// - Throws: `badData` for what are no such lines, or where the last one is missing.
@@ -94,7 +102,7 @@ public struct History: Sendable {
                     backup, previousGeneration: document.metadata.previous?.generation ?? 0,
                     isLinked: isLinked, base: base)
                 places[backup.generation] = entries.count
-                entries.append(Entry(blob: blob, content: content))
+                entries.append(Entry(blob: blob, content: content, members: document.metadata.members))
                 before = document
             } catch let failure as Failure where failure.status == .badData {
                 complain(failure)

@@ -48,7 +48,7 @@ public struct Producer: Sendable {
     }
 }
 
-/// One backup: a document without its links, `previous`, `parent` and `chain`.
+/// One backup: a document without its links, `previous`, `parent`, `chain` and `members`.
 public struct Backup: Equatable, Sendable {
     /// The last number that there is: as many as a store counts, in ten digits.
     public static let lastGeneration: Int64 = 9_999_999_999
@@ -111,9 +111,12 @@ public struct Backup: Equatable, Sendable {
         others = members.others(
             than: [
                 "version", "domain", "generation", "type", "uuid", "date", "size", "sha512", "sha256",
-                "uncompressed", "producer", "previous", "parent", "chain",
-            ])
+                "uncompressed", "producer",
+            ] + Backup.links)
     }
+
+    /// What a document has beside them.
+    static let links = ["previous", "parent", "chain", "members"]
 
     /// The members in the order of `escapepod-metadata(5)`.
     public var json: JSON { json(with: []) }
@@ -175,12 +178,18 @@ public struct Metadata: Sendable {
     public let parent: Backup?
     /// nil where the parent is the full one, or there is none.
     public let ancestry: Ancestry?
+    /// Of a machine's own backup, those of its members that belong to it; nil for any other.
+    public let members: [NamedBackup]?
 
-    init(backup: Backup, previous: Previous?, parent: Backup?, ancestry: Ancestry?) {
+    init(
+        backup: Backup, previous: Previous?, parent: Backup?, ancestry: Ancestry?,
+        members: [NamedBackup]? = nil
+    ) {
         self.backup = backup
         self.previous = previous
         self.parent = parent
         self.ancestry = ancestry
+        self.members = members
     }
 
     init(_ members: Members) throws {
@@ -214,12 +223,13 @@ public struct Metadata: Sendable {
             }
             ancestry = nil
         }
+        self.members = members.contains("members") ? try NamedBackup.all(of: members, in: backup) : nil
     }
 
     private static func parent(
         of backup: Backup, behind previous: Previous?, _ members: Members
     ) throws -> Backup {
-        for link in ["previous", "parent", "chain"] where members.contains(link) {
+        for link in Backup.links where members.contains(link) {
             throw members.failure(link, "is present, but a parent has no links of its own")
         }
         let parent = try Backup(members)
@@ -241,6 +251,7 @@ public struct Metadata: Sendable {
         if let previous { links.append(.init("previous", previous.json)) }
         if let parent { links.append(.init("parent", parent.json)) }
         if let ancestry { links.append(.init("chain", ancestry.json)) }
+        if let members { links.append(.init("members", .array(members.map(\.json)))) }
         return backup.json(with: links)
     }
 }

@@ -44,22 +44,15 @@ public struct Pruning: Sendable {
 
     /// - Throws: `badData`, naming the member.
     public init(parsing bytes: [UInt8], at place: String) throws {
-        let record = try JSON(parsing: bytes, at: place)
-        let members = try Members(of: record, at: place)
+        let members = try Members(of: JSON(parsing: bytes, at: place), at: place)
         guard try members.integer("version") == 1 else {
             throw members.failure("version", "is not 1")
         }
         domain = try members.domain("domain")
         date = try members.date("date")
         policy = try members.text("policy")
-        func items(_ name: String) throws -> [Item] {
-            guard case .array(let records)? = record[name] else {
-                throw members.failure(name, "is not an array")
-            }
-            return try records.map { try Item(Members(of: $0, at: "\(place), \(name)")) }
-        }
-        pruned = try items("pruned")
-        recovered = try items("recovered")
+        pruned = try members.objects("pruned").map(Item.init)
+        recovered = try members.objects("recovered").map(Item.init)
     }
 
     public var json: JSON {

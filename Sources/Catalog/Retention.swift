@@ -12,12 +12,18 @@ public struct Retention: Sendable {
         public let minimumAge: Int64
         /// The blobs that the store does not let go for now.
         public let held: Set<String>
+        /// For a machine's member: what the sets that stay name, in place of periods and number. What came behind the last of that
+        /// stays, too; where they name nothing of it, that is everything.
+        public let named: Naming?
 
-        public init(periods: [Periods], last: Int, minimumAge: Int64, held: Set<String> = []) {
-            self.periods = periods
-            self.last = last
+        public init(
+            periods: [Periods], last: Int, minimumAge: Int64, held: Set<String> = [], named: Naming? = nil
+        ) {
+            self.periods = named == nil ? periods : []
+            self.last = named == nil ? last : 0
             self.minimumAge = minimumAge
             self.held = held
+            self.named = named
         }
     }
 
@@ -68,19 +74,23 @@ public struct Retention: Sendable {
     static let plausible: Int64 = 400 * 86400
 
     /// - Parameter store: what messages call it.
-    /// - Throws: `badData` where a document is damaged or does not follow the one before, or where the time is before the newest
-    ///   backup or far behind it: nothing is decided then. `notFound` without a backup. `usage` for rules that keep nothing.
+    /// - Throws: `badData` where a document is damaged or does not follow the one before, where the time is before the newest
+    ///   backup or far behind it, or where one that a set names is not there: nothing is decided then. `notFound` without a
+    ///   backup. `usage` for rules that keep nothing.
     public init(of history: History, under rules: Rules, at now: Time, in store: String) throws {
         let backups = try Retention.sound(history, in: store)
         guard let newest = backups.last else {
             throw Failure(.notFound, "no backup of \(history.domain)", at: store)
         }
-        guard !rules.periods.isEmpty || rules.last > 0 else {
+        guard !rules.periods.isEmpty || rules.last > 0 || rules.named != nil else {
             throw Failure(
                 .usage, "no rule says what stays", hint: "such as --keep '14d 10w 12m 3y', or --keep-last 10")
         }
         let times = backups.map { Time($0.date) ?? now }
-        try Retention.require(plausible: now, after: Time(newest.date) ?? now, in: store)
+        // A member may have left its machine long ago.
+        try Retention.require(
+            plausible: now, after: Time(newest.date) ?? now,
+            within: rules.named == nil ? Retention.plausible : .max, in: store)
         // What builds on a pruned one cannot be restored.
         var isWhole: [Bool] = []
         for (index, backup) in backups.enumerated() {
@@ -102,6 +112,12 @@ public struct Retention: Sendable {
                 if let index = firsts[number] { reasons[index].append("the first of its \(period.unit)") }
             }
         }
+        if let named = rules.named {
+            let places = try Retention.places(of: named, in: backups, history.domain, store)
+            for (index, set) in places { reasons[index].append("generation \(set) of the machine needs it") }
+            let newest = places.map(\.index).max() ?? -1
+            for index in whole where index > newest { reasons[index].append("not part of a set yet") }
+        }
         for index in whole.suffix(rules.last) { reasons[index].append("one of the last \(rules.last)") }
         for index in whole where now.seconds - times[index].seconds < rules.minimumAge {
             reasons[index].append("younger than \(span(rules.minimumAge))")
@@ -114,12 +130,34 @@ public struct Retention: Sendable {
             reasons[index].append("the store keeps it for now")
         }
         // What a kept one builds on comes before it.
-        for index in whole.reversed() where !reasons[index].isEmpty {
+        for index in backups.indices.reversed() where !reasons[index].isEmpty {
             guard let base = history.entries[index].base?.index else { continue }
             reasons[base].append("generation \(backups[index].generation) builds on it")
         }
         verdicts = backups.indices.filter { !history.isPruned(backups[$0]) }.map {
             Verdict(backup: backups[$0], reasons: reasons[$0])
+        }
+    }
+
+    /// Where the named ones are, and the sets that name them.
+    private static func places(
+        of named: Naming, in backups: [Backup], _ domain: String, _ store: String
+    ) throws -> [(index: Int, set: Int64)] {
+        let indices = Dictionary(
+            backups.indices.map { (backups[$0].sha256, $0) }, uniquingKeysWith: { first, _ in first })
+        return try named.items.filter { $0.backup.domain == domain }.map { item in
+            guard let index = indices[item.backup.sha256],
+                backups[index].generation == item.backup.generation
+            else {
+                throw Failure(
+                    .badData,
+                    "generation \(item.set) of the machine needs generation \(item.backup.generation) of \(domain), "
+                        + "with the blob \(item.backup.sha256), which is not there", at: store,
+                    hint:
+                        "the store has lost it, or shows an old copy; nothing of \(domain) goes while that set stays"
+                )
+            }
+            return (index, item.set)
         }
     }
 
@@ -138,13 +176,15 @@ public struct Retention: Sendable {
         }
     }
 
-    private static func require(plausible now: Time, after newest: Time, in store: String) throws {
+    private static func require(
+        plausible now: Time, after newest: Time, within longest: Int64, in store: String
+    ) throws {
         guard now >= newest else {
             throw Failure(
                 .badData, "it is \(now.date), but the newest backup is of \(newest.date)", at: store,
                 hint: "the clock of this machine is wrong, or was wrong then; correct it, or wait until then")
         }
-        guard now.since(newest) <= plausible else {
+        guard now.since(newest) <= longest else {
             throw Failure(
                 .badData, "it is \(now.date), and the newest backup is of \(newest.date)", at: store,
                 hint: "if the clock of this machine is right, make a backup first")

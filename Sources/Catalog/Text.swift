@@ -54,6 +54,10 @@ extension Metadata {
             lines += ["", "Follows the metadata of generation \(previous.generation):", ""]
             digest("sha512", previous.metadataSHA512)
         }
+        if let members {
+            lines += ["", "Names the backups of \(count(Int64(members.count), "member")):", ""]
+            lines += members.map { "  \($0.domain), generation \($0.generation)" }
+        }
         return lines.map { "\($0)\n" }.joined()
     }
 

@@ -49,6 +49,13 @@ public struct Members {
         return elements
     }
 
+    /// An array of objects.
+    public func objects(_ name: String) throws -> [Members] {
+        try array(name).enumerated().map {
+            try Members($0.element, place: place, path: full("\(name)[\($0.offset)]"))
+        }
+    }
+
     /// The string, or nil for null; the member must be there.
     public func stringOrNull(_ name: String) throws -> String? {
         try member(name) == .null ? nil : try string(name)

@@ -105,7 +105,6 @@ struct Backup: ParsableCommand {
         run.offer("differential-every", ages.differentialEvery)
         run.offer(Run.rehearsal, rehearsal.dryRun)
         try run.read(name, member: member.member)
-        if run.prunes { try run.requirePrunable() }
         try run.answer(requiring: "volume", "store", "domain", "key").write()
     }
 }
@@ -319,6 +318,7 @@ struct Prune: ParsableCommand {
 
     @OptionGroup var name: NameArgument
     @OptionGroup var subject: Subject
+    @OptionGroup(visibility: .hidden) var member: MemberOption
 
     @Option(
         help: .init(
@@ -351,8 +351,7 @@ struct Prune: ParsableCommand {
         run.offer("trash-age", trashAge)
         run.offer("undo", undo)
         run.offer(Run.rehearsal, rehearsal.dryRun)
-        try run.read(name)
-        try run.requirePrunable()
+        try run.read(name, member: member.member)
         try run.answer(requiring: "store", "domain", "key").write()
     }
 }

@@ -58,17 +58,6 @@ struct Run {
     /// Whether it is about a whole system, and not one of its members.
     var isSystem: Bool { settings.values["system"] != nil }
 
-    /// Whether a backup prunes behind it.
-    var prunes: Bool { settings.values["prune"] != nil }
-
-    /// - Throws: `usage` for a whole system and its members.
-    func requirePrunable() throws {
-        guard isSystem || settings.values["system-domain"] != nil else { return }
-        throw Failure(
-            .usage, "the backups of a whole system cannot be pruned yet", at: path,
-            hint: "what a set needs of its subvolumes is not known without restoring it")
-    }
-
     /// What the store's drive is called, where a drive is looked for by that.
     var storeLabel: String? {
         let store = settings.values["store", default: ""]
@@ -92,9 +81,11 @@ struct Run {
         guard exists(path) else {
             throw Failure(.unavailable, "no configuration", at: path, hint: "escapepod init makes one")
         }
-        let file = try Configuration(
+        var file = try Configuration(
             parsing: Descriptor(opening: path, O_RDONLY).readAll(limit: 1 << 20), at: path,
             knowing: Run.known)
+        // What goes of a member is decided for its whole system.
+        if member != nil { file.values["prune"] = nil }
         settings.values.merge(file.values) { given, _ in given }
         try turn(to: member)
     }

@@ -11,7 +11,7 @@ struct Create: ParsableCommand {
         abstract: "Print the document of a backup whose blob is in the store.",
         usage: """
             ep-meta create --domain DOMAIN --plan FILE --snapshot FILE --report FILE \
-            --receipt FILE [--btrfs-progs VERSION] [--line FILE]
+            --receipt FILE [--members FILE] [--btrfs-progs VERSION] [--line FILE]
             """)
 
     @Option(help: "The system that is backed up.")
@@ -28,6 +28,12 @@ struct Create: ParsableCommand {
 
     @Option(help: .init("The output of ep-store blob.", valueName: "file"))
     var receipt: String
+
+    @Option(
+        help: .init(
+            "For a machine's own backup: the lines that ep-meta member printed of those that belong to it.",
+            valueName: "file"))
+    var members: String?
 
     @Option(
         help: .init(
@@ -51,7 +57,8 @@ struct Create: ParsableCommand {
             producer: Producer(
                 escapepod: version, kernel: kernelRelease(),
                 btrfsProgs: btrfsProgs ?? btrfsProgsVersion(),
-                sendProtocol: report.sendProtocol))
+                sendProtocol: report.sendProtocol),
+            members: members.map { try NamedBackup.lines(of: Descriptor(opening: $0, O_RDONLY)) })
         if let line {
             let shown = Array(made.document.metadata.line.utf8)
             try Descriptor(opening: line, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600).write(shown)

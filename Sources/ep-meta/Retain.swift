@@ -61,10 +61,10 @@ struct RetentionRules: ParsableArguments {
             Descriptor(opening: path, O_RDONLY).readAll(limit: 100 * StoreLimits.history), at: path)
     }
 
-    func rules(holding there: [BlobEntry]) -> Retention.Rules {
+    func rules(holding there: [BlobEntry], named: Naming? = nil) -> Retention.Rules {
         .init(
             periods: keep?.periods ?? [], last: keepLast, minimumAge: minimum.seconds,
-            held: Set(there.filter { $0.state == .held }.map(\.address.hex)))
+            held: Set(there.filter { $0.state == .held }.map(\.address.hex)), named: named)
     }
 
     /// As a record of a pruning has them.
@@ -82,7 +82,8 @@ struct Retain: ParsableCommand {
         abstract: "Decide which backups stay under a policy, and print which go, and why the others stay.",
         usage: """
             ep-meta retain --domain DOMAIN --store URL [--keep PERIODS] [--keep-last N] [--minimum-age AGE] \
-            [--now SECONDS] [--witness FILE] [--there FILE] [--undo] [--record FILE] [--blobs FILE] < HISTORY
+            [--named FILE | --by-sets FILE] [--now SECONDS] [--witness FILE] [--there FILE] [--undo] \
+            [--record FILE] [--blobs FILE] < HISTORY
             """,
         discussion: """
             PERIODS are words such as 24h, 14d, 10w, 12m, 3y: of each of the last 24 hours, 14 days, 10 weeks, 12 months and 3 \
@@ -99,6 +100,18 @@ struct Retain: ParsableCommand {
     @Flag(help: "Instead, find what was pruned and, by --there, is still there.")
     var undo = false
 
+    @Option(
+        help: .init(
+            "Write to this file what those that stay name of a machine's members; with --undo, what any of them names.",
+            valueName: "file"))
+    var named: String?
+
+    @Option(
+        help: .init(
+            "Of a member, keep what that file names, whatever --keep and --keep-last say.", valueName: "file")
+    )
+    var bySets: String?
+
     @OptionGroup var files: PruningFiles
 
     func validate() throws {
@@ -112,15 +125,18 @@ struct Retain: ParsableCommand {
     }
 
     private func prune(_ history: Catalog.History, of there: [BlobEntry]) throws {
+        let naming = try bySets.map { try Naming(from: Descriptor(opening: $0, O_RDONLY)) }
         let retention = try Retention(
-            of: history, under: rules.rules(holding: there), at: Time(seconds: now),
+            of: history, under: rules.rules(holding: there, named: naming), at: Time(seconds: now),
             in: witnessed.subject.store)
+        try write(naming: retention.verdicts.filter(\.stays).map(\.backup), in: history)
         let going = retention.going
         let strays = strays(among: there, of: history, olderThan: rules.minimum.seconds)
         // A run before this one may have died between its record and its blobs.
         try files.write(
             Pruning(
-                domain: history.domain, at: Time(seconds: now), policy: rules.text,
+                domain: history.domain, at: Time(seconds: now),
+                policy: (bySets == nil ? "" : "what sets name that stay by ") + rules.text,
                 pruned: going.map(Pruning.Item.init)),
             blobs: history.pruned.keys.sorted() + going.map(\.sha256) + strays.map(\.address.hex))
         try Descriptor.standardOutput.write(Array(retention.page.utf8))
@@ -139,11 +155,19 @@ struct Retain: ParsableCommand {
         }
     }
 
+    private func write(naming sets: [Backup], in history: Catalog.History) throws {
+        guard let path = named else { return }
+        let naming = try Naming(of: sets, in: history, of: witnessed.subject.store)
+        try AtomicFile.write(Array(naming.text.utf8), to: path, mode: 0o600, replacing: true)
+    }
+
     private func recover(in history: Catalog.History, from entries: [BlobEntry]) throws {
         let there = Set(entries.map(\.address.hex))
         let back = history.entries.compactMap(\.backup).filter {
             history.isPruned($0) && there.contains($0.sha256)
         }
+        // What a member has in the trash comes back, whatever becomes of the set.
+        try write(naming: history.entries.filter { $0.members != nil }.compactMap(\.backup), in: history)
         try files.write(
             Pruning(
                 domain: history.domain, at: Time(seconds: now), policy: "undo",

@@ -137,6 +137,46 @@ import Testing
         #expect(refusal(third.with(path, value)) == what)
     }
 
+    @Test func theMembersOfAMachine() throws {
+        func named(_ domain: String) throws -> JSON {
+            [
+                "domain": .string(domain), "generation": 3,
+                "sha256": .string(try Digest.hex(.sha256, of: Array(domain.utf8))),
+            ]
+        }
+        let all = try ["home", "root"].map { try named("\($0).\(Sample.domain)") }
+        let second = try Sample.second().with(["members"], .array(all))
+        let metadata = try Sample.document(second).metadata
+        #expect(metadata.json == second && metadata.members?.map(\.generation) == [3, 3])
+        #expect(
+            metadata.page.hasSuffix(
+                "\nNames the backups of 2 members:\n\n  home.pod.example.org, generation 3\n"
+                    + "  root.pod.example.org, generation 3\n"))
+        // They are no part of what builds on it.
+        let third = try Sample.incremental(3, upon: second)
+        #expect(try Sample.document(third).metadata.parent == metadata.backup && refusal(third) == nil)
+        #expect(try Sample.document(third).metadata.members == nil)
+        #expect(
+            refusal(third.with(["parent", "members"], .array(all)))
+                == "member parent.members is present, but a parent has no links of its own")
+        let many = try (0...2000).map { try named("\($0).\(Sample.domain)") }
+        #expect(refusal(second.with(["members"], .array(Array(many.dropLast())))) == nil)
+        for (members, what) in [
+            (.null, " is not an array"), ([:], " is not an array"), ([], " has 0 elements, not 1 to 2000"),
+            (.array(many), " has 2001 elements, not 1 to 2000"), ([1], "[0] is not an object"),
+            ([all[0], [:]], "[1].domain is missing"),
+            (.array(all + [all[1]]), "[2].domain is root.pod.example.org, for a second time"),
+            ([try named("home.other")], "[0].domain is home.other, which is not below pod.example.org"),
+            ([try named("homepod.example.org")], nil),
+            ([try named("pod.example.org")], nil), ([try named("a/b.pod.example.org")], nil),
+            ([all[0].with(["generation"], 0)], "[0].generation is out of range: 0"),
+            ([all[0].with(["sha256"], "00")], nil),
+        ] as [(JSON, String?)] {
+            let refused = refusal(second.with(["members"], members)) ?? "taken"
+            #expect(what.map { refused == "member members\($0)" } ?? refused.hasPrefix("member members[0]."))
+        }
+    }
+
     @Test func linksWhereNoneBelong() throws {
         let first = try Sample.first()
         #expect(

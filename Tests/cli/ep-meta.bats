@@ -68,6 +68,47 @@ create() {
     [[ $(jq -r .previous.metadataSha512 meta2) == "$(head -c -1 meta1 | sha512sum | cut -d' ' -f1)" ]]
 }
 
+@test "the members of a machine: in its document, in what is shown of it, and in what is kept of them" {
+    local member
+    for member in home root; do
+        sed "s/$domain/$member.$domain/" meta1 >"$member"
+        meta member --label $member --folder usb-1 <"$member" >>members
+    done
+    create 2 --members members >meta3
+    jq -c '{domain, generation, sha256}' members | diff <(jq -c '.members[]' meta3) -
+    jq -c 'del(.members)' meta3 | diff meta2 -
+    [[ $(jq -c 'keys_unsorted[-2:]' meta3) = '["parent","members"]' ]]
+    meta check < <(cat meta1 meta3)
+    run -0 meta show <meta3
+    [[ $output = *"  home.$domain, generation 1"$'\n'"  root.$domain, generation 1" ]]
+    refuses 74 absent create 2 --members absent
+    refuses 65 "the new document" create 2 --members /dev/null
+    head -c 100 members >half
+    refuses 65 "half, line 1" create 2 --members half
+    { cat members && meta member --label x --folder usb-1 <meta1; } >other
+    refuses 65 "member members[2].domain is $domain, which is not below $domain" create 2 --members other
+
+    history() { for member; do printf '%s %s\n' "$(jq -r .sha256 "$member")" "$(<"$member")"; done && echo "end $#"; }
+    retain() { timeout 60 ep-meta retain --store s --minimum-age 0 --now 1800000000 "$@"; }
+    # What belongs to the first is not known.
+    history meta1 meta3 >sets
+    refuses 65 "generation 1 does not name the backups of its members, as others do: s" \
+        retain --domain $domain --keep-last 1 --named named <sets
+    [[ ! -e named ]]
+    sed -i 's/"generation":2,"type":"incremental"/"generation":1,"type":"full"/; s/"previous":.*"members"/"members"/' meta3
+    history meta3 >sets
+    retain --domain $domain --keep-last 1 --named named <sets
+    jq -r '"\(.domain) \(.generation) \(.sha256) 1"' members | cat - <(echo "end 2") | diff named -
+    history home >home.history
+    run -0 retain --domain home.$domain --by-sets named <home.history
+    [[ $output = *"stays: generation 1 of the machine needs it; "* ]]
+    sed -i 's/ 1 [0-9a-f]* 1$/ 7 '"$(printf '%064d' 0)"' 1/' named
+    refuses 65 "generation 1 of the machine needs generation 7 of home.$domain, with the blob 000" \
+        retain --domain home.$domain --by-sets named <home.history
+    sed -i '$d' named
+    refuses 65 "not what sets name: named" retain --domain home.$domain --by-sets named <home.history
+}
+
 @test "create refuses records that contradict one another" {
     sed s/$two/$one/ snapshot2 >s && cp snapshot2 keep && cp s snapshot2
     refuses 65 "the snapshot has $one" create 2

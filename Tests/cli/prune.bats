@@ -245,9 +245,6 @@ comes_back() {
     [[ $output = *"generation 7"*"2 of 7 backups go"*"bytes are free again" && $(shown) = "$rest incremental incremental" ]]
     run -0 timeout 60 escapepod backup ./pod.conf --dry-run
     [[ $output != *backups\ go* ]]
-    echo system=yes >>pod.conf
-    run -64 timeout 60 escapepod prune ./pod.conf
-    [[ $output = *"the backups of a whole system cannot be pruned yet"* ]]
 }
 
 @test "what gives no decision changes nothing" {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # A whole machine: its set of backups, and how it comes back on another disk.
-# shellcheck disable=SC2030,SC2031,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
 
 load helper
 load pod
@@ -437,6 +437,71 @@ EOF
     rebuilds
     is_machine third
     detach
+}
+
+@test "whole sets are pruned, and of each member what no other one names; cut, gone on with, and undone" {
+    local all=("1 2 3" "1 2 3" "1 2 3 4 5") left=("1 3 4" "1 3 4" "1 4 5 6")
+    original
+    running
+    # Of no set: behind the second, and in front of the third.
+    escapepod backup ./pod.conf --member home
+    echo third | tee m/note m/home/note m/srv/data/note >/dev/null
+    later 28 escapepod backup ./pod.conf --full-every 4w
+    printf '%s\n' keep_last=1 minimum_age=0 prune=yes >>pod.conf
+    # This is ahead of all, and prunes nothing.
+    escapepod backup ./pod.conf --member home
+    are_stored "${all[@]}"
+    run -64 prune ./pod.conf --member home
+    [[ $output = *"a member is not pruned alone: home.pod"*hint:* ]]
+    run -65 prune ./pod.conf --domain home.pod
+    [[ $output = *"no set of home.pod names the backups of its members"*hint:* ]]
+
+    # Its own history does not say what a set needs of a member.
+    listing store state >before
+    run -0 prune ./pod.conf --keep-last 2 --dry-run
+    [[ $output = "generation 1, full, "*"0 of 3 backups go"*"home.pod:"*"generation 2, incremental, "*": stays: generation 2 of the machine needs it"* ]]
+    [[ $output = *"home.pod:"*"generation 3, incremental, "*": goes"*"1 of 5 backups go"*"root.pod:"*"0 of 3 backups go"* ]]
+    listing store state | diff before -
+
+    stand_in ep-store <<<'[[ "$* " = "pruning "*" --domain home.pod "* ]] || exec "$real" "$@"; kill -KILL "$PPID"'
+    run -137 prune ./pod.conf
+    no_stand_in
+    are_stored "1 3" "1 2 3" "1 2 3 4 5"
+    run -0 escapepod backup ./pod.conf
+    [[ $output = *"0 of 3 backups go"*"home.pod:"*"2 of 6 backups go"*"root.pod:"*"1 of 4 backups go"* ]]
+    are_stored "${left[@]}"
+    escapepod verify ./pod.conf >out
+    [[ $(grep -c 'all of it is whole' out) = 4 ]]
+    detach
+    empty_disk 300M
+    rebuilds
+    is_machine third
+    detach
+    # A set that has gone comes back when what it names has.
+    stand_in ep-store <<<'[[ "$* " = "recover "*" --domain pod "* ]] || exec "$real" "$@"; kill -KILL "$PPID"'
+    run -137 prune ./pod.conf --undo
+    no_stand_in
+    are_stored "1 3 4" "1 2 3 4" "1 2 3 4 5 6"
+    empty_disk 300M
+    refused 10 rebuilds --generation 2
+    # For which no configuration is needed.
+    prune --store "file://$PWD/store" --domain pod --key pod.key --undo
+    are_stored "1 2 3 4" "1 2 3 4" "1 2 3 4 5 6"
+    rebuilds --generation 2
+    is_machine second
+    detach
+}
+
+prune() { timeout 60 escapepod prune "$@"; }
+
+# are_stored GENERATIONS…: those whose blobs are in the store, of the machine, its root and its home.
+are_stored() {
+    local domain name
+    for domain in pod root.pod home.pod; do
+        for name in "store/escapepod/$domain/metadata"/*; do
+            [[ ! -e store/escapepod/$domain/blobs/${name##*-} ]] || basename "${name%-*}" | sed 's/^0*//'
+        done | xargs
+    done | diff <(printf '%s\n' "$@") -
 }
 
 @test "what is missing, damaged or mixed up is found, with --verify-first before the disk is touched" {

@@ -150,6 +150,8 @@ class Years:
             self.back_up()
             if self.newest % 8 == 0:
                 prunes += 1
+                if self.rng.random() < 0.2:
+                    self.put(clock=self.clock() - self.rng.randint(1, 2 * DAY))
                 self.prune(prunes % 3 == 0)
         kept = self.prove(most)
         print(f"{self.place.kind}: {self.newest} generations, {len(kept)} kept, {prunes} prunes, {self.killed} killed, "

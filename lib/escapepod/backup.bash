@@ -91,7 +91,7 @@ send() {
     owed ep-store "$work/receipt"
 
     ask document ep-meta create --domain "$domain" --plan "$work/plan" --snapshot "$work/snapshot" \
-        --report "$work/report" --receipt "$work/receipt" --line "$work/line"
+        --report "$work/report" --receipt "$work/receipt" --line "$work/line" ${setting[system]:+--members "$all_work/members"}
     owed ep-meta "$work/line"
     read -r _ _ _ _ blob _ _ on size <"$work/line"
     ask sealed ep-seal --kind metadata --key "$key" <"$work/document"

@@ -30,7 +30,8 @@ status() {
     fi
     compare_files
     ask room ep-fetch room "${place[@]}"
-    if ((${#retaining[@]})); then
+    # What goes of a member, its system's sets decide.
+    if ((${#retaining[@]})) && [[ -z ${setting["system-domain"]-} ]]; then
         ask there ep-fetch blobs "${place[@]}"
         report+=(--there "$work/there" "${retaining[@]}")
     fi
