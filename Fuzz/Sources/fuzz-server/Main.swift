@@ -3,6 +3,6 @@ import Fuzzing
 @main
 enum Main {
     static func main() {
-        fuzz(["requests": requests, "texts": texts, "tokens": tokens])
+        fuzz(["requests": requests, "texts": texts, "tokens": tokens, "received": received])
     }
 }

@@ -33,9 +33,10 @@ func requests(_ input: [UInt8]) throws {
     let directory = try Scratch()
     let digest = try Digest.hex(.sha256, of: Array("fuzz".utf8))
     try directory.write(
-        Array("\(digest) pod append,read 2026-11-23T06:10:00Z\n".utf8), to: "dunesea/tokens")
+        Array("\(digest) pod append,read,prune 2026-11-23T06:10:00Z\n".utf8), to: "dunesea/tokens")
     var limits = Limits()
     limits.domainBytes = 1 << 20
+    limits.pruning.keepAtLeast = 0
     let lines = Lines()
     let last = try ask(input.parts(at: "\n=====\n").prefix(20), in: directory.path, limits) { lines.add($0) }
     for line in lines.all {
@@ -104,11 +105,12 @@ private func answer(_ text: [UInt8], of api: API, _ upload: inout String) async 
 private func filled(_ text: [UInt8], _ upload: String) -> [UInt8] {
     var text = text
     let (blob, metadata, key) = (sealed(.blob, 300), sealed(.metadata, 200), sealed(.key, 200))
+    let pruning = sealed(.pruning, 200)
     func hex(_ bytes: [UInt8]) -> [UInt8] { Array(((try? Digest.hex(.sha256, of: bytes)) ?? "").utf8) }
     for (mark, bytes) in [
         ("{upload}", Array(upload.utf8)), ("{blob}", blob), ("{metadata}", metadata), ("{key}", key),
         ("{blob's}", hex(blob)), ("{key's}", hex(key)), ("{half}", Array(blob.prefix(150))),
-        ("{rest}", Array(blob.dropFirst(150))),
+        ("{rest}", Array(blob.dropFirst(150))), ("{pruning}", pruning), ("{pruning's}", hex(pruning)),
     ] { text = Array(text.parts(at: mark).joined(separator: bytes)) }
     return text
 }

@@ -30,6 +30,29 @@ func tokens(_ input: [UInt8]) throws {
     hold(tokens.rights(of: "", in: try Domain("pod")) == nil, "open without a token")
 }
 
+/// What the server noted of a domain: when its backups came in, and what went.
+func received(_ input: [UInt8]) throws {
+    let directory = try Scratch()
+    let places = try Places(in: directory.path)
+    let folders = try Folders(of: Domain("pod"), in: places)
+    let blobs = try ["a", "b", "c"].map { try Address(String(repeating: $0, count: 64)) }
+    for (index, blob) in blobs.enumerated() {
+        try directory.write([1], to: "escapepod/pod/blobs/\(blob)")
+        let entry = "\(String(repeating: "0", count: 9))\(index + 1)-\(blob)"
+        try directory.write([1], to: "escapepod/pod/metadata/\(entry)")
+    }
+    try directory.write(input, to: "dunesea/domains/pod/received")
+    if let holdings = try accepted({ try Holdings(in: folders) }) {
+        for age in [0, 1, 30 * 86400, .max] as [Int64] {
+            hold(holdings.held(for: age).contains(blobs[2]), "the newest may go")
+        }
+        hold(!holdings.leaving(blobs, under: PruningRules()).contains(blobs[2]), "the newest goes")
+        hold(holdings.entries(under: PruningRules()).count == 3, "not all are listed")
+    }
+    try directory.write(input, to: "dunesea/domains/pod/pruned")
+    _ = try accepted { try Folders.pruned(by: folders.records) }
+}
+
 /// A directory in memory as a server has it, gone with the value.
 final class Scratch: Sendable {
     let path: String

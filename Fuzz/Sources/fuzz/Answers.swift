@@ -45,7 +45,8 @@ func answers(_ input: [UInt8]) throws {
             hold(Set(blobs).count == blobs.count, "a circle")
         case UInt8(ascii: "m"):
             try store.storeMetadata(
-                sealed(.metadata, count: 200), of: pod, for: address, following: nil, from: "input")
+                sealed(.metadata, count: 200), of: pod, for: address, following: nil, buildingOn: nil,
+                from: "input")
         case UInt8(ascii: "w"): try store.storeKey(sealed(.key, count: 200), of: pod, from: "input")
         case UInt8(ascii: "b"):
             guard let pipe = try packets(blob) else { fatalError("no pipe") }

@@ -37,6 +37,7 @@ func documents(_ input: [UInt8]) throws {
         _ = try isAccepted { try lineage?.append(document, at: "input") }
     }
     guard let lineage, let head = lineage.head else { return }
+    let policy = Policy(fullEvery: 14_515_200, differentialEvery: 2_419_200)
     let snapshot = try Snapshot(
         [
             "slot": "root", "path": "/v", "uuid": .string(head.metadata.backup.uuid), "receivedUuid": .null,
@@ -44,7 +45,11 @@ func documents(_ input: [UInt8]) throws {
             "changed": false,
         ], at: "snapshot")
     for snapshots in [[], [snapshot]] {
-        guard let plan = try accepted({ try Plan(on: lineage, snapshots: snapshots) }) else { continue }
+        guard
+            let plan = try accepted({
+                try Plan(on: lineage, snapshots: snapshots, policy: policy, at: Time(seconds: 1_800_000_000))
+            })
+        else { continue }
         hold(plan.generation > head.metadata.backup.generation, "a generation again")
         try hold(plan)
     }
@@ -97,6 +102,7 @@ func histories(_ input: [UInt8]) throws {
         } catch let failure as Failure where [.badData, .io, .notFound].contains(failure.status) {
         }
     }
+    try prune(history)
     var lineage = try Lineage(of: "pod.example.org", witness: history.head)
     _ = try isAccepted { try lineage.append(memory.holding(lines)) }
     var status = Status(domain: "pod.example.org", store: "store", at: Time(seconds: 0), memory: .init())
@@ -105,6 +111,35 @@ func histories(_ input: [UInt8]) throws {
         _ = (status.json?.line, status.metrics(ending: nil))
         hold(!status.page.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, "a control character")
     } catch let failure as Failure where [.badData, .io, .notFound].contains(failure.status) {
+    }
+}
+
+/// What stays is enough to restore what stays, whatever the rules.
+private func prune(_ history: History) throws {
+    let month = Retention.Periods("1m").map { [$0] } ?? []
+    let time = Time(seconds: 1_785_000_000)
+    for rules in [
+        Retention.Rules(periods: [], last: 1, minimumAge: 0),
+        Retention.Rules(
+            periods: month, last: 0, minimumAge: 86400, held: Set(history.entries.prefix(2).map(\.blob))),
+    ] {
+        _ = Forecast(of: history, under: rules, room: 1 << 20, at: time, in: "store").rows
+        do {
+            let retention = try Retention(of: history, under: rules, at: time, in: "store")
+            let staying = retention.verdicts.filter(\.stays).map(\.backup)
+            hold(!staying.isEmpty || retention.verdicts.isEmpty, "nothing stays")
+            holdLines(retention.page, retention.verdicts.count + 1)
+            let blobs = Set(staying.map(\.sha256))
+            for (index, entry) in history.entries.enumerated() where blobs.contains(entry.blob) {
+                guard let base = history.entries[index].base?.index, !history.isPruned(staying[0]) else {
+                    continue
+                }
+                let blob = history.entries[base].blob
+                hold(blobs.contains(blob) || history.pruned[blob] != nil, "what it builds on goes")
+            }
+            _ = try Naming(of: staying, in: history, of: "store").text
+        } catch let failure as Failure where [.badData, .io, .notFound].contains(failure.status) {
+        }
     }
 }
 
