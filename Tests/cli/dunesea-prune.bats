@@ -175,6 +175,9 @@ gone() { [[ $(blobs trash) = 0 && -z $(ls "$home"/trash) ]]; }
     run -0 dunesea prune --dir dunesea --undo pod
     [[ $output = "2 blobs, "*" came back from the trash" ]]
     [[ $(blobs trash) = 0 ]]
+    run -10 timeout 60 escapepod restore ./pod.conf --to vol/back --generation 5
+    timeout 60 escapepod prune ./pod.conf --undo
+    for n in 5 3; do comes_back "$n"; done
 }
 
 @test "the operator prunes without a key, beside the server and without it" {
