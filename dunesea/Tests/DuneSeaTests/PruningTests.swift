@@ -54,17 +54,17 @@ import Testing
     }
 
     @Test func whatIsYoungIsHeldWithAllThatItBuildsOn() async throws {
-        let blobs = try await store([0, 1, 2, 1, 4, 0, 6])
-        try receive(daysAgo: [90, 80, 70, 60, 20, 50, 40])
-        // One that came in before another one is no older than that: 5 makes 6 and 7 young.
-        #expect(try held(of: blobs) == [1, 4, 5, 6, 7])
-        try receive(daysAgo: [90, 80, 70, 60, 50, 40, 35])
-        #expect(try held(of: blobs) == [6, 7])
+        let blobs = try await store([0, 1, 2, 1, 4, 0, 0, 7])
+        try receive(daysAgo: [90, 80, 70, 60, 20, 50, 45, 40])
+        // What came in behind another one is no older than that: 5 makes 6, 7 and 8 young.
+        #expect(try held(of: blobs) == [1, 4, 5, 6, 7, 8])
+        try receive(daysAgo: [90, 80, 70, 60, 50, 40, 36, 35])
+        #expect(try held(of: blobs) == [7, 8])
         // The clock went back meanwhile: all came in later than now.
-        try receive(daysAgo: [-90, -80, -70, -60, -50, -40, -30])
-        #expect(try held(of: blobs) == [1, 2, 3, 4, 5, 6, 7])
-        try receive(daysAgo: [9000, 9000, 9000, 9000, 9000, 9000, 9000])
-        #expect(try held(of: blobs) == [6, 7])
+        try receive(daysAgo: [-90, -80, -70, -60, -50, -40, -30, -20])
+        #expect(try held(of: blobs) == [1, 2, 3, 4, 5, 6, 7, 8])
+        try receive(daysAgo: [9000, 9000, 9000, 9000, 9000, 9000, 9000, 9000])
+        #expect(try held(of: blobs) == [7, 8])
     }
 
     @Test func whatIsNotKnownCountsAsNeeded() async throws {
