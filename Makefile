@@ -33,7 +33,7 @@ NEEDED_TO_RUN := btrfs-progs bubblewrap cryptsetup-bin dosfstools e2fsprogs fdis
 NEEDED_TO_INSTALL := patchelf
 NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
-	nginx ntfs-3g openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck shfmt strace systemd time xxd \
+	nginx ntfs-3g openssh-client openssh-server openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck shfmt strace systemd time xxd \
 	zbar-tools zstd
 NEEDED_TO_START := dosfstools fdisk grub-common grub-efi-amd64-bin grub-pc-bin mtools ovmf qemu-system-x86 xxd
 NEEDED_TO_BOOT := debootstrap

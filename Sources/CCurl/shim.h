@@ -67,6 +67,12 @@ static inline CURLcode curl_set_progress_function(const struct curl_functions *c
     return curl->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, value);
 }
 
+static inline CURLcode curl_set_open_socket_function(
+    const struct curl_functions *curl, CURL *handle,
+    curl_socket_t (*value)(void *, curlsocktype, struct curl_sockaddr *)) {
+    return curl->easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, value);
+}
+
 static inline CURLcode curl_get_long(const struct curl_functions *curl, CURL *handle, CURLINFO info, long *value) {
     return curl->easy_getinfo(handle, info, value);
 }

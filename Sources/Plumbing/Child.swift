@@ -16,6 +16,23 @@ public struct Child: ~Copyable {
     /// The most that an input may have: what a pipe holds without a reader.
     public static let maximumInput = 64 << 10
 
+    /// Starts a command whose standard input and output are a socket; what it writes to standard error is its `output`.
+    ///
+    /// - Throws: as the other one.
+    public init(_ command: [String], on socket: borrowing Descriptor) throws {
+        guard let program = command.first, !program.isEmpty else {
+            throw Failure(.usage, "no command to run")
+        }
+        var ends: [Int32] = [-1, -1]
+        guard linux_pipe(&ends) == 0 else { throw Failure.system("cannot create a pipe", at: program) }
+        let output = Descriptor(owning: ends[0], name: "messages of \(program)")
+        let written = Descriptor(owning: ends[1], name: "messages of \(program)")
+        self.process = try Child.spawn(
+            program, command, from: socket.number, to: socket.number, complaining: written.number)
+        self.program = program
+        self.output = output
+    }
+
     /// Starts a command.
     ///
     /// - Parameters:
@@ -59,6 +76,20 @@ public struct Child: ~Copyable {
         return try Child.reap(process, program)
     }
 
+    /// Waits for so many seconds until the command has ended, then ends it with SIGTERM.
+    public mutating func end(within seconds: Double) throws -> Ending {
+        guard let process else { throw Failure(.bug, "waited for twice", at: program) }
+        for _ in 0..<Int(seconds * 100) {
+            var status = siginfo_t()
+            // Left to be reaped.
+            guard waitid(P_PID, id_t(process), &status, WEXITED | WNOHANG | WNOWAIT) == 0 else { break }
+            if status._sifields._sigchld.si_pid == process { return try wait() }
+            poll(nil, 0, 10)
+        }
+        kill(process, SIGTERM)
+        return try wait()
+    }
+
     /// Runs a command to its end, and forgets its output.
     ///
     /// - Parameter input: its standard input, at most `maximumInput` bytes.
@@ -85,7 +116,8 @@ public struct Child: ~Copyable {
     }
 
     private static func spawn(
-        _ program: String, _ command: [String], from input: Int32?, to output: Int32
+        _ program: String, _ command: [String], from input: Int32?, to output: Int32,
+        complaining messages: Int32? = nil
     ) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         var attributes = posix_spawnattr_t()
@@ -106,6 +138,7 @@ public struct Child: ~Copyable {
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
         if let input { posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO) }
         posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
+        if let messages { posix_spawn_file_actions_adddup2(&actions, messages, STDERR_FILENO) }
         var process: pid_t = 0
         switch posix_spawnp(&process, program, &actions, &attributes, &arguments, environ) {
         case 0: return process

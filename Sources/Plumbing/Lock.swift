@@ -15,18 +15,19 @@ public struct Lock: ~Copyable, Sendable {
     ///
     /// - Parameters:
     ///   - name: of the file in `folder`, made where it is missing. It stays.
+    ///   - isShared: others may have it at the same time who share it, too; none of them stands in it.
     ///   - seconds: how long to wait for whoever has it.
     ///   - hint: what to do where somebody has it for longer.
     /// - Throws: `busy` after that time, with process and command line of the holder, if it says them; `badData` where the
     ///   name is another thing's.
     public init(
-        _ name: String, in folder: borrowing Descriptor, within seconds: Double,
+        _ name: String, in folder: borrowing Descriptor, isShared: Bool = false, within seconds: Double,
         hint: String = "run it again when that process is done"
     ) throws {
         let pauses = Int(seconds * 1000) / Int(Lock.pause)
         for _ in 0...pauses {
-            if let file = try Lock.attempt(name, in: folder) {
-                try? file.write(Array(Lock.ourselves.utf8))
+            if let file = try Lock.attempt(name, in: folder, isShared ? LOCK_SH : LOCK_EX) {
+                if !isShared { try? file.write(Array(Lock.ourselves.utf8)) }
                 self.file = file
                 return
             }
@@ -46,7 +47,9 @@ public struct Lock: ~Copyable, Sendable {
     }
 
     /// Nil where somebody has it.
-    private static func attempt(_ name: String, in folder: borrowing Descriptor) throws -> Descriptor? {
+    private static func attempt(
+        _ name: String, in folder: borrowing Descriptor, _ kind: Int32
+    ) throws -> Descriptor? {
         while true {
             let file = try Descriptor(
                 opening: name, in: folder, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode: 0o600)
@@ -55,7 +58,7 @@ public struct Lock: ~Copyable, Sendable {
                 throw Failure(.badData, "not a valid lock file", at: file.name, hint: "move it away")
             }
             if status.st_uid == geteuid(), status.st_mode & 0o077 != 0 { _ = fchmod(file.number, 0o600) }
-            guard retrying({ flock(file.number, LOCK_EX | LOCK_NB) }) == 0 else {
+            guard retrying({ flock(file.number, kind | LOCK_NB) }) == 0 else {
                 if errno == EWOULDBLOCK { return nil }
                 throw Failure.system(
                     "cannot lock", at: file.name,

@@ -4,5 +4,6 @@ extension Drivers {
         DirectoryDriver.self,
         DriveDriver.self,
         DuneSeaDriver.self,
+        SSHDriver.self,
     ])
 }

@@ -29,6 +29,11 @@ struct Subject: Sendable, CustomTestStringConvertible {
             try body(
                 PerDomain(on: DuneSeaServer(), domains: [Domain("pod.example.org"), Domain("other")]))
         },
+        Subject(testDescription: "ssh", emptiesItsTrash: true) { body in
+            let server = try SSHServer()
+            defer { withExtendedLifetime(server) {} }
+            try withStore(at: server.url, for: .writing, body)
+        },
     ]
 }
 

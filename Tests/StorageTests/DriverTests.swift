@@ -25,7 +25,9 @@ import Testing
     }
 
     @Test func formsAndOptionsAreTheDrivers() {
-        #expect(Drivers.standard.forms == "file:/path, label:NAME or dunesea+https://HOST:PORT")
+        #expect(
+            Drivers.standard.forms
+                == "file:/path, label:NAME, dunesea+https://HOST:PORT or ssh://USER@HOST/path")
         #expect(Drivers.standard.options.map(\.name) == ["token-file", "ca", "pin", "insecure"])
         #expect(toys.options.map(\.name) == ["read-only"])
         // One that two drivers have is one option.

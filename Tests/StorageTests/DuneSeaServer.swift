@@ -23,7 +23,7 @@ final class DuneSeaServer {
     }
 
     /// `make test` builds it before the tests run.
-    private static func find() throws -> String {
+    static func find() throws -> String {
         let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
         let program =
             getenv("EP_DUNESEA").map { String(cString: $0) } ?? "/\(root)/dunesea/.build/debug/dunesea"

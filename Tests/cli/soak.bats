@@ -34,9 +34,9 @@ instead_of() {
 
 @test "backed up and pruned while clocks jump and runs die: what is kept comes back, from every store" {
     needs_root
-    run -0 years --generations 25 --restore 3
+    run -0 years --generations 15 --restore 2
     [[ ${#lines[@]} = 4 ]]
-    for line in "${lines[@]:1}"; do [[ $line =~ ^[a-z]*": 25 generations, "[0-9]+" kept, 3 prunes, "[1-9][0-9]*" killed" ]]; done
+    for line in "${lines[@]:1}"; do [[ $line =~ ^[a-z]*": 15 generations, "[0-9]+" kept, 3 prunes, "[1-9][0-9]*" killed" ]]; done
 }
 
 @test "the campaign catches a pruning that takes more than it says" {
@@ -45,7 +45,7 @@ instead_of() {
 [[ $1 = discard ]] || exec "$real" "$@"
 { cat; ep-fetch list "${@:2}" | tail -n 5 | head -n 1; } | "$real" "$@"
 END
-    run -1 years --generations 16 --kinds directory
+    run -1 years --generations 10 --kinds directory
     [[ $output = *"VIOLATION: verify: "*"the blob is missing"*"again: python3 Tests/soak/history.py --seed 1 --kinds directory "* ]] ||
         { echo "$output" && return 1; }
 }

@@ -2,7 +2,7 @@
 
 usage: history.py [--generations N] [--seed S] [--kinds KIND,…] [--restore N]
 
-Every eighth generation the store is pruned, and every third of those runs is killed at each of its steps first. In the end each
+Every fifth generation the store is pruned, and every third of those runs is killed at each of its steps first. In the end each
 backup that is listed as kept, or so many of them, is restored and held against what the volume was then. The clock and the time
 zone that the tools see are the campaign's. Tools and server are found as those of soak are. Root only.
 """
@@ -148,7 +148,7 @@ class Years:
         while self.newest < generations:
             self.pass_time()
             self.back_up()
-            if self.newest % 8 == 0:
+            if self.newest % 5 == 0:
                 prunes += 1
                 if self.rng.random() < 0.2:
                     self.put(clock=self.clock() - self.rng.randint(1, 2 * DAY))

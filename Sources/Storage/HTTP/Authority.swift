@@ -28,6 +28,12 @@ struct Authority: Equatable, CustomStringConvertible {
         else { throw Failure(.usage, "not HOST or HOST:PORT") }
     }
 
+    /// The host as a program takes it that wants no brackets.
+    var name: String { String(host) }
+
+    /// The port; nil where none is given.
+    var number: String? { port.isEmpty ? nil : String(port) }
+
     /// Whether what is sent there stays on this machine.
     var isLoopback: Bool {
         if description.hasPrefix("[") { return host == "::1" }

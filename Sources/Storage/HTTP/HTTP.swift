@@ -40,17 +40,20 @@ final class HTTP: @unchecked Sendable {
     /// The seconds for which nothing needs to move on a connection.
     private let stall: Double
     private let clock: RetryClock
-    private let token: String
+    private let token: String?
+    private let dialer: (any Dialer)?
     private let base: String
     private let isLocal: Bool
 
     /// - Parameters:
     ///   - base: scheme, host and port.
     ///   - isLocal: whether the server is on this machine.
+    ///   - token: nil where it needs none.
     ///   - stall: the seconds for which nothing needs to move on a connection.
+    ///   - dialer: makes the connections in place of libcurl.
     init(
-        _ base: String, isLocal: Bool, token: String, trust: Trust = Trust(), stall: Double,
-        clock: RetryClock = .system
+        _ base: String, isLocal: Bool, token: String?, trust: Trust = Trust(), stall: Double,
+        clock: RetryClock = .system, dialer: (any Dialer)? = nil
     ) throws {
         var functions = curl_functions()
         guard curl_functions_load(&functions) == 0 else {
@@ -65,6 +68,7 @@ final class HTTP: @unchecked Sendable {
         self.base = base
         self.isLocal = isLocal
         self.token = token
+        self.dialer = dialer
         self.trust = trust
         self.stall = stall
         self.clock = clock
@@ -113,9 +117,18 @@ final class HTTP: @unchecked Sendable {
         set(CURLOPT_URL, base + request.path)
         set(CURLOPT_CUSTOMREQUEST, request.method)
         set(CURLOPT_NOBODY, request.method == "HEAD" ? 1 : 0)
-        // CURLAUTH_BEARER, a macro that Swift does not see.
-        set(CURLOPT_HTTPAUTH, 1 << 6)
-        set(CURLOPT_XOAUTH2_BEARER, token)
+        if let token {
+            // CURLAUTH_BEARER, a macro that Swift does not see.
+            set(CURLOPT_HTTPAUTH, 1 << 6)
+            set(CURLOPT_XOAUTH2_BEARER, token)
+        }
+        if let dialer {
+            transfer.attend = dialer.attend
+            set(CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(self).toOpaque())
+            curl_set_open_socket_function(curl, handle) { context, _, _ in
+                context.map { Unmanaged<HTTP>.fromOpaque($0).takeUnretainedValue() }?.dialer?.socket() ?? -1
+            }
+        }
         set(CURLOPT_CONNECTTIMEOUT_MS, Int(stall * 1000))
         set(CURLOPT_BUFFERSIZE, 512 << 10)
         // A proxy on the way to this very machine would take the token off it.
@@ -154,6 +167,7 @@ final class HTTP: @unchecked Sendable {
 
         let code = curl.pointee.easy_perform(handle)
         if let failure = transfer.failure { throw failure }
+        if code != CURLE_OK, !transfer.hasEnough, let reason = dialer?.reason() { throw reason }
         guard code == CURLE_OK || transfer.hasEnough else {
             throw failure(
                 code, String(cString: message), stalledFor: transfer.hasStalled ? transfer.stall : nil)

@@ -33,6 +33,9 @@ final class Transfer {
     /// Has a body that had nothing to give go on.
     var resume: () -> Void = {}
 
+    /// Is called often while the transfer is under way.
+    var attend: () throws -> Void = {}
+
     private let body: (any Body)?
     private var isPaused = false
     private let limit: Int
@@ -147,6 +150,10 @@ final class Transfer {
 
     /// Called about once a second, and whenever something moved; anything but 0 ends the transfer.
     func moved(down: Int, up: Int) -> Int32 {
+        do { try attend() } catch {
+            failure = error
+            return 1
+        }
         // libcurl counts from zero again where it begins again.
         let count = max(0, down + up - lastCount)
         lastCount = down + up

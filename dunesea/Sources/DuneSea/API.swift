@@ -21,7 +21,7 @@ public struct Connection: InitializableFromSource, Sendable {
 /// The protocol of `dunesea-protocol(7)`: each request is one call of the store.
 public struct API: HTTPResponder {
     let store: Store
-    let tokenCache: TokenCache
+    let door: Door
     let metrics: Metrics
     let strangers: Strangers
     /// The listener has no TLS.
@@ -98,7 +98,7 @@ public struct API: HTTPResponder {
         guard let (name, rest) = Resource.split(path) else { throw unknown }
         let domain = try await enter(name, request)
         strangers.leave(context.channel)
-        let shelf = store.shelf(domain.name)
+        let shelf = try await store.shelf(of: domain.name)
 
         func may(_ rights: Tokens.Rights) throws {
             guard domain.rights.contains(rights) else {

@@ -69,12 +69,15 @@ public struct Server: Sendable {
         threads.start()
         api = API(
             store: try Store(directory: directory, limits: limits, threads: threads),
-            tokenCache: try TokenCache(directory: directory), metrics: Metrics(),
+            door: .tokens(try TokenCache(directory: directory)), metrics: Metrics(),
             strangers: Strangers(most: limits.strangers), plain: tls == nil, log: log)
         self.listen = listen
         self.metricsListen = metrics
         self.tls = try tls.map(Server.configuration)
     }
+
+    static let decoder = HTTP1Channel.Configuration.DecoderConfiguration(
+        maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100)
 
     private static func configuration(_ tls: TLS) throws -> TLSConfiguration {
         func read<Value>(_ path: String, _ read: () throws -> Value) throws -> Value {
@@ -104,8 +107,7 @@ public struct Server: Sendable {
                 SlowPeer(patience: .seconds(limits.patience)) { metrics.cut() },
                 Inflow(),
             ])
-        http.httpDecoder = .init(
-            maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100)
+        http.httpDecoder = Server.decoder
         let plain = HTTPServerBuilder.http1(configuration: http)
         let log = api.log
         var services: [any Service] = [

@@ -54,17 +54,40 @@ extension Shelf {
         }
         found.newestKey = try entries(of: folders.keys, countedIn: &found.used).last
         found.prunings = try entries(of: folders.prunings, countedIn: &found.used)
-        for name in try folders.unfinished.visibleNames() {
-            guard Upload.isID(name) else {
+        try folders.own.locked {
+            for name in try folders.unfinished.visibleNames() where !Upload.isID(name) {
                 // A document or a key whose writer was killed.
                 try folders.unfinished.delete(name)
-                continue
             }
+        }
+        for name in try folders.unfinished.visibleNames() where Upload.isID(name) {
             let upload = try Upload(resuming: name, in: folders.unfinished, on: self, ground)
             found.uploads[name] = upload
             found.used = found.used.addingClamped(upload.offset)
         }
         state.withLock { $0 = found }
+    }
+
+    /// Takes notice of what others have done meanwhile. Blocks.
+    func look() throws {
+        guard let folders else { return }
+        var ignored: UInt64 = 0
+        let history = try entries(of: folders.metadata, countedIn: &ignored)
+        let keys = try entries(of: folders.keys, countedIn: &ignored)
+        let prunings = try entries(of: folders.prunings, countedIn: &ignored)
+        let there = Set(try folders.unfinished.visibleNames().filter(Upload.isID))
+        let known = state.withLock { Set($0.uploads.keys) }
+        let others = try there.subtracting(known).map {
+            try Upload(resuming: $0, in: folders.unfinished, on: self, ground)
+        }
+        state.withLock { state in
+            state.history = history
+            state.position = Dictionary(history.enumerated().map { ($1.address, $0) }) { _, last in last }
+            state.newestKey = keys.last
+            state.prunings = prunings
+            for id in known.subtracting(there) { state.uploads[id] = nil }
+            for upload in others { state.uploads[upload.id] = upload }
+        }
     }
 
     private func entries(of folder: Folder, countedIn bytes: inout UInt64) throws -> [History.Entry] {

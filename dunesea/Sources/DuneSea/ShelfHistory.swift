@@ -54,7 +54,7 @@ extension Shelf {
                     hint: "fetch the last metadata and plan again")
             }
             let backup = try entry(blob, after: head)
-            try await keep(document, as: backup, in: folders.metadata) {
+            try await keep(document, as: backup, in: folders.metadata, behind: head) {
                 try folders.require(blob, buildingOn: parent)
                 try Receipt(of: backup.name, parent: parent, received: Int64(time(nil))).keep(
                     in: folders.records)
@@ -82,10 +82,12 @@ extension Shelf {
     /// Brings a whole file to stable storage, then its name. The caller holds `naming`.
     ///
     /// - Parameters:
+    ///   - last: the entry that it comes behind.
     ///   - usingReserve: it makes room, and so may be written where there is none.
     ///   - first: what has to have happened before; it may refuse.
     func keep(
-        _ bytes: [UInt8], as entry: History.Entry, in folder: Folder, usingReserve: Bool = false,
+        _ bytes: [UInt8], as entry: History.Entry, in folder: Folder, behind last: History.Entry?,
+        usingReserve: Bool = false,
         first: @escaping @Sendable () throws -> Void = {}
     ) async throws {
         let folders = try await ready()
@@ -98,6 +100,12 @@ extension Shelf {
         do {
             try await ground.onDisk {
                 try folders.own.locked {
+                    guard try History(of: folder.visibleNames(), at: folder.path(of: "")).entries.last == last
+                    else {
+                        throw Refusal(
+                            .conflict, "another client was faster",
+                            hint: "fetch the last metadata and plan again")
+                    }
                     try first()
                     try usingReserve ? folders.reserve.givingUp(put) : put()
                 }

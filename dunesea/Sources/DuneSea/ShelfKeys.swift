@@ -20,7 +20,7 @@ extension Shelf {
             let newest = state.withLock { $0.newestKey }
             guard newest?.address != address else { return false }
             let entry = try entry(address, after: newest)
-            try await keep(key, as: entry, in: keys)
+            try await keep(key, as: entry, in: keys, behind: newest)
             state.withLock { $0.newestKey = entry }
             return true
         }

@@ -15,7 +15,7 @@ extension Shelf {
             let newest = state.withLock { $0.prunings.last }
             guard newest?.address != address else { return false }
             let entry = try entry(address, after: newest)
-            try await keep(pruning, as: entry, in: folders.prunings, usingReserve: true)
+            try await keep(pruning, as: entry, in: folders.prunings, behind: newest, usingReserve: true)
             state.withLock { $0.prunings.append(entry) }
             return true
         }

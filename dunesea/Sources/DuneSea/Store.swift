@@ -24,18 +24,24 @@ import Synchronization
 public final class Store: Sendable {
     let ground: Ground
     private let lock: Lock
+    /// Other processes may change it meanwhile.
+    private let isShared: Bool
     static let lock = "lock"
     private let shelves = Mutex<[Domain: Shelf]>([:])
 
-    /// Opens the directory, makes it ready where it is new, and reads what is there. Blocks.
+    /// Opens the directory, makes it ready where it is new, and reads what is there; shared with others, only what is asked for.
+    /// Blocks.
     ///
     /// - Throws: `busy` where another server has it.
-    public init(directory: String, limits: Limits, threads: NIOThreadPool) throws {
+    public init(directory: String, isShared: Bool = false, limits: Limits, threads: NIOThreadPool) throws {
+        self.isShared = isShared
         ground = Ground(places: try Places(in: directory), limits: limits, threads: threads)
         lock = try ground.places.own.withDescriptor {
-            try Lock(Store.lock, in: $0, within: 0, hint: "another dunesea serves this directory")
+            try Lock(
+                Store.lock, in: $0, isShared: isShared, within: 0,
+                hint: "another dunesea serves this directory")
         }
-        try load()
+        if !isShared { try load() }
     }
 
     /// Every domain's names are synced here, since a server that was killed may have named a file and not yet said so.
@@ -58,6 +64,27 @@ public final class Store: Sendable {
             shelves[domain] = shelf
             return shelf
         }
+    }
+
+    /// The same, as it is now.
+    func shelf(of domain: Domain) async throws -> Shelf {
+        let shelf = shelf(domain)
+        guard isShared else { return shelf }
+        if shelf.folders != nil {
+            try await ground.onDisk { try shelf.look() }
+            return shelf
+        }
+        let ground = ground
+        let found = try await ground.onDisk { () throws -> Shelf? in
+            for folder in [ground.places.stored, ground.places.uploads]
+            where try folder.folder(domain.description) != nil {
+                return try Shelf(loading: domain, on: ground)
+            }
+            return nil
+        }
+        guard let found else { return shelf }
+        shelves.withLock { $0[domain] = found }
+        return found
     }
 
     var allShelves: [Shelf] { shelves.withLock { Array($0.values) } }

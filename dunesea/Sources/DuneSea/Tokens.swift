@@ -29,7 +29,13 @@ public struct Tokens: Sendable {
             Rights.words.filter { contains($0.right) }.map(\.word).joined(separator: ",")
         }
 
-        init?(_ text: Substring) {
+        /// Whether whoever has these in a domain has them in the other one.
+        func open(_ other: Domain, of domain: Domain) -> Bool {
+            other == domain || contains(.below) && other.description.hasSuffix(".\(domain)")
+        }
+
+        /// - Parameter text: as `description` has it.
+        public init?(_ text: some StringProtocol) {
             self = []
             for word in text.split(separator: ",") {
                 guard let known = Rights.words.first(where: { $0.word == word }) else { return nil }
@@ -48,9 +54,7 @@ public struct Tokens: Sendable {
         /// What a person calls it by: the first digits of its digest.
         public var id: String { String(digest.prefix(12)) }
 
-        fileprivate func opens(_ other: Domain) -> Bool {
-            other == domain || rights.contains(.below) && other.description.hasSuffix(".\(domain)")
-        }
+        fileprivate func opens(_ other: Domain) -> Bool { rights.open(other, of: domain) }
 
         var line: String { "\(digest) \(domain) \(rights) \(created)\n" }
 

@@ -10,7 +10,7 @@ import Tool
 struct Dunesea: Tool {
     static let configuration = CommandConfiguration(
         commandName: "dunesea", abstract: "Keep sealed backups for other machines.", version: version,
-        subcommands: [Serve.self, Token.self, Prune.self, Check.self])
+        subcommands: [Serve.self, Token.self, SSHKey.self, Prune.self, Check.self])
 }
 
 struct Place: ParsableArguments {
@@ -25,6 +25,15 @@ struct Serve: Tool {
 
     @Option(help: "The address to listen on, HOST:PORT.")
     var listen = "127.0.0.1:8443"
+
+    @Flag(help: "Serve one client on standard input and output, as a command that ssh runs.")
+    var stdio = false
+
+    @Option(help: "With --stdio: the domain that the client may ask for; default: all.")
+    var domain: String?
+
+    @Option(help: "With --stdio: what it may do there: append, read, prune, below; default: all.")
+    var rights: String?
 
     @Option(help: "The certificate chain, PEM.")
     var tlsCert: String?
@@ -72,6 +81,13 @@ struct Serve: Tool {
     var patience = Span(seconds: 30)
 
     func run() throws {
+        let limits = try limits()
+        allowOpenFiles()
+        if stdio { return try serveClient(limits) }
+        guard domain == nil, rights == nil else {
+            throw Failure(
+                .usage, "--domain and --rights are for --stdio", hint: "tokens have them: dunesea token add")
+        }
         let endpoint = try self.endpoint(listen)
         let tls = try tlsFiles()
         guard tls != nil || endpoint.isLoopback || insecure else {
@@ -79,6 +95,25 @@ struct Serve: Tool {
                 .usage, "without TLS only a loopback address is allowed", at: listen,
                 hint: "give --tls-cert and --tls-key, or --insecure if TLS ends in front of the server")
         }
+        let server = try Server(
+            directory: place.dir, limits: limits, listen: endpoint, metrics: metrics.map(self.endpoint),
+            tls: tls,
+            log: { say("dunesea: \($0)") })
+        try finish { try await server.run() }
+    }
+
+    private func serveClient(_ limits: Limits) throws {
+        let given = rights ?? "append,read,prune"
+        guard let rights = Tokens.Rights(given), !rights.isEmpty else {
+            throw Failure(.usage, "not rights", at: given, hint: "append, read, prune, below, with commas")
+        }
+        let session = try Session(
+            directory: place.dir, limits: limits, domain: domain.map { try Domain($0) }, rights: rights,
+            log: { say("dunesea: \($0)") })
+        try finish { try await session.run(from: STDIN_FILENO, to: STDOUT_FILENO) }
+    }
+
+    private func limits() throws -> Limits {
         let strangers = strangers ?? max(1, connections / 4)
         guard uploads > 0, connections > 0, strangers > 0, uploadAge.seconds > 0, patience.seconds > 0 else {
             throw Failure(.usage, "a limit must not be 0")
@@ -99,12 +134,7 @@ struct Serve: Tool {
         limits.pruning.keepAtLeast = keepAtLeast.seconds
         limits.pruning.share = pruneShare.percent
         limits.pruning.trashAge = trashAge.seconds
-        allowOpenFiles()
-        let server = try Server(
-            directory: place.dir, limits: limits, listen: endpoint, metrics: metrics.map(self.endpoint),
-            tls: tls,
-            log: { say("dunesea: \($0)") })
-        try finish { try await server.run() }
+        return limits
     }
 
     /// As many as the system lets it have: each unfinished upload takes one.
@@ -147,6 +177,75 @@ struct Serve: Tool {
     }
 }
 
+struct SSHKey: Tool {
+    static let configuration = CommandConfiguration(
+        commandName: "ssh-key",
+        abstract: "Print the line for authorized_keys that lets a key do this alone.",
+        usage: "dunesea ssh-key [--dir DIR] [--append] [--read] [--prune] [--below] DOMAIN < id.pub",
+        discussion: "The key gets no shell, no forwarding, and no other domain.")
+
+    @OptionGroup var place: Place
+
+    @OptionGroup var granted: GrantedRights
+
+    @Argument(help: "The domain that the key opens.")
+    var domain: String
+
+    func run() throws {
+        let domain = try Domain(domain)
+        let rights = try granted.rights()
+        let input = Descriptor.standardInput
+        let text = String(decoding: try input.readAll(limit: 64 << 10), as: UTF8.self)
+        let lines = text.split(whereSeparator: \.isNewline).filter { !$0.hasPrefix("#") }
+        // Without options of its own in front, and nothing that a terminal or a shell would do more with.
+        let words = lines.first.map { $0.split(separator: " ") } ?? []
+        guard lines.count == 1, words.count >= 2, let kind = words.first,
+            kind.hasPrefix("ssh-") || kind.hasPrefix("ecdsa-") || kind.hasPrefix("sk-"),
+            words[1].hasPrefix("AAAA"), lines[0].utf8.allSatisfy({ (0x20...0x7e).contains($0) })
+        else {
+            throw Failure(
+                .badData, "not one public key of ssh", at: input.name, hint: "such as ~/.ssh/id_ed25519.pub")
+        }
+        // In quotation marks, which ssh takes apart, then words of a shell.
+        guard place.dir.hasPrefix("/"), place.dir.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7f }),
+            !place.dir.contains(where: { "\"'\\$`;&|<>()*?[#~".contains($0) })
+        else {
+            throw Failure(
+                .usage, "not a directory that authorized_keys can have", at: place.dir,
+                hint: "an absolute path without blanks and what a shell would do more with")
+        }
+        let command =
+            "dunesea serve --stdio --dir \(place.dir) --domain \(domain) --rights \(rights)"
+        try put("restrict,command=\"\(command)\" \(lines[0])")
+    }
+}
+
+/// What a token or a key may do.
+struct GrantedRights: ParsableArguments {
+    @Flag(help: "It may store backups.")
+    var append = false
+
+    @Flag(help: "It may get backups.")
+    var read = false
+
+    @Flag(help: "It may let go of backups, as far as the server's rules go.")
+    var prune = false
+
+    @Flag(help: "It opens the domains below that one, too, as a whole system needs them.")
+    var below = false
+
+    /// - Throws: `usage` where it may do nothing.
+    func rights() throws -> Tokens.Rights {
+        guard append || read || prune else {
+            throw Failure(.usage, "give --append, --read, --prune, or several of them")
+        }
+        let given: [(Bool, Tokens.Rights)] = [
+            (append, .append), (read, .read), (prune, .prune), (below, .below),
+        ]
+        return given.filter(\.0).reduce(into: []) { $0.insert($1.1) }
+    }
+}
+
 struct Token: Tool {
     static let configuration = CommandConfiguration(
         abstract: "Manage the tokens: who may do what.", subcommands: [Add.self, List.self, Remove.self])
@@ -157,32 +256,13 @@ struct Token: Tool {
 
         @OptionGroup var place: Place
 
-        @Flag(help: "The token may store backups.")
-        var append = false
-
-        @Flag(help: "The token may get backups.")
-        var read = false
-
-        @Flag(help: "The token may let go of backups, as far as the server's rules go.")
-        var prune = false
-
-        @Flag(help: "The token opens the domains below that one, too, as a whole system needs them.")
-        var below = false
+        @OptionGroup var granted: GrantedRights
 
         @Argument(help: "The domain that the token opens.")
         var domain: String
 
         func run() throws {
-            let domain = try Domain(domain)
-            guard append || read || prune else {
-                throw Failure(.usage, "give --append, --read, --prune, or several of them")
-            }
-            var rights: Tokens.Rights = []
-            if append { rights.insert(.append) }
-            if read { rights.insert(.read) }
-            if prune { rights.insert(.prune) }
-            if below { rights.insert(.below) }
-            try put(Tokens.add(domain, rights, in: place.dir))
+            try put(Tokens.add(Domain(domain), granted.rights(), in: place.dir))
         }
     }
 
