@@ -1,5 +1,5 @@
 # make demo and make test are all that a new machine needs; both install what is missing from Debian.
-# make demo STORE=dunesea shows the same on a server; make demo SYSTEM=yes, with FIRMWARE=uefi or bios, a whole machine.
+# make demo STORE=dunesea shows the same on a server, STORE=ssh by ssh; make demo SYSTEM=yes, with FIRMWARE=uefi or bios, a whole machine.
 
 STORE ?= drive
 SYSTEM ?= no
@@ -31,7 +31,7 @@ PAGES := $(filter-out man/dunesea%,$(wildcard man/*.[157]))
 NEEDED_TO_BUILD := libssl-dev libblkid-dev libbtrfsutil-dev libcurl4-openssl-dev liblzo2-dev libzstd-dev pkg-config zlib1g-dev
 NEEDED_TO_RUN := btrfs-progs bubblewrap cryptsetup-bin dosfstools e2fsprogs fdisk mtools util-linux
 NEEDED_TO_INSTALL := patchelf
-NEEDED_TO_SHOW := attr e2fsprogs openssl qrencode
+NEEDED_TO_SHOW := attr e2fsprogs openssh-client openssh-server openssl qrencode
 NEEDED_TO_TEST := acl age attr bats curl dosfstools e2fsprogs exfat-fuse exfatprogs fuse3 groff jq libcap2-bin libnbd-bin mandoc nbdkit \
 	nginx ntfs-3g openssh-client openssh-server openssl perl poppler-utils pyflakes3 python3 python3-cryptography qrencode shellcheck shfmt strace systemd time xxd \
 	zbar-tools zstd
@@ -56,7 +56,7 @@ FORMATTED := Sources Tests Package.swift dunesea/Sources/DuneSea dunesea/Sources
 build: needs-build
 	$(SWIFT) build -c release -debug-info-format none $(DECLARED)
 
-demo: build needs-demo $(filter dunesea,$(STORE)) $(if $(filter yes,$(SYSTEM)),needs-boot)
+demo: build needs-demo $(if $(filter dunesea ssh,$(STORE)),dunesea) $(if $(filter yes,$(SYSTEM)),needs-boot)
 	PATH="$(CURDIR)/.build/release:$(CURDIR)/dunesea/.build/release:$(CURDIR)/bin:$$PATH" STORE=$(STORE) SYSTEM=$(SYSTEM) FIRMWARE=$(FIRMWARE) Tests/demo
 
 test: needs-test

@@ -70,7 +70,7 @@ stored() { find store -type f ! -name .lock ! -name .reserve -printf '%f\n' | so
         refuses 64 "not a valid domain" ep-store blob "$store" --domain "$domain" <blob
     done
     for url in store /store file:store file://host/store s3://bucket label: ""; do
-        refuses 64 "file:/path, label:NAME or dunesea+https://HOST:PORT" ep-store blob "$url" --domain pod <blob
+        refuses 64 "file:/path, label:NAME, dunesea+https://HOST:PORT or ssh://USER@HOST/path" ep-store blob "$url" --domain pod <blob
     done
     refuses 64 "--domain" ep-store blob "$store" <blob
     refuses 64 "not an address of a blob" ep-store metadata "$store" --domain pod --blob 12 --follows none --parent none <blob

@@ -54,7 +54,7 @@ private func ask(
 ) throws -> Address? {
     let api = API(
         store: try Store(directory: directory, limits: limits, threads: threads),
-        tokenCache: try TokenCache(directory: directory), metrics: Metrics(),
+        door: .tokens(try TokenCache(directory: directory)), metrics: Metrics(),
         strangers: Strangers(most: 8), plain: false, log: log)
     let done = DispatchSemaphore(value: 0)
     Task {

@@ -6,6 +6,8 @@ import Plumbing
 /// What every part of a store stands on: its folders, open, and the threads that work in them.
 struct Ground: Sendable {
     let places: Places
+    /// Other processes may change it meanwhile.
+    let isShared: Bool
     let limits: Limits
     /// The only threads that touch the disk.
     let threads: NIOThreadPool

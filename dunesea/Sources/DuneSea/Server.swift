@@ -76,9 +76,6 @@ public struct Server: Sendable {
         self.tls = try tls.map(Server.configuration)
     }
 
-    static let decoder = HTTP1Channel.Configuration.DecoderConfiguration(
-        maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100)
-
     private static func configuration(_ tls: TLS) throws -> TLSConfiguration {
         func read<Value>(_ path: String, _ read: () throws -> Value) throws -> Value {
             do {
@@ -107,7 +104,7 @@ public struct Server: Sendable {
                 SlowPeer(patience: .seconds(limits.patience)) { metrics.cut() },
                 Inflow(),
             ])
-        http.httpDecoder = Server.decoder
+        http.httpDecoder = .ofRequests
         let plain = HTTPServerBuilder.http1(configuration: http)
         let log = api.log
         var services: [any Service] = [
@@ -157,7 +154,13 @@ public struct Server: Sendable {
     }
 }
 
-/// Removes unfinished uploads for their age.
+extension HTTP1Channel.Configuration.DecoderConfiguration {
+    /// What a request may have in front of its body.
+    static let ofRequests = Self(
+        maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100)
+}
+
+/// Removes unfinished uploads for their age, and what is in the trash.
 private struct UploadExpiry: Service {
     let store: Store
     let log: @Sendable (String) -> Void

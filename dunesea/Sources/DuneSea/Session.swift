@@ -45,7 +45,7 @@ public struct Session: Sendable {
             additionalChannelHandlers: [
                 BodyPieces(), SlowPeer(patience: .seconds(limits.patience)) {}, Inflow(),
             ])
-        configuration.httpDecoder = Server.decoder
+        configuration.httpDecoder = .ofRequests
         let http = HTTP1Channel(
             responder: { request, writer, channel in
                 let context = Connection(source: .init(channel: channel, logger: quiet))

@@ -71,10 +71,9 @@ extension Shelf {
     /// Takes notice of what others have done meanwhile. Blocks.
     func look() throws {
         guard let folders else { return }
-        var ignored: UInt64 = 0
-        let history = try entries(of: folders.metadata, countedIn: &ignored)
-        let keys = try entries(of: folders.keys, countedIn: &ignored)
-        let prunings = try entries(of: folders.prunings, countedIn: &ignored)
+        let history = try entries(of: folders.metadata)
+        let keys = try entries(of: folders.keys)
+        let prunings = try entries(of: folders.prunings)
         let there = Set(try folders.unfinished.visibleNames().filter(Upload.isID))
         let known = state.withLock { Set($0.uploads.keys) }
         let others = try there.subtracting(known).map {
@@ -91,7 +90,7 @@ extension Shelf {
     }
 
     private func entries(of folder: Folder, countedIn bytes: inout UInt64) throws -> [History.Entry] {
-        let entries = try History(of: folder.visibleNames(), at: folder.path(of: "")).entries
+        let entries = try entries(of: folder)
         for entry in entries {
             bytes = bytes.addingClamped(try folder.length(ofFile: entry.name) ?? 0)
         }
@@ -107,6 +106,10 @@ extension Shelf {
             folders.trash,
         ] { try folder.sync() }
         return folders
+    }
+
+    func entries(of folder: Folder) throws -> [History.Entry] {
+        try History(of: folder.visibleNames(), at: folder.path(of: "")).entries
     }
 
     /// The folders, made where the domain has none yet.

@@ -100,8 +100,7 @@ extension Shelf {
         do {
             try await ground.onDisk {
                 try folders.own.locked {
-                    guard try History(of: folder.visibleNames(), at: folder.path(of: "")).entries.last == last
-                    else {
+                    if self.ground.isShared, try self.entries(of: folder).last != last {
                         throw Refusal(
                             .conflict, "another client was faster",
                             hint: "fetch the last metadata and plan again")

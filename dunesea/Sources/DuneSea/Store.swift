@@ -24,8 +24,6 @@ import Synchronization
 public final class Store: Sendable {
     let ground: Ground
     private let lock: Lock
-    /// Other processes may change it meanwhile.
-    private let isShared: Bool
     static let lock = "lock"
     private let shelves = Mutex<[Domain: Shelf]>([:])
 
@@ -34,8 +32,8 @@ public final class Store: Sendable {
     ///
     /// - Throws: `busy` where another server has it.
     public init(directory: String, isShared: Bool = false, limits: Limits, threads: NIOThreadPool) throws {
-        self.isShared = isShared
-        ground = Ground(places: try Places(in: directory), limits: limits, threads: threads)
+        ground = Ground(
+            places: try Places(in: directory), isShared: isShared, limits: limits, threads: threads)
         lock = try ground.places.own.withDescriptor {
             try Lock(
                 Store.lock, in: $0, isShared: isShared, within: 0,
@@ -69,7 +67,7 @@ public final class Store: Sendable {
     /// The same, as it is now.
     func shelf(of domain: Domain) async throws -> Shelf {
         let shelf = shelf(domain)
-        guard isShared else { return shelf }
+        guard ground.isShared else { return shelf }
         if shelf.folders != nil {
             try await ground.onDisk { try shelf.look() }
             return shelf

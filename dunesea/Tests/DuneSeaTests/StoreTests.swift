@@ -124,11 +124,10 @@ import Testing
         let path = "\(place.metadata)/0000000001-\(blob)"
         let foreign = try opened(path, O_RDWR | O_CREAT)
         try [7, 7].withUnsafeBytes { try foreign.write(.init(rebasing: $0.prefix(1)), at: 0) }
-        #expect(
-            await refusal {
-                _ = try await shelf.advance(
-                    to: blob, following: nil, buildingOn: nil, document: sealed(.metadata, 10))
-            } == 409)
+        await #expect(throws: Failure.self) {
+            try await shelf.advance(
+                to: blob, following: nil, buildingOn: nil, document: sealed(.metadata, 10))
+        }
         #expect(try opened(path, O_RDONLY).read(at: 0, count: 10) == [7])
         #expect(shelf.backups == 0)
     }
