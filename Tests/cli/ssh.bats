@@ -32,6 +32,7 @@ END
 
 teardown() {
     [[ -z ${sshd-} ]] || kill "$sshd" 2>/dev/null || :
+    pkill -KILL -f "dunesea serve --stdio --dir $far" || :
     cleanup
 }
 
@@ -176,13 +177,18 @@ none_left() { [[ $(sessions) = 0 ]]; }
 @test "a connection that breaks, again and again, is made anew, and the transfer goes on" {
     plain
     head -c 60M /dev/urandom | ep-seal --key pod.key >blob
-    ep-store blob "${place[@]}" --patience 30 <blob >receipt 2>err 3>&- &
+    ep-store blob "${place[@]}" --patience 8 <blob >receipt 2>err 3>&- &
     local storing=$! breaks
-    for breaks in 1 2 3; do
+    for breaks in 0 1 2 3; do
         eventually any_session
         sleep 0.2
-        # The far end dies; the near one's ssh; the far sshd's process for it.
+        # The far end stands still; it dies; the near one's ssh; the far sshd's process for it.
         case $breaks in
+        0)
+            pkill -STOP -f "dunesea serve --stdio --dir $far"
+            eventually grep -q "no data for 2 s" err
+            pkill -CONT -f "dunesea serve --stdio --dir $far"
+            ;;
         1) pkill -KILL -f "dunesea serve --stdio --dir $far" || : ;;
         2) pkill -KILL -P "$storing" || : ;;
         3) pkill -KILL -P "$sshd" || : ;;

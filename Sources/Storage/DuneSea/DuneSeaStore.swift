@@ -305,24 +305,22 @@ final class DuneSeaStore: Store {
     }
 
     func discard(_ blobs: [Address], of domain: Domain) throws -> Int {
-        try move(blobs, "POST", .trash, of: domain)
+        try move(blobs, to: .trash, of: domain)
     }
 
     func recover(_ blobs: [Address], of domain: Domain) throws {
-        _ = try move(blobs, "POST", .blobs, of: domain)
+        _ = try move(blobs, to: .blobs, of: domain)
     }
 
     /// - Returns: how many were not moved, though they are there.
-    private func move(_ blobs: [Address], _ method: String, _ resource: Resource, of domain: Domain) throws
-        -> Int
-    {
+    private func move(_ blobs: [Address], to resource: Resource, of domain: Domain) throws -> Int {
         var held = 0
         for start in stride(from: 0, to: blobs.count, by: DuneSeaProtocol.mostMoved) {
             let some = blobs[start...].prefix(DuneSeaProtocol.mostMoved)
             let answer = try persist(
-                method, resource, of: domain, body: Array(some.map { "\($0)\n" }.joined().utf8))
+                "POST", resource, of: domain, body: Array(some.map { "\($0)\n" }.joined().utf8))
             guard answer.means == .ok else { throw refusal(answer, of: domain) }
-            held += Int(clamping: try number(in: answer, of: domain))
+            held += Int(clamping: min(try number(in: answer, of: domain), UInt64(some.count)))
         }
         return held
     }

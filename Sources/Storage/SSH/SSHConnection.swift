@@ -66,7 +66,9 @@ final class SSHConnection: Dialer {
         switch ending {
         // ssh(1): its own failures.
         case .status(255):
-            let what = printable(lines.last.map(String.init) ?? "ssh failed")
+            // We ended it ourselves, where nothing came any more.
+            guard let said = lines.last else { return nil }
+            let what = printable(String(said))
             if what.contains("Permission denied") {
                 return Failure(
                     .denied, what, at: url,
