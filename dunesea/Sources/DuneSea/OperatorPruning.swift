@@ -55,13 +55,14 @@ public struct OperatorPruning {
     /// - Returns: nil where a server is running: it counts what a domain uses, and removes them itself within a minute.
     public func emptyTrash(olderThan age: Int64) throws -> UInt64? {
         try folders.own.locked {
-            guard let lock = try? places.own.withDescriptor({ try Lock(Store.lock, in: $0, within: 0) })
-            else {
+            do {
+                let lock = try places.own.withDescriptor { try Lock(Store.lock, in: $0, within: 0) }
+                defer { withExtendedLifetime(lock) {} }
+                return try folders.emptyTrash(olderThan: age)
+            } catch let failure as Failure where failure.status == .busy {
                 try folders.letTrashAge(olderThan: age)
                 return nil
             }
-            defer { withExtendedLifetime(lock) {} }
-            return try folders.emptyTrash(olderThan: age)
         }
     }
 
