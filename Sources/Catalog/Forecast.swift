@@ -23,7 +23,7 @@ struct Forecast: Sendable {
 
     init(of history: History, under rules: Retention.Rules, room: Int64?, at now: Time, in store: String) {
         self.room = room
-        if !rules.periods.isEmpty || rules.last > 0 {
+        if !rules.isEmpty {
             do {
                 let retention = try Retention(of: history, under: rules, at: now, in: store)
                 going = (Int64(retention.going.count), retention.freed)

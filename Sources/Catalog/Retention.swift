@@ -25,6 +25,9 @@ public struct Retention: Sendable {
             self.held = held
             self.named = named
         }
+
+        /// Whether no rule says what stays.
+        var isEmpty: Bool { periods.isEmpty && last == 0 && named == nil }
     }
 
     public struct Periods: Equatable, Sendable {
@@ -82,7 +85,7 @@ public struct Retention: Sendable {
         guard let newest = backups.last else {
             throw Failure(.notFound, "no backup of \(history.domain)", at: store)
         }
-        guard !rules.periods.isEmpty || rules.last > 0 || rules.named != nil else {
+        guard !rules.isEmpty else {
             throw Failure(
                 .usage, "no rule says what stays", hint: "such as --keep '14d 10w 12m 3y', or --keep-last 10")
         }

@@ -13,6 +13,8 @@ public import Plumbing
 public enum Series {
     public static let headLength = 48
     public static let addressLength = 32
+    /// What stands for a record of a pruning that cannot be read, or is too short to be one: it does not open.
+    public static let unopenable = [UInt8](repeating: 0, count: Envelope.minimumLength)
 
     /// The start of an item.
     public enum Head: Equatable, Sendable {

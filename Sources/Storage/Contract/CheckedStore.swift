@@ -120,7 +120,7 @@ extension Store {
                 complain(failure)
                 isWhole = false
                 // One that does not open stands for it.
-                pruning = [UInt8](repeating: 0, count: Envelope.minimumLength)
+                pruning = Series.unopenable
             }
             count += 1
             prunings += 1

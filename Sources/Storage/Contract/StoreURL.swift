@@ -27,6 +27,11 @@ public struct StoreURL: Equatable, Sendable, CustomStringConvertible {
     public static func == (one: StoreURL, other: StoreURL) -> Bool { one.description == other.description }
 }
 
+/// One spelling of a path: no empty names and no `.`; `..` stays, as a link may lead elsewhere.
+func canonical(path: String) -> String {
+    "/" + path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+}
+
 /// Opens a store, and closes it again when `body` has ended, however it ends; a drive that had to be mounted for it
 /// is unmounted.
 ///

@@ -25,10 +25,7 @@ struct DirectoryDriver: Driver {
     // Two slashes in front would name a host.
     var description: String { path.hasPrefix("//") ? "file://\(path)" : "file:\(path)" }
 
-    /// No empty names and no `.`; `..` stays, as a link may lead elsewhere.
-    var canonical: String {
-        "file:/" + path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
-    }
+    var canonical: String { "file:" + Storage.canonical(path: path) }
 
     func withStore<Result>(
         for access: Access, told settings: Settings, _ body: (any Store) throws -> Result

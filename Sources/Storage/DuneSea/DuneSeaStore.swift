@@ -187,40 +187,55 @@ final class DuneSeaStore: Store {
         let policy = policy(for: domain)
         var last: Address?
         // A series that was cut goes on behind what has come.
-        try withoutActuallyEscaping(visit) { visit in
-            try policy.run {
-                var reader = Series.Reader(at: place(domain))
-                var query: [(Query, String)] = newestFirst ? [(.order, DuneSeaProtocol.newestFirst)] : []
-                if let last { query.append((.after, last.hex)) }
-                let answer = try request("GET", .metadata(Resource.history), query, of: domain) { _, bytes in
-                    try reader.add(bytes) { head, document in
-                        let blob: Address
-                        let result: Result<[UInt8], Failure>
-                        switch head {
-                        case .document(let address, _):
-                            blob = try Address(address.hex)
-                            result = .success(document)
-                        case .missing(let address, let status):
-                            blob = try Address(address.hex)
-                            let what = "the server cannot read the metadata of blob \(blob)"
-                            result = .failure(Failure(status, what, at: self.place(domain)))
-                        case .pruning: throw self.unasked(of: domain)
-                        case .end: return
-                        }
-                        try visit(blob, result)
-                        last = blob
-                        policy.progressed()
-                    }
+        try policy.run {
+            var query: [(Query, String)] = newestFirst ? [(.order, DuneSeaProtocol.newestFirst)] : []
+            if let last { query.append((.after, last.hex)) }
+            let answer = try series(.metadata(Resource.history), query, of: domain, "history") {
+                head, document in
+                let blob: Address
+                let result: Result<[UInt8], Failure>
+                switch head {
+                case .document(let address, _):
+                    blob = try Address(address.hex)
+                    result = .success(document)
+                case .missing(let address, let status):
+                    blob = try Address(address.hex)
+                    let what = "the server cannot read the metadata of blob \(blob)"
+                    result = .failure(Failure(status, what, at: place(domain)))
+                case .pruning: throw unasked(of: domain)
+                case .end: return
                 }
-                guard answer.means != .notFound || last != nil else {
-                    throw Failure(.notFound, "no backup of \(domain)", at: place(domain))
-                }
-                guard answer.means == .ok else { throw refusal(answer, of: domain) }
-                guard reader.isWhole else {
-                    throw Interruption(failure: Failure(.unavailable, "the history was truncated"))
-                }
+                try visit(blob, result)
+                last = blob
+                policy.progressed()
             }
+            guard answer.means != .notFound || last != nil else {
+                throw Failure(.notFound, "no backup of \(domain)", at: place(domain))
+            }
+            guard answer.means == .ok else { throw refusal(answer, of: domain) }
         }
+    }
+
+    /// One request for a series, which is visited item by item.
+    ///
+    /// - Parameter what: it is a series of.
+    /// - Throws: `Interruption` where it has no end.
+    private func series(
+        _ resource: Resource, _ query: [(Query, String)] = [], of domain: Domain, _ what: String,
+        _ visit: (Series.Head, [UInt8]) throws -> Void
+    ) throws -> HTTP.Answer {
+        var reader = Series.Reader(at: place(domain))
+        let answer = try withoutActuallyEscaping(visit) { visit in
+            try request("GET", resource, query, of: domain) { _, bytes in try reader.add(bytes, visit) }
+        }
+        guard answer.means != .ok || reader.isWhole else {
+            throw Interruption(failure: Failure(.unavailable, "the \(what) was truncated"))
+        }
+        return answer
+    }
+
+    private func unasked(of domain: Domain) -> Failure {
+        Failure(.badData, "the server sent something other than it was asked for", at: place(domain))
     }
 
     private func document(_ name: String, of domain: Domain, none: String) throws -> Backup {
@@ -264,35 +279,22 @@ final class DuneSeaStore: Store {
         let policy = policy(for: domain)
         var visited = 0
         // A series that was cut is read again from its start: there is little of it.
-        try withoutActuallyEscaping(visit) { visit in
-            try policy.run {
-                var reader = Series.Reader(at: place(domain))
-                var count = 0
-                let answer = try request("GET", .prunings, of: domain) { _, bytes in
-                    try reader.add(bytes) { head, pruning in
-                        switch head {
-                        case .pruning(let address, _):
-                            count += 1
-                            guard count > visited else { return }
-                            try visit(Address(address.hex), .success(pruning))
-                            visited = count
-                            policy.progressed()
-                        case .end: return
-                        case .document, .missing: throw self.unasked(of: domain)
-                        }
-                    }
-                }
-                guard answer.means == .ok else { throw refusal(answer, of: domain) }
-                guard reader.isWhole else {
-                    throw Interruption(
-                        failure: Failure(.unavailable, "the records of prunings were truncated"))
+        try policy.run {
+            var count = 0
+            let answer = try series(.prunings, of: domain, "list of prunings") { head, pruning in
+                switch head {
+                case .pruning(let address, _):
+                    count += 1
+                    guard count > visited else { return }
+                    try visit(Address(address.hex), .success(pruning))
+                    visited = count
+                    policy.progressed()
+                case .end: return
+                case .document, .missing: throw unasked(of: domain)
                 }
             }
+            guard answer.means == .ok else { throw refusal(answer, of: domain) }
         }
-    }
-
-    private func unasked(of domain: Domain) -> Failure {
-        Failure(.badData, "the server sent something other than it was asked for", at: place(domain))
     }
 
     /// In bytes: a line for each blob of as many backups as a store may have.

@@ -57,7 +57,7 @@ extension UInt8 {
     fileprivate var isHexDigit: Bool {
         isDigit || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(self | 0x20)
     }
-    fileprivate var isLetterOrDigit: Bool {
+    var isLetterOrDigit: Bool {
         isDigit || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(self | 0x20)
     }
 }

@@ -19,7 +19,10 @@ struct SSHDriver: Driver {
         guard parts.count <= 2, let host = parts.last else { throw wrong }
         user = parts.count == 2 ? parts[0] : ""
         // What ssh would take for an option, or a shell for more than a word.
-        guard parts.count == 1 || !user.isEmpty && user.first != "-" && user.utf8.allSatisfy(\.isNameByte),
+        guard
+            parts.count == 1
+                || !user.isEmpty && user.first != "-"
+                    && user.utf8.allSatisfy { $0.isLetterOrDigit || "-._".utf8.contains($0) },
             host.first != "-"
         else { throw wrong }
         authority = try Authority(host)
@@ -31,10 +34,9 @@ struct SSHDriver: Driver {
 
     var description: String { "ssh://\(login)\(authority)\(path)" }
 
-    /// No empty names in the path and no `.`; a host's name is ssh's to look up, in its configuration first.
+    /// A host's name is ssh's to look up, in its configuration first.
     var canonical: String {
-        "ssh://\(login)\(authority.canonical(defaultPort: 22))/"
-            + path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+        "ssh://\(login)\(authority.canonical(defaultPort: 22))" + Storage.canonical(path: path)
     }
 
     func withStore<Result>(
@@ -50,13 +52,4 @@ struct SSHDriver: Driver {
 
     /// It is elsewhere, or it is this machine by another way: nobody can tell from here.
     func isApart(from path: String) throws -> Bool { true }
-}
-
-extension UInt8 {
-    fileprivate var isNameByte: Bool {
-        switch Unicode.Scalar(self) {
-        case "a"..."z", "A"..."Z", "0"..."9", "-", ".", "_": true
-        default: false
-        }
-    }
 }

@@ -1,4 +1,5 @@
 import DuneSeaProtocol
+import Envelope
 import HTTPTypes
 public import Hummingbird
 import JSON
@@ -153,16 +154,20 @@ public struct API: HTTPResponder {
             return try await discard(request, on: shelf, context)
         case (.put, .pruning(let name)):
             try may(.prune)
-            return try await keep(pruning: request, address(name), on: shelf, context)
+            return try await keep(
+                .pruning, request, address(name), atMost: StoreLimits.document, context
+            ) { try await shelf.keep(pruning: $0, of: address(name)) }
         case (.get, .prunings), (.head, .prunings):
             try may(.read)
-            return try await prunings(of: shelf, for: request)
+            return prunings(of: shelf, for: request)
         case (.get, .room), (.head, .room):
             try may(.read)
             return try await room(on: shelf, for: request)
         case (.put, .key(let name)):
             try may(.append)
-            return try await keep(request, address(name), on: shelf, context)
+            return try await keep(.key, request, address(name), atMost: StoreLimits.key, context) {
+                try await shelf.keep(key: $0, of: address(name))
+            }
         case (.get, .key(let name)), (.head, .key(let name)):
             try may(.read)
             guard name == Resource.last else { throw unknown }

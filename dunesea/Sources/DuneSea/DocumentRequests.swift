@@ -55,9 +55,16 @@ extension API {
             }
             blobs.removeFirst(index + 1)
         }
+        return series(of: blobs, for: request) { try await item(of: $0, on: shelf) }
+    }
+
+    /// A series with an item for each of these, one of which is in memory at a time.
+    func series<Element: Sendable>(
+        of elements: [Element], for request: Request,
+        _ item: @escaping @Sendable (Element) async throws -> [UInt8]
+    ) -> Response {
         let headers: HTTPFields = [.contentType: "application/octet-stream", .cacheControl: "no-store"]
         guard request.method == .get else { return Response(status: .ok, headers: headers) }
-        let wanted = blobs
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in
@@ -67,11 +74,11 @@ extension API {
                     try await writer.write(piece)
                     piece.clear()
                 }
-                for blob in wanted {
-                    piece.writeBytes(try await item(of: blob, on: shelf))
+                for element in elements {
+                    piece.writeBytes(try await item(element))
                     if piece.readableBytes >= API.seriesPiece { try await send() }
                 }
-                piece.writeBytes(Series.bytes(of: .end(count: UInt64(wanted.count))))
+                piece.writeBytes(Series.bytes(of: .end(count: UInt64(elements.count))))
                 try await send()
                 try await writer.finish(nil)
             })
@@ -95,14 +102,16 @@ extension API {
         }
     }
 
-    func keep(_ request: Request, _ address: Address, on shelf: Shelf, _ context: Connection)
-        async throws -> Response
-    {
-        let key = try await sealed(.key, request, atMost: StoreLimits.key, context)
-        let digest = try Digest.hex(.sha256, of: key)
+    /// Keeps a small sealed object under its own SHA-256.
+    func keep(
+        _ kind: Envelope.Kind, _ request: Request, _ address: Address, atMost limit: Int,
+        _ context: Connection,
+        _ keep: ([UInt8]) async throws -> Bool
+    ) async throws -> Response {
+        let bytes = try await sealed(kind, request, atMost: limit, context)
+        let digest = try Digest.hex(.sha256, of: bytes)
         guard digest == address.description else { throw Shelf.otherDigest(digest, than: address) }
-        let new = try await shelf.keep(key: key, of: address)
-        return Response(status: new ? .created : .ok)
+        return Response(status: try await keep(bytes) ? .created : .ok)
     }
 
     func lastKey(of shelf: Shelf, for request: Request) async throws -> Response {
@@ -111,7 +120,7 @@ extension API {
     }
 
     /// The body of a request, if it is a whole sealed stream of that kind.
-    func sealed(
+    private func sealed(
         _ kind: Envelope.Kind, _ request: Request, atMost limit: Int, _ context: Connection
     ) async throws -> [UInt8] {
         let bytes = try await body(of: request, "sealed \(kind)", atMost: limit, context)
@@ -140,7 +149,7 @@ extension API {
     }
 
     /// What may be another the next time.
-    func newest(_ bytes: [UInt8], _ fields: HTTPFields, for request: Request) -> Response {
+    private func newest(_ bytes: [UInt8], _ fields: HTTPFields, for request: Request) -> Response {
         var headers = fields
         headers[.contentType] = "application/octet-stream"
         headers[.cacheControl] = "no-store"

@@ -2,8 +2,6 @@ import DuneSeaProtocol
 import DurableFiles
 import Envelope
 import Hummingbird
-import NIOCore
-import OpenSSL
 import Plumbing
 import StoreFormat
 
@@ -34,29 +32,14 @@ extension API {
         }
     }
 
-    func keep(pruning request: Request, _ address: Address, on shelf: Shelf, _ context: Connection)
-        async throws -> Response
-    {
-        let pruning = try await sealed(.pruning, request, atMost: StoreLimits.document, context)
-        let digest = try Digest.hex(.sha256, of: pruning)
-        guard digest == address.description else { throw Shelf.otherDigest(digest, than: address) }
-        let new = try await shelf.keep(pruning: pruning, of: address)
-        return Response(status: new ? .created : .ok)
-    }
-
-    func prunings(of shelf: Shelf, for request: Request) async throws -> Response {
-        let prunings = try await shelf.prunings(fault)
-        var bytes = ByteBuffer()
-        for (address, pruning) in prunings {
-            // One that does not open stands for what is not there or is too short.
-            var shown = pruning ?? []
-            if shown.count < Envelope.minimumLength {
-                shown = [UInt8](repeating: 0, count: Envelope.minimumLength)
-            }
-            bytes.writeBytes(Series.bytes(of: .pruning(address: address.bytes, length: shown.count)) + shown)
+    /// Every record, as a series.
+    func prunings(of shelf: Shelf, for request: Request) -> Response {
+        series(of: shelf.prunings, for: request) { entry in
+            var record: [UInt8] = []
+            do { record = try await shelf.pruning(entry) } catch let failure as Failure { fault(failure) }
+            if record.count < Envelope.minimumLength { record = Series.unopenable }
+            return Series.bytes(of: .pruning(address: entry.address.bytes, length: record.count)) + record
         }
-        bytes.writeBytes(Series.bytes(of: .end(count: UInt64(prunings.count))))
-        return newest(Array(bytes.readableBytesView), [:], for: request)
     }
 
     /// What the quota and the disk have room for, whichever is less.

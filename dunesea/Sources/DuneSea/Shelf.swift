@@ -12,17 +12,26 @@ final class Shelf: Sendable {
     let naming = AsyncMutex()
 
     struct State {
-        /// Oldest first; the last one is the head.
-        var history: [History.Entry] = []
-        var position: [Address: Int] = [:]
-        var newestKey: History.Entry?
-        /// Oldest first.
+        /// Oldest first, as the others; the last one is the head.
+        private(set) var history: [History.Entry] = []
+        private(set) var position: [Address: Int] = [:]
+        var keys: [History.Entry] = []
         var prunings: [History.Entry] = []
         var uploads: [String: Upload] = [:]
         /// Bytes of blobs, those in the trash too, of metadata, keys, records of prunings and unfinished uploads.
         var used: UInt64 = 0
         /// Nil until they are there and durable.
         var folders: Folders?
+
+        mutating func setHistory(_ entries: [History.Entry]) {
+            (history, position) = ([], [:])
+            for entry in entries { append(entry) }
+        }
+
+        mutating func append(_ backup: History.Entry) {
+            position[backup.address] = history.count
+            history.append(backup)
+        }
     }
 
     /// A domain without anything.
@@ -48,11 +57,8 @@ extension Shelf {
                 found.used = found.used.addingClamped(try folder.length(ofFile: name) ?? 0)
             }
         }
-        for entry in try entries(of: folders.metadata, countedIn: &found.used) {
-            found.position[entry.address] = found.history.count
-            found.history.append(entry)
-        }
-        found.newestKey = try entries(of: folders.keys, countedIn: &found.used).last
+        found.setHistory(try entries(of: folders.metadata, countedIn: &found.used))
+        found.keys = try entries(of: folders.keys, countedIn: &found.used)
         found.prunings = try entries(of: folders.prunings, countedIn: &found.used)
         try folders.own.locked {
             for name in try folders.unfinished.visibleNames() where !Upload.isID(name) {
@@ -80,9 +86,8 @@ extension Shelf {
             try Upload(resuming: $0, in: folders.unfinished, on: self, ground)
         }
         state.withLock { state in
-            state.history = history
-            state.position = Dictionary(history.enumerated().map { ($1.address, $0) }) { _, last in last }
-            state.newestKey = keys.last
+            state.setHistory(history)
+            state.keys = keys
             state.prunings = prunings
             for id in known.subtracting(there) { state.uploads[id] = nil }
             for upload in others { state.uploads[upload.id] = upload }

@@ -59,10 +59,7 @@ extension Shelf {
                 try Receipt(of: backup.name, parent: parent, received: Int64(time(nil))).keep(
                     in: folders.records)
             }
-            state.withLock { state in
-                state.position[blob] = state.history.count
-                state.history.append(backup)
-            }
+            state.withLock { $0.append(backup) }
             return true
         }
     }
@@ -112,6 +109,23 @@ extension Shelf {
         } catch {
             release(UInt64(bytes.count))
             throw error
+        }
+    }
+
+    /// Adds a small object under its own SHA-256 to a list of such, whose last is the newest.
+    ///
+    /// - Returns: false where it is the newest already.
+    func add(
+        _ bytes: [UInt8], of address: Address, to list: WritableKeyPath<State, [History.Entry]>,
+        in folder: Folder, usingReserve: Bool = false
+    ) async throws -> Bool {
+        try await naming.withLock {
+            let newest = state.withLock { $0[keyPath: list].last }
+            guard newest?.address != address else { return false }
+            let entry = try entry(address, after: newest)
+            try await keep(bytes, as: entry, in: folder, behind: newest, usingReserve: usingReserve)
+            state.withLock { $0[keyPath: list].append(entry) }
+            return true
         }
     }
 

@@ -6,7 +6,7 @@ import Synchronization
 extension Shelf {
     /// The newest key and its address; nil where there is none.
     func lastKey() async throws -> (address: Address, bytes: [UInt8])? {
-        let found = state.withLock { ($0.newestKey, $0.folders?.keys) }
+        let found = state.withLock { ($0.keys.last, $0.folders?.keys) }
         guard case (let newest?, let folder?) = found else { return nil }
         return (newest.address, try await read(newest, in: folder, atMost: StoreLimits.key))
     }
@@ -15,14 +15,6 @@ extension Shelf {
     ///
     /// - Returns: false where it is the newest already.
     func keep(key: [UInt8], of address: Address) async throws -> Bool {
-        let keys = try await ready().keys
-        return try await naming.withLock {
-            let newest = state.withLock { $0.newestKey }
-            guard newest?.address != address else { return false }
-            let entry = try entry(address, after: newest)
-            try await keep(key, as: entry, in: keys, behind: newest)
-            state.withLock { $0.newestKey = entry }
-            return true
-        }
+        try await add(key, of: address, to: \.keys, in: ready().keys)
     }
 }

@@ -10,30 +10,14 @@ extension Shelf {
     ///
     /// - Returns: false where it is the newest already.
     func keep(pruning: [UInt8], of address: Address) async throws -> Bool {
-        let folders = try await ready()
-        return try await naming.withLock {
-            let newest = state.withLock { $0.prunings.last }
-            guard newest?.address != address else { return false }
-            let entry = try entry(address, after: newest)
-            try await keep(pruning, as: entry, in: folders.prunings, behind: newest, usingReserve: true)
-            state.withLock { $0.prunings.append(entry) }
-            return true
-        }
+        try await add(pruning, of: address, to: \.prunings, in: ready().prunings, usingReserve: true)
     }
 
-    /// The records, oldest first; nil for one that the disk does not give.
-    func prunings(_ fault: (Failure) -> Void) async throws -> [(address: Address, bytes: [UInt8]?)] {
-        guard let folder = folders?.prunings else { return [] }
-        var found: [(Address, [UInt8]?)] = []
-        for entry in state.withLock({ $0.prunings }) {
-            do {
-                found.append((entry.address, try await read(entry, in: folder, atMost: StoreLimits.document)))
-            } catch let failure as Failure {
-                fault(failure)
-                found.append((entry.address, nil))
-            }
-        }
-        return found
+    /// The records, oldest first.
+    var prunings: [History.Entry] { state.withLock { $0.prunings } }
+
+    func pruning(_ entry: History.Entry) async throws -> [UInt8] {
+        try await read(entry, in: ready().prunings, atMost: StoreLimits.document)
     }
 
     /// Every blob, and whether it may go.
